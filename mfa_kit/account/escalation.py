@@ -779,13 +779,18 @@ def _words(steps: Iterable[PathStep], start: str) -> str:
 def _may_assume(principal: _Principal, role: Entity, snapshot: Snapshot) -> bool | None:
     """Return whether a principal may assume a role, or None if that is unknown.
 
-    If the trust policy names the principal, the principal's own policies need not allow it. If the trust policy names
-    the account, they must (IAM user guide, "Policy evaluation logic", for requests within an account).
+    If the trust policy names the principal, the principal's own policies need not allow it, nor does the boundary of a
+    user. If the trust policy names the account, they must (IAM user guide, "Policy evaluation logic", for requests
+    within an account, and "Permissions boundaries for IAM entities").
     """
     number = snapshot.account
     account_names = {number, f"arn:{snapshot.partition}:iam::{number}:root"}
     named = {"*", principal.entity.arn}
     let_in = _trusts(role, named, principal.context, allow=True)
+    boundary = principal.policies.boundary if _kind(principal.entity) == "Role" else None
+    if boundary is not None:
+        limit = evaluate((boundary,), "sts:AssumeRole", role.arn, principal.context)
+        let_in = both(let_in, None if limit is Decision.UNKNOWN else limit is Decision.ALLOW)
     if not let_in and "sts:AssumeRole" in principal.actions:
         through = _trusts(role, account_names, principal.context, allow=True)
         allowed = False if through is False else both(through, principal.may("sts:AssumeRole", role.arn))

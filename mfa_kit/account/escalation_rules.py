@@ -1,6 +1,6 @@
 """The steps by which a user or role can gain rights, each with its source.
 
-A source is an ID of pathfinding.cloud (Datadog, 2025), or a URL.
+A source is an ID of pathfinding.cloud (Datadog, 2025), or a URL: a page of AWS or of HackTricks.
 """
 
 import re
@@ -8,6 +8,18 @@ from collections.abc import Mapping
 
 PATHFINDING = "https://pathfinding.cloud/paths/"
 GUIDE = "https://docs.aws.amazon.com/IAM/latest/UserGuide/"
+AWS = "https://docs.aws.amazon.com/"
+EC2_ACTIONS = f"{AWS}service-authorization/latest/reference/list_amazonec2.html"
+FLEETS = f"{AWS}AWSEC2/latest/UserGuide/ec2-fleet-prerequisites.html"
+TEMPLATES = f"{AWS}AWSEC2/latest/UserGuide/permissions-for-launch-templates.html"
+GROUPS = f"{AWS}autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html"
+GROUP_ROLES = f"{AWS}autoscaling/ec2/userguide/us-iam-role.html"
+STACKS = f"{AWS}AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html"
+HACKTRICKS = "https://cloud.hacktricks.wiki/en/pentesting-cloud/aws-security/aws-privilege-escalation/"
+PROJECTS, PIPELINES, PODS, SCHEDULES = (
+    f"{HACKTRICKS}{page}-privesc/index.html"
+    for page in ("aws-codebuild", "aws-codepipeline", "aws-eks", "eventbridgescheduler")
+)
 PASSING = f"{GUIDE}id_roles_use_passrole.html"
 ATTACHING = f"{GUIDE}access_policies_manage-attach-detach.html"
 BOUNDARIES = f"{GUIDE}access_policies_boundaries.html"
@@ -76,30 +88,30 @@ SERVICES: Mapping[str, Mapping[tuple[str, ...], str]] = {
     },
     "cloudformation": {
         ("cloudformation:CreateStack",): "cloudformation-001",
-        ("cloudformation:UpdateStack",): RHINO,
+        ("cloudformation:UpdateStack",): STACKS,
         ("cloudformation:CreateStackSet", "cloudformation:CreateStackInstances"): "cloudformation-003",
         ("cloudformation:UpdateStackSet",): "cloudformation-004",
         ("cloudformation:CreateChangeSet", "cloudformation:ExecuteChangeSet"): "cloudformation-005",
     },
     "codebuild": {
         ("codebuild:CreateProject", "codebuild:StartBuild"): "codebuild-001",
-        ("codebuild:UpdateProject", "codebuild:StartBuild"): PASSING,
+        ("codebuild:UpdateProject", "codebuild:StartBuild"): PROJECTS,
         ("codebuild:CreateProject", "codebuild:StartBuildBatch"): "codebuild-004",
     },
     "codepipeline": {
-        ("codepipeline:CreatePipeline",): PASSING,
-        ("codepipeline:UpdatePipeline", "codepipeline:StartPipelineExecution"): PASSING,
+        ("codepipeline:CreatePipeline",): PIPELINES,
+        ("codepipeline:UpdatePipeline", "codepipeline:StartPipelineExecution"): PIPELINES,
     },
     "datapipeline": {("datapipeline:CreatePipeline", "datapipeline:PutPipelineDefinition"): "datapipeline-001"},
     "ec2": {
         ("ec2:RunInstances",): "ec2-001",
         ("ec2:RequestSpotInstances",): "ec2-003",
-        ("ec2:AssociateIamInstanceProfile",): PASSING,
-        ("ec2:ReplaceIamInstanceProfileAssociation",): PASSING,
-        ("ec2:CreateLaunchTemplate", "ec2:CreateFleet"): PASSING,
-        ("ec2:CreateLaunchTemplateVersion",): PASSING,
-        ("ec2:CreateLaunchTemplate", "autoscaling:CreateAutoScalingGroup"): PASSING,
-        ("autoscaling:CreateLaunchConfiguration", "autoscaling:CreateAutoScalingGroup"): PASSING,
+        ("ec2:AssociateIamInstanceProfile",): EC2_ACTIONS,
+        ("ec2:ReplaceIamInstanceProfileAssociation",): EC2_ACTIONS,
+        ("ec2:CreateLaunchTemplate", "ec2:CreateFleet"): FLEETS,
+        ("ec2:CreateLaunchTemplateVersion",): TEMPLATES,
+        ("ec2:CreateLaunchTemplate", "autoscaling:CreateAutoScalingGroup"): GROUPS,
+        ("autoscaling:CreateLaunchConfiguration", "autoscaling:CreateAutoScalingGroup"): GROUP_ROLES,
         ("elasticmapreduce:RunJobFlow",): "emr-001",
         (
             "imagebuilder:CreateComponent",
@@ -127,13 +139,13 @@ SERVICES: Mapping[str, Mapping[tuple[str, ...], str]] = {
         ("lambda:CreateFunction", "lambda:AddPermission"): "lambda-006",
         ("lambda:CreateFunction", "lambda:CreateEventSourceMapping"): "lambda-002",
     },
-    "pods.eks": {("eks:CreatePodIdentityAssociation",): PASSING},
+    "pods.eks": {("eks:CreatePodIdentityAssociation",): PODS},
     "sagemaker": {
         ("sagemaker:CreateNotebookInstance",): "sagemaker-001",
         ("sagemaker:CreateTrainingJob",): "sagemaker-002",
         ("sagemaker:CreateProcessingJob",): "sagemaker-003",
     },
-    "scheduler": {("scheduler:CreateSchedule",): "scheduler-001", ("scheduler:UpdateSchedule",): PASSING},
+    "scheduler": {("scheduler:CreateSchedule",): "scheduler-001", ("scheduler:UpdateSchedule",): SCHEDULES},
     "ssm": {("ssm:StartAutomationExecution",): "ssm-003"},
     "states": {
         ("states:CreateStateMachine", "states:StartExecution"): "stepfunctions-001",

@@ -1,17 +1,19 @@
 """`mfa-kit status`: list users and their MFA devices, including users without a device."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.last_use import LastUses
+from mfa_kit.account.last_use import LastUse, LastUses
 from mfa_kit.account.reading import AccountSource, read_user_devices
 from mfa_kit.account.snapshot import AccountUsage, SnapshotPart, unread_parts
-from mfa_kit.account.users import account_users
+from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import MAX_AGE, account_options
@@ -21,9 +23,11 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Number
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Caller, Device, Recorders, backup_name
+from mfa_kit.core.recorded_keys import FACTS, KeyOfDevice, KeysOfDevices
 from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.planning import resolve_user
@@ -32,13 +36,21 @@ from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import VisitState
 from mfa_kit.wiring.settings import Settings
 
-# The cells about the last use of a device. They are None if the events of the account were never read.
-USE_FIELDS = ("last_used", "last_used_at", "no_use_since", "use_from_files", "uses_read")
 FORM = RowsForm(
     "status",
-    fields=("user", "kind", "device", "since", *USE_FIELDS),
-    narrow=("user", "kind", "device", "since", "last_used", "drill_due", "computer"),
-    narrow_in_many=("user", "kind", "device", "since", "last_used"),
+    fields=(
+        "user",
+        "kind",
+        "device",
+        "since",
+        "last_used",
+        "last_used_at",
+        "no_use_since",
+        "use_from_files",
+        "uses_read",
+    ),
+    narrow=("user", "kind", "device", "since", "last_used", "key", "drill_due", "computer"),
+    narrow_in_many=("user", "kind", "device", "since", "last_used", "key"),
     empty="these accounts have no users",
     schema_in_many="status-account",
 )
@@ -55,12 +67,18 @@ FORM = RowsForm(
 @BACKUP_DIR
 @DRILLED_WITHIN
 @click.option(
+    "--key",
+    "key_name",
+    metavar="SERIAL|LABEL",
+    help="List the devices on this key, in all accounts, from the ledger. AWS is not asked.",
+)
+@click.option(
     "--unused",
     type=Number(),
     metavar="DAYS",
     help="Only devices that were not used for DAYS days, according to what `usage update` has read.",
 )
-@account_options(results=False, in_one=("user", "each_user", "backup_dir"))
+@account_options(results=False, in_one=("user", "each_user", "backup_dir", "key_name"))
 def status(
     *,
     user: str | None,
@@ -68,29 +86,34 @@ def status(
     max_age: float,
     backup_dir: BackupLocation | None,
     drilled_within: float,
+    key_name: str | None,
     unused: float | None,
     accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
-    """List the MFA devices of USER or of all users: kind, date, last use, origin, backup, and its last test.
+    """List the MFA devices of USER or of all users: kind, date, last use, key, origin, backup, and its last test.
 
-    With several accounts, list only the kind, the date and the last use of each device. No event is read: to read when
-    devices were last used, run `mfa-kit usage update`.
+    With several accounts, list only the kind, the date, the last use and the key of each device. No event is read: to
+    read when devices were last used, run `mfa-kit usage update`.
     """
+    if key_name is not None:
+        if user:
+            raise UsageFault("--key lists the devices of all users", "leave out USER or --key")
+        return _print_devices_on_key(key_name, settings, output)
     source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
     with wiring.organization.open_organization(settings, accounts) as organization:
+        keys = KeysOfDevices.of(wiring.ledger.recorded_keys(organization.ledger))
+        describe = partial(DeviceCells, keys=keys, unused=unused, details=output.form != "table")
 
         def read(account: OrgAccount) -> AccountRows:
             if accounts:
                 snapshot = wiring.audit.take_snapshot(settings, organization, account, source)
-                uses = LastUses(snapshot.usage or AccountUsage(), now=snapshot.at)
+                cells = describe(account=account.id, uses=LastUses(snapshot.usage or AccountUsage(), now=snapshot.at))
                 rows = [
-                    _device_cells(account_user.name, device, uses, user_id=account_user.user.id, without=without)
-                    for account_user in account_users(snapshot)
-                    for without in ["none" if account_user.mfa is False else "unknown"]
-                    for device in account_user.devices or [None]
-                    if _is_listed(device, uses, unused, user_id=account_user.user.id)
+                    {**cells.of(name, device, user_id=user_id, without=without), **cells.of_key(name, device)}
+                    for name, user_id, device, without in _devices_of(account_users(snapshot))
+                    if cells.are_listed(device, user_id=user_id)
                 ]
                 return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS, SnapshotPart.USAGE))
             opened, store = organization.enter(account), wiring.stores.open_backup_store(settings, backup_dir)
@@ -104,44 +127,120 @@ def status(
                 account_source = wiring.audit.account_source(opened.iam)
                 statuses = _read_lists(account_source, organization, ports, settings.progress, max_age=max_age)
             usage = wiring.ledger.usage_records(organization.ledger).usage(account.id)
-            uses = LastUses(usage, now=opened.iam.now())
-            listed = [status for status in statuses if _is_listed(status.device, uses, unused)]
-            if uses.is_known:
-                settings.progress.note(suggest(f"last uses: {uses.coverage}; to read new ones", "usage update"))
-            return AccountRows(_backup_rows(listed, uses, organization, settings, drilled_within=drilled_within))
+            cells = describe(account=account.id, uses=LastUses(usage, now=opened.iam.now()))
+            statuses = [status for status in statuses if cells.are_listed(status.device)]
+            if cells.uses.is_known:
+                settings.progress.note(suggest(f"last uses: {cells.uses.coverage}; to read new ones", "usage update"))
+            return AccountRows(_backup_rows(statuses, cells, organization, settings, drilled_within=drilled_within))
 
         empty = FORM.empty if accounts else f"account {organization.home_account} has no users"
-        form = FORM._replace(empty=empty)
+        form = FORM._replace(empty=empty, fields=(*FORM.fields, *_key_cells(None, details=output.form != "table")))
         visits = print_rows(organization, read, form, progress=settings.progress, output=output)
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
 
-def _device_cells(
-    user: str, device: Device | None, uses: LastUses, *, user_id: str = "", without: str = "none"
-) -> ResultRow:
-    """Return the cells of a device, or those of a user without a device. `without` is then the kind."""
-    last = uses.of(device, user_id=user_id) if device and uses.is_known else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCells:
+    """Makes the cells of an account's devices, with what the ledger knows about their keys and their uses.
+
+    `unused` is the value of --unused in days. With `details`, there are also the cells that only JSON and CSV have.
+    """
+
+    account: str
+    keys: KeysOfDevices
+    uses: LastUses
+    unused: float | None
+    details: bool
+
+    def of(self, user: str, device: Device | None, *, user_id: str = "", without: str = "none") -> ResultRow:
+        """Return the cells of a device, or those of a user without a device. `without` is then the kind."""
+        last = self.uses.of(device, user_id=user_id) if device and self.uses.is_known else None
+        return {
+            "user": user,
+            "kind": device.type if device else without,
+            "device": device.serial if device else None,
+            "since": iso_time(device.since) if device and device.since else None,
+            "last_used": last.text if last else None,
+            "last_used_at": iso_time(last.at) if self.details and last and last.at is not None else None,
+            "no_use_since": _since(last) if self.details and last else None,
+            "use_from_files": last.from_files if self.details and last else None,
+            "uses_read": self.uses.coverage if self.details and self.uses.is_known else None,
+        }
+
+    def of_key(self, user: str, device: Device | None) -> ResultRow:
+        """Return the cells of the key that a device is on."""
+        key = self.keys.find(self.account, replace(device, user=user)) if device else None
+        return _key_cells(key, details=self.details)
+
+    def are_listed(self, device: Device | None, *, user_id: str = "") -> bool:
+        """Return whether --unused lists a device, or True without the option.
+
+        A device is also listed if it is unknown whether it was used.
+        """
+        if self.unused is None:
+            return True
+        if device is None:
+            return False
+        return self.uses.of(device, user_id=user_id).is_unused(self.unused, now=self.uses.now) is not False
+
+
+def _since(last: LastUse) -> str | None:
+    return None if last.unseen_since is None else iso_time(last.unseen_since)
+
+
+def _devices_of(users: Sequence[AccountUser]) -> Iterator[tuple[str, str, Device | None, str]]:
+    """Yield the user's name and ID and each device; None for a user without devices, or whose devices are unknown.
+
+    The fourth value is the kind to show if there is no device.
+    """
+    for user in users:
+        for device in user.devices or [None]:
+            yield user.name, user.user.id, device, "none" if user.mfa is False else "unknown"
+
+
+def _key_cells(found: KeyOfDevice | None, *, details: bool) -> ResultRow:
+    """Return the cells of the key that a device is on; all None if it is unknown.
+
+    With `details`, there is also a cell for each fact.
+    """
+    name = found and f"{found.key.facts.name}{' (was reset)' if found.device.erased else ''}"
+    if not details:
+        return {"key": name}
     return {
-        "user": user,
-        "kind": device.type if device else without,
-        "device": device.serial if device else None,
-        "since": iso_time(device.since) if device and device.since else None,
-        "last_used": last.text if last else None,
-        "last_used_at": iso_time(last.at) if last and last.at is not None else None,
-        "no_use_since": iso_time(last.unseen_since) if last and last.unseen_since is not None else None,
-        "use_from_files": last.from_files if last else None,
-        "uses_read": uses.coverage if uses.is_known else None,
+        "key": name,
+        **{f"key_{fact}": found and getattr(found.key.facts, fact) for fact in FACTS},
+        "key_attested": found and sorted(found.key.facts.attested),
+        "key_erased": found and found.device.erased,
     }
 
 
-def _is_listed(device: Device | None, uses: LastUses, unused: float | None, *, user_id: str = "") -> bool:
-    """Return whether --unused lists a device, or True without the option.
-
-    A device is also listed if it is unknown whether it was used.
-    """
-    if unused is None:
-        return True
-    return device is not None and uses.of(device, user_id=user_id).is_unused(unused, now=uses.now) is not False
+def _print_devices_on_key(key_name: str, settings: Settings, output: Output) -> int:
+    """Print the devices on the keys with this serial, label or identity, from the ledger. Return the exit code."""
+    with wiring.ledger.open_ledger(settings) as ledger:
+        keys = [key for key in wiring.ledger.recorded_keys(ledger) if key.answers_to(key_name)]
+    details = output.form != "table"
+    rows = [
+        {
+            "account": device.account,
+            "user": device.user,
+            "device": device.serial,
+            "since": iso_time(device.since) if device.since else None,
+            "recorded": iso_time(device.at),
+            **_key_cells(KeyOfDevice(key, device), details=details),
+        }
+        for key in keys
+        for device in key.devices
+        if not device.revoked
+    ]
+    names = " and ".join(dict.fromkeys(key.facts.name for key in keys))
+    no_device = f"no device is on {names}, according to the ledger" if keys else f"no key {key_name} is in the ledger"
+    output.many(
+        "status-key",
+        rows,
+        empty=no_device,
+        narrow=("account", "user", "device", "key"),
+    )
+    return 0 if keys else 1
 
 
 def _list_users(ports: EnrollmentPorts, progress: LiveProgress) -> Sequence[str]:
@@ -192,7 +291,7 @@ def _read_lists(
 
 def _backup_rows(
     statuses: Sequence[use_case.DeviceStatus],
-    uses: LastUses,
+    cells: DeviceCells,
     organization: "wiring.organization.Organization",
     settings: Settings,
     *,
@@ -204,7 +303,7 @@ def _backup_rows(
     """
     records = wiring.ledger.backup_records(organization.ledger)
     drills, recorders, since = records.drills(), records.computers.recorders(), time.time() - drilled_within
-    rows = [_backup_row(device_status, uses, drills, recorders, since=since) for device_status in statuses]
+    rows = [_backup_row(device_status, cells, drills, recorders, since=since) for device_status in statuses]
     if due := sum(bool(row["drill_due"]) for row in rows):
         days = f"{drilled_within / 86400:g} days"
         settings.progress.note(
@@ -215,7 +314,7 @@ def _backup_rows(
 
 def _backup_row(
     has: use_case.DeviceStatus,
-    uses: LastUses,
+    cells: DeviceCells,
     drills: Mapping[str, float],
     recorders: Recorders | None,
     *,
@@ -234,11 +333,12 @@ def _backup_row(
     if recorders:
         computers = {"computer": has.maker(recorders), "drilled_on": recorders.drills.get(name)}
     return {
-        **_device_cells(has.user, has.device, uses),
+        **cells.of(has.user, has.device),
         "made": has.made_for(recorders) if recorders else has.made,
         "backup": has.backup,
         "drilled": iso_time(drilled) if drilled else None,
         "drill_due": drill_due(backup, drills, since=since) if backup else None,
         "certifications": has.certifications,
         **computers,
+        **cells.of_key(has.user, has.device),
     }

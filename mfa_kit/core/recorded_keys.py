@@ -14,8 +14,6 @@ from mfa_kit.core.models import Device
 
 # Matches the names and the reader names of Yubico's keys. Such a name need not begin with the vendor's name.
 _YUBICO = re.compile(r"yubi|yk4", re.IGNORECASE)
-# IAM's EnableDate has whole seconds.
-_SAME_SECOND = 1.0
 
 
 class KeyEvent(StrEnum):
@@ -31,8 +29,9 @@ class KeyFacts:
     """What is known about a key. A field is None or empty if it is unknown.
 
     `attested` has the names of the fields that the key's attestation proves. The key only claims the other fields, and
-    a user chose `label`. `certifications` are those of the attested model in the FIDO metadata, or those that the key
-    claims. `certificate` is the SHA-256 of the attestation certificate in hex. Many keys share such a certificate.
+    a user chose `label`. `vendor` is the vendor's name from the interface that reports the serial, in lower case.
+    `certifications` are those of the attested model in the FIDO metadata, or those that the key claims. `certificate`
+    is the SHA-256 of the attestation certificate in hex. Many keys share such a certificate.
     `card` is the identity of the OATH applet, which changes with each reset of the applet.
     """
 
@@ -44,6 +43,7 @@ class KeyFacts:
     certificate: str | None = None
     card: str | None = None
     label: str | None = None
+    vendor: str = ""
     attested: frozenset[str] = frozenset()
 
     @property
@@ -53,14 +53,13 @@ class KeyFacts:
         Two vendors can use the same serial, so the identity includes the vendor.
         """
         if self.serial:
-            vendor = "yubico" if _YUBICO.search(self.model or "") else (self.model or "").partition(" ")[0].lower()
-            return f"serial:{vendor}:{self.serial}"
+            return f"serial:{self.vendor}:{self.serial}"
         return f"card:{self.card}" if self.card else None
 
     @property
     def name(self) -> str:
-        """The model and the serial, or else the label, for users."""
-        return " ".join(filter(None, [self.model or "key", self.serial or self.label]))
+        """The model and the serial, or else the label or the OATH identity, for users."""
+        return " ".join(filter(None, [self.model or "key", self.serial or self.label or self.card]))
 
     def joined(self, other: "KeyFacts") -> "KeyFacts":
         """Return the facts of both about the same key. An attested fact counts more, then one of `self`."""
@@ -68,11 +67,25 @@ class KeyFacts:
         for name in FACTS:
             mine, others = getattr(self, name), getattr(other, name)
             known[name] = others if not mine or (name in other.attested and name not in self.attested) else mine
-        return KeyFacts(**known, attested=self.attested | other.attested)
+        vendor = self.vendor if self.serial else other.vendor
+        return KeyFacts(**known, vendor=vendor, attested=self.attested | other.attested)
+
+    def beside(self, oath: "KeyFacts") -> "KeyFacts":
+        """Return the facts of a FIDO key, joined with those of the OATH key that is the same device.
+
+        The serial that OATH reports counts more, because it is the one that is printed on the key.
+        """
+        joined = self.joined(oath)
+        return replace(joined, serial=oath.serial, vendor=oath.vendor) if oath.serial else joined
 
 
-# The names of the facts, without the field that says which of them are attested.
-FACTS = tuple(fact.name for fact in fields(KeyFacts) if fact.name != "attested")
+# The names of the facts that a row of the ledger has, without the one that says which of them are attested.
+FACTS = tuple(fact.name for fact in fields(KeyFacts) if fact.name not in {"vendor", "attested"})
+
+
+def vendor_of(product: str | None) -> str:
+    """Return the vendor's name at the beginning of a product's name, in lower case; "" if the name is unknown."""
+    return "yubico" if _YUBICO.search(product or "") else (product or "").partition(" ")[0].lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +94,7 @@ class KeyDevice:
 
     `run` is the run that made the device, and `since` IAM's EnableDate, in Unix seconds; None if unknown. `card` is the
     identity of the OATH applet that has the device's secret, or None for a FIDO credential. `erased` means that the key
-    was reset afterward. IAM may still list the device.
+    was reset afterward. IAM may still list the device. `revoked` means that mfa-kit has removed the device from IAM.
     """
 
     account: str
@@ -92,6 +105,12 @@ class KeyDevice:
     since: float | None = None
     card: str | None = None
     erased: bool = False
+    revoked: bool = False
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the device is on its key, and in IAM unless another tool has removed it there."""
+        return not self.erased and not self.revoked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,10 +229,6 @@ class KeysOfDevices:
             record
             for record in self.by_serial.get((account, device.serial), ())
             if record.device.user.casefold() == (device.user or "").casefold()
-            and _is_same_time(record.device.since, device.since)
+            and record.device.since == device.since is not None
         ]
         return max(records, key=lambda record: record.device.at, default=None)
-
-
-def _is_same_time(time: float | None, other: float | None) -> bool:
-    return time is not None and other is not None and abs(time - other) < _SAME_SECOND

@@ -6,7 +6,7 @@ None of them contains a secret.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mfa_kit.account.snapshot import DeviceBackup, OpenFinding, Snapshot
 from mfa_kit.account.users import AccountUser, account_users
@@ -16,6 +16,7 @@ from mfa_kit.audit.records import finding_id, finding_records
 from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
 from mfa_kit.core.file_formats import csv_lines
 from mfa_kit.core.letter import Letter, LetterSection
+from mfa_kit.core.recorded_keys import KeyOfDevice, KeysOfDevices
 from mfa_kit.core.text import iso_time
 from mfa_kit.evidence.pseudonyms import Hiding
 from mfa_kit.policy.lint import policies_about_mfa
@@ -42,6 +43,7 @@ def evidence_contents(
     snapshot: Snapshot,
     calls: Sequence[ReadCall],
     findings: Mapping[str, OpenFinding],
+    keys: KeysOfDevices,
     *,
     program: str,
     hide: Hiding,
@@ -49,12 +51,12 @@ def evidence_contents(
 ) -> dict[str, bytes]:
     """Audit the snapshot, and return the files of an export by name, without the manifest.
 
-    `findings` has the open findings in the ledger by ID. `program` and `hide` are as in `evidence_files`. `draw` makes
-    a PDF file of the summary; without it, there is no summary.
+    `findings` has the open findings in the ledger by ID. `keys`, `program` and `hide` are as in `evidence_files`.
+    `draw` makes a PDF file of the summary; without it, there is no summary.
     """
     answers = audit_snapshot(snapshot, ALL_RULES, Limits())
     first_seen = {number: finding.since for number, finding in findings.items()}
-    files = evidence_files(snapshot, answers, calls, first_seen, program=program, hide=hide)
+    files = evidence_files(snapshot, answers, calls, first_seen, keys, program=program, hide=hide)
     contents = {name: text.encode() for name, text in files.items()}
     if draw is not None:
         contents[SUMMARY] = draw(summary_letter(snapshot, answers, files, hide=hide))
@@ -78,19 +80,20 @@ def evidence_files(
     answers: Sequence[RuleAnswer],
     calls: Sequence[ReadCall],
     first_seen: Mapping[str, float],
+    keys: KeysOfDevices,
     *,
     program: str,
     hide: Hiding,
 ) -> dict[str, str]:
     """Return the texts of the files of an export, by name, without the manifest.
 
-    `first_seen` has the Unix time when each finding was first seen, by ID. `program` is the name and version of
-    mfa-kit. `hide` replaces names with pseudonyms, or keeps the names.
+    `first_seen` has the Unix time when each finding was first seen, by ID. `keys` has the physical keys of devices.
+    `program` is the name and version of mfa-kit. `hide` replaces names with pseudonyms, or keeps the names.
     """
     policies = list(_policies(snapshot, hide))
     return {
         "account.json": _json(_account(snapshot, program, hide)),
-        "devices.csv": _table(DEVICE_COLUMNS, hide.order(_device_rows(snapshot, calls, hide))),
+        "devices.csv": _table(DEVICE_COLUMNS, hide.order(_device_rows(snapshot, calls, keys, hide))),
         "findings.csv": _table(FINDING_COLUMNS, hide.order(_finding_rows(snapshot, answers, first_seen, hide))),
         "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers, hide)),
         "policies.csv": _table(POLICY_COLUMNS, [row for row, _, _ in policies]),
@@ -104,7 +107,11 @@ Row = tuple[str, ...]
 DEVICE_COLUMNS = (
     *("user", "kind", "device", "since", "certifications", "enrolled_by_mfa_kit", "enrolled", "backup"),
     *("backup_opened", "backup_tested", "source", "request_ids"),
+    *("key_serial", "key_model", "key_firmware", "key_aaguid", "key_certifications", "key_certificate", "key_label"),
+    *("key_attested", "key_erased"),
 )
+# The facts about a key in the columns of a device, in their order.
+KEY_FACTS = ("serial", "model", "firmware", "aaguid", "certifications", "certificate", "label")
 FINDING_COLUMNS = ("result", "rule", "severity", "subject", "evidence", "id", "resource", "references", "first_seen")
 CONTROL_COLUMNS = ("framework", "version", "control", "title", "result", "rules", "why")
 CALL_COLUMNS = ("operation", "request_id", "user")
@@ -167,13 +174,17 @@ def _call_rows(calls: Sequence[ReadCall], hide: Hiding) -> list[Row]:
     return [_cells(call.operation, call.request_id, hide.text(call.user or "")) for call in calls]
 
 
-def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall], hide: Hiding) -> list[Row]:
+def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall], keys: KeysOfDevices, hide: Hiding) -> list[Row]:
     """Return a row for each device, and a row for each user who has no device or whose devices are unknown."""
     asked: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for call in calls:
         asked[call.operation, call.user].append(call.request_id)
     backups = {backup.serial: backup for backup in snapshot.backups}
-    return [row for user in account_users(snapshot) for row in _rows_of(user, snapshot, backups, asked, hide)]
+    return [
+        row
+        for user in account_users(snapshot)
+        for row in _rows_of(user, snapshot, backups, asked, keys=keys, hide=hide)
+    ]
 
 
 def _rows_of(
@@ -181,6 +192,8 @@ def _rows_of(
     snapshot: Snapshot,
     backups: Mapping[str, DeviceBackup],
     asked: Mapping[tuple[str, str | None], list[str]],
+    *,
+    keys: KeysOfDevices,
     hide: Hiding,
 ) -> Iterator[Row]:
     listed = user.name in snapshot.listed
@@ -188,10 +201,11 @@ def _rows_of(
     if not user.devices:
         kind = "none" if user.mfa is False else "unknown"
         source = operation if listed else USER_SOURCES[1]
-        yield _cells(hide.text(user.name), kind, *(None,) * 8, source, asked.get((source, about), ()))
+        requests = asked.get((source, about), ())
+        yield _cells(hide.text(user.name), kind, *(None,) * 8, source, requests, *_key_cells(None, hide))
     for device in user.devices:
         backup = backups.get(device.serial)
-        keys = asked.get((KEY_SOURCE, user.name), []) if device.serial in snapshot.certified else []
+        reads = asked.get((KEY_SOURCE, user.name), []) if device.serial in snapshot.certified else []
         yield _cells(
             hide.text(user.name),
             device.type,
@@ -204,9 +218,20 @@ def _rows_of(
                 if backup
                 else (None,) * 4
             ),
-            (operation, *([KEY_SOURCE] if keys else [])),
-            (*asked.get((operation, about), ()), *keys),
+            (operation, *([KEY_SOURCE] if reads else [])),
+            (*asked.get((operation, about), ()), *reads),
+            *_key_cells(keys.find(snapshot.account, replace(device, user=user.name)), hide),
         )
+
+
+def _key_cells(found: KeyOfDevice | None, hide: Hiding) -> Row:
+    """Return the cells with what is known about the key that a device is on; all empty if the key is unknown."""
+    if found is None:
+        return _cells(*(None,) * (len(KEY_FACTS) + 2))
+    facts = found.key.facts
+    named = {"serial": hide.text(facts.serial or ""), "label": hide.text(facts.label or "")}
+    known = (named.get(fact, getattr(facts, fact)) for fact in KEY_FACTS)
+    return _cells(*known, sorted(facts.attested), found.device.erased)
 
 
 def _finding_rows(

@@ -16,6 +16,7 @@ from typing import TypeVar
 from mfa_kit.account.snapshot import DeviceBackup, Snapshot
 from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.core.models import REPORTED_ROOT, Device
+from mfa_kit.core.recorded_keys import KeyFacts
 
 R = TypeVar("R", str, tuple[str, ...])
 
@@ -49,13 +50,15 @@ def pseudonym(kind: str, name: str, key: bytes) -> str:
     return f"{kind}-{hmac.new(key, f'{kind}:{name}'.encode(), hashlib.sha256).hexdigest()[:LENGTH]}"
 
 
-def names_of(snapshot: Snapshot) -> dict[str, str]:
-    """Return the names to replace, each with its kind: user, custodian, token, computer, backup or path.
+def names_of(snapshot: Snapshot, keys: Iterable[KeyFacts] = ()) -> dict[str, str]:
+    """Return the names to replace, each with its kind: user, custodian, token, computer, backup, path or key.
 
-    A part of a user's path is replaced too, because a path may be named after its only user.
+    The serials and labels of `keys` are replaced too. A part of a user's path is replaced, because a path may be named
+    after its only user.
     """
     devices = [*chain.from_iterable(snapshot.listed.values()), *snapshot.virtual]
     kinds: dict[str | None, str] = {}  # a name may have several kinds, of which the last counts
+    kinds |= dict.fromkeys((name for facts in keys for name in (facts.serial, facts.label)), "key")
     for user in snapshot.users:
         kinds |= dict.fromkeys(user.arn.split("/")[1:-1], "path")
     for backup in snapshot.backups:
@@ -174,9 +177,12 @@ class Hiding:
         return sorted(rows) if self.sorts else list(rows)
 
 
-def hiding(snapshot: Snapshot, key: bytes | None) -> Hiding:
-    """Return a Hiding for the names in a snapshot. `key` is the secret, or None to keep the names."""
+def hiding(snapshot: Snapshot, key: bytes | None, keys: Iterable[KeyFacts] = ()) -> Hiding:
+    """Return a Hiding for the names in a snapshot and of physical keys.
+
+    `key` is the secret, or None to keep the names.
+    """
     if key is None:
         return Hiding()
-    names = Pseudonyms(names=names_of(snapshot), key=key)
+    names = Pseudonyms(names=names_of(snapshot, keys), key=key)
     return Hiding(text=names.in_text, policy=names.in_policy, sorts=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mfa_kit.core.message import Command, Message
-from mfa_kit.core.recorded_keys import KeyFacts
+from mfa_kit.core.recorded_keys import KeyFacts, vendor_of
 
 
 def ykman_finds(reader: str) -> bool:
@@ -75,9 +75,14 @@ class OathKey:
 
     @property
     def facts(self) -> KeyFacts:
-        """What the key reports about itself. OATH has no attestation, so it proves none of it."""
+        """What the key reports about itself. OATH has no attestation, so it proves none of it.
+
+        The serial comes from Yubico's management applet.
+        """
         model = None if self.what == self.where else self.what
-        return KeyFacts(serial=self.serial, model=model, firmware=self.firmware, card=self.identity)
+        return KeyFacts(
+            serial=self.serial, model=model, firmware=self.firmware, card=self.identity, vendor=vendor_of("YubiKey")
+        )
 
     def answers_to(self, name: str) -> bool:
         """Whether a name is exactly the key's serial, reader or identity."""

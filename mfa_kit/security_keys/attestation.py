@@ -19,7 +19,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses, suggest
-from mfa_kit.core.recorded_keys import KeyFacts
+from mfa_kit.core.recorded_keys import KeyFacts, vendor_of
 from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import (
     RESET_COST,
@@ -90,12 +90,14 @@ class Evidence:
     @property
     def facts(self) -> KeyFacts:
         """What is known about the key, and which of these facts its attestation proves."""
-        registration, plugged, model = self.registration, self.before.plugged, self.model
-        statuses = _in_effect(model, self.at) if model else []
+        registration, plugged = self.registration, self.before.plugged
+        entries = [self.model, *self.trust.others] if self.model else []
+        statuses = [{*_in_effect(entry, self.at)} for entry in entries]
         # Whoever has the attestation's private key can attest anything (FIDO Metadata Service 3, 3.1.4).
-        proves = model is not None and COMPROMISED not in statuses
+        proves = bool(statuses) and not any(COMPROMISED in in_effect for in_effect in statuses)
         claimed = self.trust.model.name if self.trust.model else plugged.product
-        levels = [status for status in statuses if status in {*LEVELS, *FIPS}]
+        # It is unknown which of several entries describes the key, so only what all of them say is proven.
+        levels = [level for level in (*LEVELS, *FIPS) if all(level in in_effect for in_effect in statuses)]
         claims = [f"{name} {level}" for name, level in self.before.certifications.items()]
         attested = {
             *("model", "certifications", "certificate"),
@@ -109,6 +111,7 @@ class Evidence:
             aaguid=registration.aaguid or self.before.aaguid,
             certifications=tuple(levels if proves else claims),
             certificate=hashlib.sha256(registration.chain[0]).hexdigest() if registration.chain else None,
+            vendor=vendor_of(plugged.product),
             attested=frozenset(attested if proves else ()),
         )
 

@@ -10,6 +10,7 @@ from mfa_kit.adapters.files.ssh import check_signing_key, sign
 from mfa_kit.adapters.ledger.records import AuditRecords
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.recorded_keys import KeysOfDevices
 from mfa_kit.evidence.evidence_files import (
     ReadCall,
     evidence_contents,
@@ -20,6 +21,7 @@ from mfa_kit.evidence.pseudonyms import hiding
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.audit import SnapshotSource, take_snapshot
 from mfa_kit.wiring.files import check_new, letter_printer
+from mfa_kit.wiring.ledger import recorded_keys
 from mfa_kit.wiring.organization import open_organization, root_of
 from mfa_kit.wiring.settings import Settings, harden
 
@@ -65,8 +67,15 @@ def export(
         (account,) = organization.selection.chosen
         snapshot = take_snapshot(settings, organization, account, source, root=root_of(organization))
         findings = AuditRecords(organization.ledger).open_findings(snapshot.account)
+        keys = recorded_keys(organization.ledger)
     contents = evidence_contents(
-        snapshot, calls, findings, program="mfa-kit " + __version__, hide=hiding(snapshot, secret), draw=draw
+        snapshot,
+        calls,
+        findings,
+        KeysOfDevices.of(keys),
+        program="mfa-kit " + __version__,
+        hide=hiding(snapshot, secret, [key.facts for key in keys]),
+        draw=draw,
     )
     hashes = hashes_of(contents)
     if not settings.dry_run:

@@ -123,7 +123,7 @@ class SecurityKeys:
         with suppress(MfaKitError):
             found, _ = oath_keys.look(plugged.where if in_reader else None)
             same = [key for key in found if self.find_same_device(key.reader) == plugged.where]
-        return facts.joined(same[0].facts) if len(same) == 1 else facts
+        return facts.beside(same[0].facts) if len(same) == 1 else facts
 
     def attest_card(self, reader: str) -> tuple[Passed | Failed, Evidence] | None:
         """Examine the FIDO key that is the same device as the card in a reader. The user touches the key twice.

@@ -24,7 +24,7 @@ FIDO = KeyFacts(
     certificate="ab" * 32,
     attested=frozenset({"model", "firmware", "aaguid", "certifications", "certificate"}),
 )
-OATH = KeyFacts(serial="12345678", model="YubiKey 5 NFC", firmware="5.4.3", card="card-1")
+OATH = KeyFacts(serial="12345678", model="YubiKey 5 NFC", firmware="5.4.3", card="card-1", vendor="yubico")
 SPEC = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice", method=Method("oath"))
 ENTRY = JournalEntry(run=RUN, spec=SPEC.on(hardware="12345678", card="card-1"), since=SINCE)
 PASSKEY = KeyDevice(account=ACCOUNT, user="alice", serial="arn:aws:iam::000000000000:u2f/user/alice/k-A", since=SINCE)
@@ -77,7 +77,7 @@ def test_fido_and_oath_are_one_key_by_serial_or_by_applet(place: Place) -> None:
     [key] = record(
         place,
         (replace(FIDO, card="card-1"), KeyEvent.ENROLLED, PASSKEY),
-        (replace(FIDO, serial="12345678"), KeyEvent.VERIFIED, None),
+        (replace(FIDO, serial="12345678", vendor="yubico"), KeyEvent.VERIFIED, None),
         (replace(OATH, firmware="5.7.4"), KeyEvent.VERIFIED, None),
     )
     assert (key.facts.serial, key.facts.model, key.facts.firmware) == ("12345678", FIDO.model, "5.4.3")
@@ -92,7 +92,7 @@ def test_keys_that_nothing_joins_are_two(place: Place) -> None:
         (FIDO, KeyEvent.VERIFIED, None),
         (FIDO, KeyEvent.VERIFIED, None),
         (OATH, KeyEvent.VERIFIED, None),
-        (replace(OATH, model="Nitrokey 3", card="card-2"), KeyEvent.VERIFIED, None),
+        (replace(OATH, model="Nitrokey 3", card="card-2", vendor="nitrokey"), KeyEvent.VERIFIED, None),
         (KeyFacts(card="card-3"), KeyEvent.VERIFIED, None),
         (KeyFacts(card="card-4"), KeyEvent.VERIFIED, None),
     )
@@ -104,7 +104,7 @@ def test_a_reset_erases_the_devices_of_its_applet_only(place: Place) -> None:
     """A reset of OATH is seen by the applet's new identity, and a reset of FIDO is recorded."""
     oath_device = KeyDevice(account=ACCOUNT, user="alice", serial=SPEC.serial, since=SINCE)
     both = [
-        (replace(FIDO, serial="12345678"), KeyEvent.ENROLLED, PASSKEY),
+        (replace(FIDO, serial="12345678", vendor="yubico"), KeyEvent.ENROLLED, PASSKEY),
         (OATH, KeyEvent.VERIFIED, oath_device),
     ]
     [key] = record(place, *both)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.escalation import Administration, administrations
-from mfa_kit.account.escalation_rules import ACTIONS, SERVICES
+from mfa_kit.account.escalation_rules import ACTIONS, PASSING, RHINO, SERVICES
 from mfa_kit.account.snapshot import CredentialReport, Credentials, Entity, Snapshot
 from mfa_kit.account.users import account_users
 from mfa_kit.audit import registry
@@ -471,3 +471,18 @@ def test_a_boundary_that_may_only_be_set_again_stays() -> None:
     assert eve(lone(rights, boundary=LIMIT, policies={LIMIT: policy(READ, rights)})) == Administration(False)
     limit = {LIMIT: policy(READ, rights, may("iam:DeleteUserPermissionsBoundary"))}
     assert eve(lone(rights, boundary=LIMIT, policies=limit)).admin is True
+
+
+def test_each_service_cites_a_source_of_its_own() -> None:
+    """The general page about passing roles, and a list without the service, are no source."""
+    assert {PASSING, RHINO}.isdisjoint(source for rows in SERVICES.values() for source in rows.values())
+
+
+def test_a_boundary_limits_a_role_that_a_trust_policy_names_but_no_user() -> None:
+    """A boundary that does not mention sts:AssumeRole stops a role, also if the trust policy names it."""
+    ops = entity("role", "ops", EVERYTHING, trust=trusts(AWS=EVE))
+    assert eve(lone(READ, more=(ops,), boundary=LIMIT, policies={LIMIT: policy(READ)})).admin is True
+    middle = entity("role", "middle", READ, trust=trusts(AWS=EVE), boundary=LIMIT)
+    ops = replace(ops, trust=trusts(AWS=middle.arn))
+    for limit, admin in ((READ, False), (may("sts:AssumeRole"), True)):
+        assert eve(lone(READ, more=(middle, ops), policies={LIMIT: policy(limit)})).admin is admin

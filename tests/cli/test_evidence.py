@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from mfa_kit.account.snapshot import Entity, Snapshot
+from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.audit.frameworks import FRAMEWORKS
+from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
 from mfa_kit.evidence.pseudonyms import Pseudonyms, names_of
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed
@@ -111,6 +115,34 @@ def test_backups_and_tests_are_included(desk: tuple[Lab, MfaKit], tmp_path: Path
     assert (row["enrolled_by_mfa_kit"], row["backup"], row["backup_tested"]) == ("yes", "yes", "")
     seed = lab.seed("arn:aws:iam::000000000000:mfa/erin")
     assert not any(part in data for data in files.values() for part in (seed, b"otpauth:"))
+
+
+def test_the_key_of_a_device_is_included(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """With what its attestation proves. Its serial and its label are hidden by pseudonyms."""
+    kit, name = desk[1], "carol.jones"
+    [device] = boto3.client("iam").list_mfa_devices(UserName=name)["MFADevices"]
+    facts = KeyFacts(
+        serial="12345678",
+        model="YubiKey 5 NFC",
+        firmware="5.4.3",
+        aaguid="2fc0579f-8113-47ea-b116-bb5a8db9202a",
+        certifications=("FIDO_CERTIFIED_L1",),
+        label="Carols-key",
+        attested=frozenset({"model", "aaguid"}),
+    )
+    on_key = KeyDevice(
+        account="000000000000", user=name, serial=device["SerialNumber"], since=device["EnableDate"].timestamp()
+    )
+    with sqlite_ledger(kit.home) as ledger:
+        SeenKeyRecords(ledger).add(facts, KeyEvent.VERIFIED, now=1.0, device=on_key)
+    [row] = [each for each in rows(exported(kit, tmp_path)["devices.csv"]) if each["user"] == name]
+    assert (row["key_serial"], row["key_model"], row["key_label"]) == ("12345678", "YubiKey 5 NFC", "Carols-key")
+    assert (row["key_attested"], row["key_erased"]) == ("aaguid, model", "no")
+    assert row["key_certifications"] == "FIDO_CERTIFIED_L1"
+    hidden = exported(kit, tmp_path, "--pseudonyms", secret(tmp_path / "secret"), name="hidden.zip")
+    assert not any(part in data for data in hidden.values() for part in (b"12345678,", b"Carols-key"))
+    [row] = [each for each in rows(hidden["devices.csv"]) if each["key_model"]]
+    assert (row["key_serial"][:4], row["key_label"][:4], row["key_firmware"]) == ("key-", "key-", "5.4.3")
 
 
 def secret(file: Path, text: str = "0" * 32) -> str:

@@ -31,11 +31,13 @@ ROWS: dict[str, dict[str, object]] = {
         "user": USER, "kind": "hardware-totp", "device": ARN, "since": AT,
         "last_used": "no use seen since 2026-09-01 (from files)", "last_used_at": AT, "no_use_since": AT,
         "use_from_files": True, "uses_read": "read until 2026-11-30T16:50:53Z, 17 of 18 Regions",
-        "made": "another desk", "backup": FILE, "drilled": AT, "drill_due": True, "certifications": ["FIDO_CERTIFIED_L1", "FIPS140-3-L2"],
+        "made": "another desk", "backup": FILE, "drilled": AT, "drill_due": True,
+        "certifications": ["FIDO_CERTIFIED_L1", "FIPS140-3-L2"],
     },
     "usage-update": {
         "region": "ap-southeast-2", "read_since": AT, "read_until": AT, "devices": 4999, "pages": 120, "why": SAID,
     },
+    "status-key": {"account": "000000000000", "user": USER, "device": ARN, "since": AT, "recorded": AT},
     "rollout-status": {
         "user": USER, "outcome": "not started", "cause": "no public key", "reason": SAID, "device": ARN,
         "backup": FILE, "user_backup": FILE, "admin_backup": FILE, "run": RUN,
@@ -110,13 +112,14 @@ ROWS: dict[str, dict[str, object]] = {
     "verify-token-find": {"serial": "2308524500123", "clock": SAID, "offset_steps": -4, "offset_s": -120},
 }  # fmt: skip
 # The additional fields of a row if computers share the ledger, or if a backup is missing.
-COMPUTER = "desk-07.berlin.example.com"
+COMPUTER, KEY = "desk-07.berlin.example.com", "YubiKey 5 Series with Lightning 12345678 (was reset)"
 SHARED: dict[str, dict[str, object]] = {
     **{
         name: {"computer": COMPUTER}
         for name in ("ledger", "token-list", "rollout-status", "backup-recipients", "backup-exposed")
     },
-    "status": {"computer": COMPUTER, "drilled_on": COMPUTER},
+    "status": {"key": KEY, "computer": COMPUTER, "drilled_on": COMPUTER},
+    "status-key": {"key": KEY},
     "key-list": {"users": [USER], "computers": [COMPUTER]},
     "backup-list": {"state": "missing"},
 }

@@ -17,8 +17,16 @@ from mfa_kit.core.recorded_keys import (
 
 COLUMNS = f'at, key_id, event, {", ".join(FACTS)}, attested, account, "user", device, run, since'
 SEEN = f"insert into seen_keys ({COLUMNS}) values ({', '.join(f'${place}' for place in range(1, 18))})"  # noqa: S608
-ALL = f"select {COLUMNS}, {{}} from seen_keys order by at, id"  # noqa: S608 - our own names
-TYPES = "time text event text? text? text? text? strings text? text? text? strings text? text? text? text? time? text?"
+# The last two columns are the computer, and whether mfa-kit has revoked the device. Names of devices are used again.
+ALL = f"""
+    select {COLUMNS}, {{}}, case when (device, run) in (select serial, run from journal where reached = 'revoked')
+        or (device, since) in (select serial, since from journal where reached = 'revoked') then 1 else 0 end
+    from seen_keys order by at, id
+"""  # noqa: S608 - our own names
+TYPES = (
+    "time text event text? text? text? text? strings text? text? text? strings text? text? text? text? time? text?"
+    " integer"
+)
 
 
 class SeenKeyRecords:
@@ -46,7 +54,7 @@ class SeenKeyRecords:
 
 
 def _sighting(row: SqlRow) -> KeySighting:
-    seen_at, identity, event, *facts, attested, account, user, device, run, since, computer = row
+    seen_at, identity, event, *facts, attested, account, user, device, run, since, computer, revoked = row
     known = dict(zip(FACTS, facts, strict=True))
     known["certifications"] = tuple(read_json(known["certifications"]))
     return KeySighting(
@@ -55,7 +63,14 @@ def _sighting(row: SqlRow) -> KeySighting:
         event=KeyEvent(event),
         facts=KeyFacts(**known, attested=frozenset(read_json(attested))),
         device=KeyDevice(
-            account=account, user=user, serial=device, at=seen_at, run=run, since=since, card=known["card"]
+            account=account,
+            user=user,
+            serial=device,
+            at=seen_at,
+            run=run,
+            since=since,
+            card=known["card"],
+            revoked=bool(revoked),
         )
         if device and account and user
         else None,

@@ -16,6 +16,7 @@ from mfa_kit.cli.key.sources import (
     OathSource,
     PluggedRows,
     complain,
+    device_cells,
     key_users,
     look,
     user_cells,
@@ -149,6 +150,8 @@ def info(
     chosen = _choose(wanted, plugged, settings.interaction)
     row, failed = _read(chosen)
     row |= user_cells(chosen, key_users(settings))
+    row |= device_cells(chosen, settings, as_text=output.form in {"table", "csv"})
+    row = _in_order(row)
     if len(failed) == len(chosen.details):
         raise failed[0]
     # If a reader or a USB device does not answer, a part of the chosen key may be unread, so the command fails.
@@ -177,9 +180,13 @@ def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
             failed.append(fault)
     if failed:
         row = {**chosen.cells(), **row}
-    # Fields that every key has come first, then those of FIDO, then those of OATH.
+    return row, failed
+
+
+def _in_order(row: ResultRow) -> dict[str, Cell]:
+    """Return the fields that every key has first, then those of FIDO, then those of OATH."""
     kinds = ("credentials", "oath_", "fido_")
-    return {name: row[name] for name in sorted(row, key=lambda name: [name.startswith(kind) for kind in kinds])}, failed
+    return {name: row[name] for name in sorted(row, key=lambda name: [name.startswith(kind) for kind in kinds])}
 
 
 def _choose(key_name: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:

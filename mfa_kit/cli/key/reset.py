@@ -17,7 +17,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import Lockout, MfaKitError, NoApplet
 from mfa_kit.core.message import suggest
-from mfa_kit.core.recorded_keys import KeyEvent, KeyFacts
+from mfa_kit.core.recorded_keys import KeyEvent, KeyFacts, vendor_of
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.oath_keys.acceptance import ISSUERS
 from mfa_kit.oath_keys.credential import OathKey
@@ -70,7 +70,14 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
             settings.progress.alert(halves[0].loss(_find_oath_half(plugged, fido, settings)))
 
     info = fido.resetter().reset(wanted, confirm=confirm, erased=report)
-    facts = halves[0].joined(KeyFacts(serial=info.plugged.serial, model=info.plugged.product, aaguid=info.aaguid))
+    facts = halves[0].joined(
+        KeyFacts(
+            serial=info.plugged.serial,
+            model=info.plugged.product,
+            aaguid=info.aaguid,
+            vendor=vendor_of(info.plugged.product),
+        )
+    )
     if facts.identity:
         wiring.ledger.record_key(settings, KeyEvent.RESET, facts)
     output.one("key-pin", pin_row("reset", info))
@@ -111,7 +118,7 @@ class OathHalf:
 
     def joined(self, facts: KeyFacts) -> KeyFacts:
         """Return these facts about the FIDO key, with those about the OATH half if it is certain."""
-        return facts.joined(self.keys[0].facts) if len(self.keys) == 1 and not self.doubts else facts
+        return facts.beside(self.keys[0].facts) if len(self.keys) == 1 and not self.doubts else facts
 
     def loss(self, after: "OathHalf") -> str:
         """Return a sentence that says what a reset erased. `after` is the OATH half after the reset."""

@@ -13,6 +13,7 @@ from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import MfaKitError, NoApplet
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses
+from mfa_kit.core.recorded_keys import KeyFacts, vendor_of
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.authenticator import KeyInfo, Model
 from mfa_kit.wiring.settings import Settings
@@ -309,6 +310,36 @@ def key_users(settings: Settings) -> "wiring.ledger.KeyUsers | None":
     except MfaKitError as fault:
         settings.progress.alert(clauses([f"the users of keys are unknown: {fault}", fault.hint]))
         return None
+
+
+def device_cells(row: KeyRow, settings: Settings, *, as_text: bool) -> ResultRow:
+    """Return the cell with the devices on a key, according to the ledger; None if they are unknown.
+
+    A key without a serial and without OATH cannot be recognized. If the ledger cannot be used, print the reason.
+    """
+    facts = KeyFacts(serial=row.serial, vendor=vendor_of(row.key))
+    facts = facts.beside(row.oath.facts) if row.oath else facts
+    if facts.identity is None:
+        settings.progress.note("this key reports no serial, so the ledger cannot show whose key it is")
+        return {"devices": None}
+    try:
+        with wiring.ledger.open_ledger(settings) as ledger:
+            keys = wiring.ledger.recorded_keys(ledger)
+    except MfaKitError as fault:
+        settings.progress.alert(clauses([f"the devices on the key are unknown: {fault}", fault.hint]))
+        return {"devices": None}
+    devices = [
+        device
+        for key in keys
+        if key.identity == facts.identity or facts.card in key.cards
+        for device in key.devices
+        if device.is_in_use
+    ]
+    if as_text:
+        return {"devices": [f"{device.serial} of {device.user} in account {device.account}" for device in devices]}
+    return {
+        "devices": [{"account": device.account, "user": device.user, "device": device.serial} for device in devices]
+    }
 
 
 def user_cells(row: KeyRow, users: "wiring.ledger.KeyUsers | None") -> ResultRow:

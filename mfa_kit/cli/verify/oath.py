@@ -82,7 +82,7 @@ def verify_oath(
         now=time.time,
         made_by=check_maker if maker else (lambda _: UNPROVEN),
     )
-    wiring.ledger.record_key(settings, KeyEvent.VERIFIED, attested.joined(key.facts))
+    wiring.ledger.record_key(settings, KeyEvent.VERIFIED, attested.beside(key.facts))
     return print_answer("verify-oath", {"key": key.what, "serial": key.serial, "where": key.where}, answer, output)
 
 

@@ -13,7 +13,7 @@ from mfa_kit.lab.aws.backend import aws_managed_policies
 from mfa_kit.lab.aws.mfa_devices import UNABLE
 from mfa_kit.lab.aws.organization import CREDENTIALS, IAM_SERVICE, SESSIONS, LabOrganization
 from mfa_kit.lab.aws.policies import Context, EvalDecision, PolicyStatement, conditions_hold, decide, parse_statements
-from mfa_kit.lab.aws.rights import IDENTITY, Layer, layers, request_context, root_arn
+from mfa_kit.lab.aws.rights import BOUNDARY, IDENTITY, Layer, layers, request_context, root_arn
 from mfa_kit.lab.aws.wire import IamError
 
 # How long credentials are valid by default, in seconds (API GetSessionToken, AssumeRole, AssumeRoot).
@@ -209,8 +209,8 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         """Return whether the caller may do `action` on the role (user guide, "Policy evaluation logic").
 
         The role's trust policy must allow the caller, and each set of the caller's policies must allow the call.
-        Identity-based policies need not allow the call if the role is in the caller's account and its trust policy
-        names the caller.
+        Identity-based policies, and the permissions boundary of a user, need not allow the call if the role is in the
+        caller's account and its trust policy names the caller.
         """
         context = dict(request_context(self.operation, self.account, self.caller))
         if mfa:
@@ -220,18 +220,17 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         if not trusting or any(statement.denies for statement in trusting):
             return False
         named = role.account_id == self.account.id and self._is_named(trusting)
-        return all(
-            self._allows(layer, action, role, context, named=named) for layer in layers(self.account, self.caller)
-        )
+        silent = (IDENTITY,) if named and self.caller.role else (IDENTITY, BOUNDARY) if named else ()
+        return all(self._allows(layer, action, role, context, silent) for layer in layers(self.account, self.caller))
 
     @staticmethod
-    def _allows(layer: Layer, action: str, role: Role, context: Context, *, named: bool) -> bool:
+    def _allows(layer: Layer, action: str, role: Role, context: Context, silent: Sequence[str]) -> bool:
         """Return whether one set of the caller's policies allows the call.
 
-        With `named`, the role's trust policy names the caller, so identity-based policies need not allow the call.
+        `silent` has the kinds of the sets that need not allow it, because the role's trust policy names the caller.
         """
         own = decide(layer.documents, action, role.arn, context)
-        return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and named and layer.kind == IDENTITY)
+        return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and layer.kind in silent)
 
     def _is_named(self, statements: Sequence[PolicyStatement]) -> bool:
         """Return whether one of the statements names the caller, and not only the caller's account."""
