@@ -1,4 +1,4 @@
-"""Tests of `.ci/run`: which failed tests it gives a second try."""
+"""Tests of `.ci/run`: which failed tests it gives a second try, and which versions it installs."""
 
 import os
 import subprocess
@@ -62,3 +62,11 @@ def test_what_hangs_gets_no_second_try(case: str, tmp_path: Path) -> None:
     )
     assert (done.returncode, "== once more, by itself: test_unsteady.py" in done.stdout) == (status, not status)
     assert ("== not once more" in done.stdout) is bool(status)
+
+
+def test_no_judge_replaces_a_version_of_the_lock() -> None:
+    """The judges pin newer versions than the lowest that mfa-kit allows, so they are installed first."""
+    text = (ROOT / ".ci/run").read_text("utf-8")
+    judges, lock = "--no-deps -r .ci/judges.txt", '--require-hashes -r "$lock"'
+    assert text.count(judges) == text.count(lock) == 1
+    assert text.index(judges) < text.index(lock)
