@@ -284,18 +284,8 @@ def test_a_database_that_went_back_in_time_loses_nobody(
         (tmp_path / "roster.csv").write_text("\n".join(["user,recipient", *(f"{user},{recipient}" for user in users)]))
         plan = tmp_path / "plan.json"
         assert kit.process("rollout", "plan", tmp_path / "roster.csv", "-o", plan, *ledger).code == 0
-        work: tuple[str | Path, ...] = (
-            "rollout",
-            "work",
-            plan,
-            "-r",
-            recipient,
-            "--workers",
-            "4",
-            *backups,
-            "--local-backups",
-        )
-        work += ("--stage",) if staged else ()
+        work: list[str | Path] = ["rollout", "work", plan, "-r", recipient, "--workers", "4", *backups]
+        work += ["--local-backups", *(["--stage"] if staged else [])]
         lab.faults.add(operation, "latency", at="every", seconds=LATENCY)
         killed = kit.fork(*work, *ledger)
         for made in (len(users) // 4, len(users) // 2):
