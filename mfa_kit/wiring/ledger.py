@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
-from mfa_kit.core.models import JournalEntry
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, RecordedKey
 from mfa_kit.disk import files
@@ -62,6 +62,21 @@ def record_key(settings: Settings, event: KeyEvent, facts: KeyFacts, device: Key
             SeenKeyRecords(ledger).add(facts, event, now=time.time(), device=device)
     except MfaKitError as fault:
         settings.progress.alert(clauses([f"this key is not recorded: {fault}", fault.hint]))
+
+
+def record_restored(settings: Settings, facts: KeyFacts, spec: DeviceSpec) -> None:
+    """Record that a key has the secret of a device too. The journal has the device's run and EnableDate, if any has."""
+    with suppress(MfaKitError), open_ledger(settings) as ledger:
+        entry = ledger.find(spec.serial)
+        made = entry if entry and entry.spec.user == spec.user else None
+        device = KeyDevice(
+            account=spec.account,
+            user=spec.user,
+            serial=spec.serial,
+            run=made.run if made else None,
+            since=made.since if made else None,
+        )
+        record_key(settings, KeyEvent.ENROLLED, facts, device)
 
 
 def recorded_keys(ledger: "Ledger") -> list[RecordedKey]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.adapters.ledger.seen_keys import SEEN, SeenKeyRecords
 from mfa_kit.adapters.ledger.sqlite_database import MIGRATIONS, sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, KeysOfDevices, RecordedKey
 from tests.ledgers import Place
+from tests.postgresql import Server
 
 ACCOUNT, RUN, SINCE = "000000000000", "20261125T000000Z-00000001", 1_795_000_000.0
 FIDO = KeyFacts(
@@ -149,6 +151,16 @@ def test_the_devices_of_an_older_ledger_are_on_no_known_key(tmp_path: Path) -> N
     with sqlite_ledger(tmp_path) as ledger:
         ledger.record(ENTRY.at(JournalState.CONFIRMED))
         assert not SeenKeyRecords(ledger).all()
+
+
+def test_a_copy_has_the_keys_once(tmp_path: Path, postgresql: Server) -> None:
+    """With their times, in which the copy is the same as the original. A second copy adds nothing."""
+    keys = record(Place("sqlite", str(tmp_path)), (FIDO, KeyEvent.ENROLLED, PASSKEY), (OATH, KeyEvent.VERIFIED, None))
+    address = postgresql.address(postgresql.new_database())
+    copied = [OwnedLedger(address).copy_from(tmp_path)["seen_keys"] for _ in range(2)]
+    assert copied == [2, 0]
+    with Place("postgresql", address).open() as ledger:
+        assert [replace(key, computers=()) for key in SeenKeyRecords(ledger).all()] == keys
 
 
 def test_ten_thousand_keys_are_read_within_a_second(tmp_path: Path) -> None:

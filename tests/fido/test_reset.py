@@ -13,8 +13,10 @@ from smartcard import scard
 
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.key import FidoKey
+from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
+from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, vendor_of
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import Credential, YkoathCard
@@ -49,6 +51,23 @@ def replug(monkeypatch: pytest.MonkeyPatch) -> Replug:
         pcsc.plug(card)
 
     return insert
+
+
+def test_a_reset_is_recorded_for_a_key_that_can_be_recognized(
+    bus: Bus, desk: Desk, maker: AttestationCa, hands: Hands
+) -> None:
+    """The devices of FIDO that were on it are gone from it."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key, serial="KEY-7")
+    hands(bus, lambda: key)
+    facts = KeyFacts(serial="KEY-7", vendor=vendor_of(key.model.product))
+    device = KeyDevice(account=ACCOUNT, user="alice", serial=f"arn:aws:iam::{ACCOUNT}:u2f/user/alice/k-A", since=1.0)
+    with sqlite_ledger(desk.home) as ledger:
+        SeenKeyRecords(ledger).add(facts, KeyEvent.ENROLLED, now=1.0, device=device)
+    assert desk.run("key", "reset", "--yes", "--key", "KEY-7").code == 0
+    with sqlite_ledger(desk.home) as ledger:
+        [recorded] = SeenKeyRecords(ledger).all()
+    assert [device.erased for device in recorded.devices] == [True]
 
 
 @pytest.mark.usefixtures("bus")

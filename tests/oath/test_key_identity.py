@@ -162,6 +162,21 @@ def test_verify_user_records_a_device_that_another_ledger_made(home: MfaKit, use
         assert rows(elsewhere, "status", user)[0]["key"] == KEY
 
 
+def test_a_restored_secret_is_on_the_second_key_too(
+    home: MfaKit, user: str, recipient: str, identity_file: Path
+) -> None:
+    """`status` shows the key that the device was put on last."""
+    pcsc.plug(YkoathCard())
+    done = home.run("enroll", user, "--with", "oath", "--no-touch", "-r", recipient, "--output", "json")
+    assert done.code == 0, done.err
+    pcsc.plug(YkoathCard(serial=2222))
+    words = ("backup", "restore", json.loads(done.out)["backup"], "-i", identity_file, "--to", "oath", "--no-touch")
+    assert home.run(*words).code == 0
+    assert rows(home, "status", user)[0]["key"] == "YubiKey 5A 2222"
+    for serial in ("12345678", "2222"):
+        assert [row["user"] for row in rows(home, "status", "--key", serial)] == [user]
+
+
 def test_verify_oath_with_the_maker_records_what_is_attested(home: MfaKit, tmp_path: Path) -> None:
     """FIDO and OATH are on one card, so they are one key. The attestation proves the model, but not the serial."""
     maker = AttestationCa(now=time.time())

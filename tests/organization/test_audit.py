@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli import forms
+from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
 from mfa_kit.disk.files import create_file
+from mfa_kit.lab.aws.mfa_devices import assigned_entry
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
 from tests.conftest import ACCOUNT, MfaKit
@@ -84,6 +88,26 @@ def test_a_denied_account_is_unknown_in_its_row(org_kit: MfaKit, org_lab: Lab) -
     assert "cannot be assumed" in denied["why"]
     assert {row["account"] for row in found} == set(ALL)
     assert f"unknown: account member-002 ({MEMBERS[1]}): the role" in result.err
+
+
+def test_the_key_of_a_device_is_shown_in_many_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes from the ledger. A device with the same serial in another account is on no known key."""
+    serial, accounts, kit = "GAHT12345678", MEMBERS[:2], MfaKit(tmp_path / "desk")
+    with Lab(accounts=2, users_per_account=1) as lab:
+        for name, value in {**lab.env, "MFA_KIT_HOME": str(kit.home)}.items():
+            monkeypatch.setenv(name, value)
+        entries = [assigned_entry(serial, lab.organization[number].today()) for number in accounts]
+        for number, entry in zip(accounts, entries, strict=True):
+            lab.organization[number].backend.get_user("alice").mfa_devices[serial] = entry
+        on_key = KeyDevice(account=MEMBERS[0], user="alice", serial=serial, since=entries[0].enable_date.timestamp())
+        facts = KeyFacts(serial="12345678", model="YubiKey 5 NFC", vendor="yubico")
+        with sqlite_ledger(kit.home) as ledger:
+            SeenKeyRecords(ledger).add(facts, KeyEvent.VERIFIED, now=1.0, device=on_key)
+        found = json.loads(kit.run("status", "--org", "--output", "json").out)["rows"]
+        table = kit.run("status", "--org").out
+    keys = {row["account"]: (row["key"], row["key_serial"]) for row in found if row["device"] == serial}
+    assert keys == {MEMBERS[0]: ("YubiKey 5 NFC 12345678", "12345678"), MEMBERS[1]: (None, None)}
+    assert "KEY" in table.partition("\n")[0]
 
 
 def test_if_every_account_is_denied_the_caller_is_blamed(org_kit: MfaKit, org_lab: Lab) -> None:

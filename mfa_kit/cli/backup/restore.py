@@ -66,7 +66,7 @@ def restore(
         row = _restore_to_phone(file, open_file, settings)
     else:
         keys_here = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-        row = _restore_to_key(file, open_file, keys_here, wanted, touch=touch, path=path)
+        row = _restore_to_key(file, open_file, keys_here, wanted, touch=touch, path=path, settings=settings)
     output.one("backup-restore", row)
 
 
@@ -78,12 +78,14 @@ def _restore_to_key(
     *,
     touch: bool,
     path: str | None,
+    settings: Settings,
 ) -> ResultRow:
     """Put the secret of a backup on a key, and check with codes that the key has this secret. Return the result row."""
     key = keys.choose(key_name)
     spec, opened = open_file()
     spec = spec if path is None else replace(spec, path=path)
     written = keys.card(key, now=time.time, touch=touch).restore(spec, opened.created)
+    wiring.ledger.record_restored(settings, key.facts, spec)
     return {
         "backup": str(file),
         "outcome": "restored" if written else "already there",
