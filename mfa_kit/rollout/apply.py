@@ -7,27 +7,17 @@ from dataclasses import dataclass, field
 from mfa_kit.core.device_records import NO_RECORDS, RecordedRun, RunRecords
 from mfa_kit.core.errors import AlreadyExists, AwsFault, BackupDenied, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
-from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed, settle_each
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, confirm_devices, run_row
-from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user
+from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
 from mfa_kit.rollout.proven_devices import REMOVE_UNPROVEN, lost_lines, prove_devices, record_adopted
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
 
 # The largest number of names that a message lists. More names do not fit on one line.
-
-
-def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
-    """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
-
-    Raise UsageFault if the plan is for another account than the caller's. Raise the errors of `check_copies` if backups
-    or copies of secrets would be missing.
-    """
-    check_account(plan, caller)
-    check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
 
 
 def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool, sealed: bool) -> None:

@@ -17,7 +17,7 @@ from mfa_kit.adapters.aws.answers import observe_reads
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders, read_baseline
-from mfa_kit.adapters.ledger.records import AuditRecords, BreakGlassRecords
+from mfa_kit.adapters.ledger.audit_records import AuditRecords, BreakGlassRecords
 from mfa_kit.audit.finding import AuditRule
 from mfa_kit.audit.records import (
     EarlierAudits,

@@ -18,7 +18,7 @@ from mfa_kit.adapters.files.layers import (
     remove_outer_layer,
 )
 from mfa_kit.adapters.files.plugins import count_recipients
-from mfa_kit.adapters.ledger.records import BreakGlassRecords
+from mfa_kit.adapters.ledger.audit_records import BreakGlassRecords
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.backups.rekeying import KnownRecipients, Rekeyed
 from mfa_kit.break_glass.creating import NewCustodian

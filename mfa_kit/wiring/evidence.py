@@ -7,7 +7,7 @@ from mfa_kit import __version__
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.evidence_archive import read_secret, write_archive
 from mfa_kit.adapters.files.ssh import check_signing_key, sign
-from mfa_kit.adapters.ledger.records import AuditRecords
+from mfa_kit.adapters.ledger.audit_records import AuditRecords
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recorded_keys import KeysOfDevices

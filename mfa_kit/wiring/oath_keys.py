@@ -42,12 +42,11 @@ class OathKeys:
         harden()
         return keys(say=self._settings.progress.alert, password=self._ask_password)
 
+    def _read(self, ask: Callable[..., Secret[str]], prompt: str) -> Secret[str]:
+        return read_secret_line() if self._password_stdin else ask(prompt, instead="--password-stdin")
+
     def _ask_password(self, key: OathKey) -> Secret[str]:
-        if self._password_stdin:
-            password = read_secret_line()
-        else:
-            person = self._settings.interaction
-            password = person.ask_secret(f"OATH password of {key.description}", instead="--password-stdin")
+        password = self._read(self._settings.interaction.ask_secret, f"OATH password of {key.description}")
         if password == Secret(""):  # trying an empty password is useless, and some keys count attempts
             raise UsageFault(
                 f"no OATH password was given for {key.description}, so none was tried", "give the key's OATH password"
@@ -56,11 +55,7 @@ class OathKeys:
 
     def ask_new_password(self, key: OathKey) -> Secret[str]:
         """Return a new password for a key, from standard input or the user. Raise UsageFault if it is empty."""
-        if self._password_stdin:
-            new = read_secret_line()
-        else:
-            person = self._settings.interaction
-            new = person.ask_new_secret(f"new OATH password of {key.description}", instead="--password-stdin")
+        new = self._read(self._settings.interaction.ask_new_secret, f"new OATH password of {key.description}")
         if new == Secret(""):
             raise UsageFault(
                 "the new password is empty",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from mfa_kit.core import models
 from mfa_kit.core.interaction import Progress
@@ -22,6 +22,7 @@ from mfa_kit.wiring.settings import Settings
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
+    from mfa_kit.wiring.security_keys import KeyOptions, SecurityKeys
 
 
 def new_run_id(iam_reader: IamReader) -> str:
@@ -77,18 +78,22 @@ def enrollment_ports(
     )
 
 
+def _open_security_keys(settings: Settings, **options: "Unpack[KeyOptions]") -> "SecurityKeys":
+    from mfa_kit.wiring.security_keys import SecurityKeys
+
+    return SecurityKeys(settings, **options)
+
+
 def method_context(settings: Settings, iam_reader: IamReader, oath_keys: OathKeys) -> Context:
     """Return the Context of a command that gives users devices.
 
     `iam_reader` reads from IAM. Before a user gets a display token, the token is looked up in the ledger.
     """
-    from mfa_kit.wiring.security_keys import SecurityKeys
-
     return Context(
         settings=settings,
         iam_reader=iam_reader,
         oath_keys=oath_keys,
-        security_keys=partial(SecurityKeys, settings),
+        security_keys=partial(_open_security_keys, settings),
         check_token=TokenRecords(settings).check_free,
         record_key=partial(record_key, settings, KeyEvent.ENROLLED),
     )

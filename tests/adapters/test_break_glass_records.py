@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger.records import BreakGlassRecords
+from mfa_kit.adapters.ledger.audit_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault

@@ -12,7 +12,8 @@ import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.identities import parse_recipients
-from mfa_kit.adapters.ledger.records import BackupRecords, BreakGlassRecords
+from mfa_kit.adapters.ledger.audit_records import BreakGlassRecords
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.cli import terminal

@@ -18,8 +18,8 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.layers import RecoveryIdentity, RecoveryKeyFolders
+from mfa_kit.adapters.ledger.audit_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.postgresql.grants import grants
-from mfa_kit.adapters.ledger.records import BreakGlassRecords
 from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault

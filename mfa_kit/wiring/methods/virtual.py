@@ -5,12 +5,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import VIRTUAL
+from mfa_kit.core.models import VIRTUAL, RosterMethod
 from mfa_kit.core.otp import KeyUri
 from mfa_kit.disk.files import write_new
 from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneSetup
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 from mfa_kit.wiring.qr_codes import draw, draw_picture
@@ -109,7 +108,7 @@ METHOD = EnrollmentMethod(
     method=VIRTUAL,
     help="an authenticator app, or only an encrypted backup",
     options=VirtualOptions,
-    roster_method=roster.VIRTUAL,
+    roster_method=RosterMethod(method=VIRTUAL, unattended=True),
     call="{enter} when {user} is here with a phone",
     call_user="Have your phone with an authenticator app ready.",
     resumable=True,
