@@ -728,15 +728,10 @@ def _joined(*steps: tuple[PathStep, ...]) -> tuple[PathStep, ...]:
 
 def administrations(snapshot: Snapshot) -> dict[str, Administration]:
     """Return for each user and role, by ARN, whether it administers the account."""
-    sure = _Account(snapshot)
-    sure.find_paths()
-    perhaps = _Account(snapshot, sure) if sure.doubts else sure
-    if perhaps is not sure:
-        perhaps.find_paths()
-    return {
-        entity.arn: _administration(entity.arn, perhaps.paths, sure.paths)
-        for entity in (*snapshot.users, *snapshot.roles)
-    }
+    account = _Account(snapshot)
+    sure = account.find_paths()
+    possible = _Account(snapshot, account).find_paths() if account.doubts else sure
+    return {arn: _administration(arn, possible, sure) for arn in account.principals}
 
 
 def _administration(arn: str, paths: Mapping[str, _Path], sure: Mapping[str, _Path]) -> Administration:
