@@ -14,23 +14,20 @@ from functools import cached_property, lru_cache
 from itertools import chain, count, product
 
 from mfa_kit.account import escalation_rules as rules
-from mfa_kit.account.entity_policies import (
-    EntityPolicies,
-    about,
-    administers,
-    entity_policies,
-    group_policies,
-    trust_text,
-)
 from mfa_kit.account.evaluator import (
     WITH_MFA,
     Decision,
+    EntityPolicies,
     IamStatement,
     RequestContext,
+    about,
+    administers,
     both,
     covers_action,
+    entity_policies,
     evaluate,
     filled_resource,
+    group_policies,
     holds,
     like,
     overlap,
@@ -38,6 +35,7 @@ from mfa_kit.account.evaluator import (
     principals_let_in,
     statements,
     statements_about,
+    trust_text,
 )
 from mfa_kit.account.snapshot import Entity, Snapshot
 

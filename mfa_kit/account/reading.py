@@ -11,8 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
 
-from mfa_kit.account.entity_policies import flaws_of, lets_people_in
-from mfa_kit.account.evaluator import Decision, RequestContext
+from mfa_kit.account.evaluator import Decision, RequestContext, flaws_of, lets_people_in
 from mfa_kit.account.snapshot import (
     AccountPasswordPolicy,
     AccountUsage,

@@ -6,9 +6,15 @@ A fact that could not be read is None, never True or False.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mfa_kit.account.entity_policies import EntityPolicies, about, entity_policies, group_policies
 from mfa_kit.account.escalation import Administration, administrations
-from mfa_kit.account.evaluator import RequestContext, demands_mfa
+from mfa_kit.account.evaluator import (
+    EntityPolicies,
+    RequestContext,
+    about,
+    demands_mfa,
+    entity_policies,
+    group_policies,
+)
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType, devices_by_user
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from mfa_kit.account.entity_policies import lets_people_in
+from mfa_kit.account.evaluator import lets_people_in
 from mfa_kit.account.snapshot import Credentials, Entity, SnapshotPart, UnreadPart
 from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule

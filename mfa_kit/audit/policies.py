@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.account.entity_policies import own_policies
-from mfa_kit.account.evaluator import covers_action, covers_resource, statements
+from mfa_kit.account.evaluator import covers_action, covers_resource, own_policies, statements
 from mfa_kit.account.snapshot import Entity, SnapshotPart
 from mfa_kit.audit.finding import (
     Finding,

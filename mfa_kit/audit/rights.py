@@ -2,8 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.account.entity_policies import trust_flaw, trust_text
-from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, RequestContext, ValuePattern, principals_let_in
+from mfa_kit.account.evaluator import (
+    NO_MFA,
+    PLAIN_KEYS,
+    WITH_MFA,
+    RequestContext,
+    ValuePattern,
+    principals_let_in,
+    trust_flaw,
+    trust_text,
+)
 from mfa_kit.account.snapshot import AccessKey, Entity, SnapshotPart
 from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.entity_policies import entity_policies, trust_flaw, trust_text
-from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
+from mfa_kit.account.evaluator import WITH_MFA, entity_policies, principals_let_in, trust_flaw, trust_text
 from mfa_kit.account.snapshot import Entity, SnapshotPart
 from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import (

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.entity_policies import EntityPolicies
 from mfa_kit.account.evaluator import (
     NO_MFA,
     PLAIN_KEYS,
     WITH_MFA,
     WORK,
     Decision,
+    EntityPolicies,
     RequestContext,
     actions_named,
     denies_all_work,

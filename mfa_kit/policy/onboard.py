@@ -14,8 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.entity_policies import about, administers, entity_policies, trust_flaw, trust_text
-from mfa_kit.account.evaluator import MFA, WITH_MFA, principals_let_in
+from mfa_kit.account.evaluator import (
+    MFA,
+    WITH_MFA,
+    about,
+    administers,
+    entity_policies,
+    principals_let_in,
+    trust_flaw,
+    trust_text,
+)
 from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import UsageFault
