@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from functools import lru_cache
 
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
 from mfa_kit.core.file_formats import read_json
@@ -53,15 +54,21 @@ class SeenKeyRecords:
         return merge_sightings(map(_sighting, self._tables.select(ALL.format(computer), types=TYPES)))
 
 
+@lru_cache
+def _strings(text: str) -> tuple[str, ...]:
+    """Return the strings in a JSON list. Most keys have the same lists as another key."""
+    return tuple(read_json(text))
+
+
 def _sighting(row: SqlRow) -> KeySighting:
     seen_at, identity, event, *facts, attested, account, user, device, run, since, computer, revoked = row
     known = dict(zip(FACTS, facts, strict=True))
-    known["certifications"] = tuple(read_json(known["certifications"]))
+    known["certifications"] = _strings(known["certifications"])
     return KeySighting(
         identity=identity,
         at=seen_at,
         event=KeyEvent(event),
-        facts=KeyFacts(**known, attested=frozenset(read_json(attested))),
+        facts=KeyFacts(**known, attested=frozenset(_strings(attested))),
         device=KeyDevice(
             account=account,
             user=user,
