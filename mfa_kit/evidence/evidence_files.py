@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mfa_kit.account.snapshot import DeviceBackup, OpenFinding, Snapshot
+from mfa_kit.account.last_use import LastUse, LastUses
+from mfa_kit.account.snapshot import AccountUsage, DeviceBackup, OpenFinding, Snapshot
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.audit.finding import Limits, RuleAnswer
 from mfa_kit.audit.frameworks import FRAMEWORKS, ControlAnswer, ControlResult, answer_controls
@@ -109,6 +110,7 @@ DEVICE_COLUMNS = (
     *("backup_opened", "backup_tested", "source", "request_ids"),
     *("key_serial", "key_model", "key_firmware", "key_aaguid", "key_certifications", "key_certificate", "key_label"),
     *("key_attested", "key_erased"),
+    *("last_used", "no_use_since", "use_from_files", "uses_read"),
 )
 # The facts about a key in the columns of a device, in their order.
 KEY_FACTS = ("serial", "model", "firmware", "aaguid", "certifications", "certificate", "label")
@@ -180,10 +182,11 @@ def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall], keys: KeysOfDevi
     for call in calls:
         asked[call.operation, call.user].append(call.request_id)
     backups = {backup.serial: backup for backup in snapshot.backups}
+    uses = LastUses(snapshot.usage or AccountUsage(), now=snapshot.at)
     return [
         row
         for user in account_users(snapshot)
-        for row in _rows_of(user, snapshot, backups, asked, keys=keys, hide=hide)
+        for row in _rows_of(user, snapshot, backups, asked, uses, keys=keys, hide=hide)
     ]
 
 
@@ -192,6 +195,7 @@ def _rows_of(
     snapshot: Snapshot,
     backups: Mapping[str, DeviceBackup],
     asked: Mapping[tuple[str, str | None], list[str]],
+    uses: LastUses,
     *,
     keys: KeysOfDevices,
     hide: Hiding,
@@ -202,7 +206,9 @@ def _rows_of(
         kind = "none" if user.mfa is False else "unknown"
         source = operation if listed else USER_SOURCES[1]
         requests = asked.get((source, about), ())
-        yield _cells(hide.text(user.name), kind, *(None,) * 8, source, requests, *_key_cells(None, hide))
+        yield _cells(
+            hide.text(user.name), kind, *(None,) * 8, source, requests, *_key_cells(None, hide), *_cells(*(None,) * 4)
+        )
     for device in user.devices:
         backup = backups.get(device.serial)
         reads = asked.get((KEY_SOURCE, user.name), []) if device.serial in snapshot.certified else []
@@ -221,6 +227,7 @@ def _rows_of(
             (operation, *([KEY_SOURCE] if reads else [])),
             (*asked.get((operation, about), ()), *reads),
             *_key_cells(keys.find(snapshot.account, replace(device, user=user.name)), hide),
+            *_use_cells(uses.of(device, user_id=user.user.id), uses),
         )
 
 
@@ -232,6 +239,13 @@ def _key_cells(found: KeyOfDevice | None, hide: Hiding) -> Row:
     named = {"serial": hide.text(facts.serial or ""), "label": hide.text(facts.label or "")}
     known = (named.get(fact, getattr(facts, fact)) for fact in KEY_FACTS)
     return _cells(*known, sorted(facts.attested), found.device.erased)
+
+
+def _use_cells(last: LastUse, uses: LastUses) -> Row:
+    """Return the cells with the last use of a device; all empty if no events were read."""
+    if not uses.is_known:
+        return _cells(*(None,) * 4)
+    return _cells(_time(last.at) or last.text, _time(last.unseen_since), last.from_files, uses.coverage)
 
 
 def _finding_rows(
