@@ -107,16 +107,9 @@ class LastUses:
         An event counts if it is not older than the device, because a serial can be used again, and if it has the same
         user ID.
         """
-        since = device.since or 0.0
-        uses = [
-            use
-            for use in self._by_serial.get(device.serial, ())
-            if use.at >= since and (not user_id or not use.principal or use.principal == user_id)
-        ]
-        # A security key works for the console only (IAM user guide, "MFA-protected API access").
-        events = {UseEvent.CONSOLE_LOGIN} if device.type is DeviceType.FIDO2 else {*UseEvent}
-        reads = [read for (_, event), read in self._reads.items() if event in events]
+        enabled, reads = device.since or 0.0, self._reads_about(device)
         is_current = bool(reads) and all(map(self._is_current, reads))
+        uses = [use for use in self._by_serial.get(device.serial, ()) if _is_of(use, enabled, user_id)]
         if uses:
             last = max(uses, key=lambda use: (use.at, not use.from_files))
             return LastUse(
@@ -124,7 +117,16 @@ class LastUses:
             )
         if not reads or not all(read.is_complete for read in reads):
             return LastUse()
-        unseen_since = max(since, *(read.since or 0.0 for read in reads))
-        return LastUse(
-            unseen_since=unseen_since, is_current=is_current, from_files=any(read.from_files for read in reads)
-        )
+        unseen_since = max(enabled, *(read.since or 0.0 for read in reads))
+        from_files = any(read.from_files for read in reads)
+        return LastUse(unseen_since=unseen_since, is_current=is_current, from_files=from_files)
+
+    def _reads_about(self, device: Device) -> list[EventsRead]:
+        # A security key works for the console only (IAM user guide, "MFA-protected API access").
+        events = {UseEvent.CONSOLE_LOGIN} if device.type is DeviceType.FIDO2 else {*UseEvent}
+        return [read for (_, event), read in self._reads.items() if event in events]
+
+
+def _is_of(use: DeviceUse, enabled: float, user_id: str) -> bool:
+    """Return whether a use is of a device that was enabled at this Unix time, by the user with this ID, if known."""
+    return use.at >= enabled and ("" in {user_id, use.principal} or use.principal == user_id)

@@ -36,19 +36,11 @@ from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import VisitState
 from mfa_kit.wiring.settings import Settings
 
+# The cells about the last use of a device. A table has only the first.
+USE_FIELDS = ("last_used", "last_used_at", "no_use_since", "use_from_files", "uses_read")
 FORM = RowsForm(
     "status",
-    fields=(
-        "user",
-        "kind",
-        "device",
-        "since",
-        "last_used",
-        "last_used_at",
-        "no_use_since",
-        "use_from_files",
-        "uses_read",
-    ),
+    fields=("user", "kind", "device", "since", *USE_FIELDS),
     narrow=("user", "kind", "device", "since", "last_used", "key", "drill_due", "computer"),
     narrow_in_many=("user", "kind", "device", "since", "last_used", "key"),
     empty="these accounts have no users",
@@ -154,17 +146,25 @@ class DeviceCells:
 
     def of(self, user: str, device: Device | None, *, user_id: str = "", without: str = "none") -> ResultRow:
         """Return the cells of a device, or those of a user without a device. `without` is then the kind."""
-        last = self.uses.of(device, user_id=user_id) if device and self.uses.is_known else None
-        return {
+        cells: ResultRow = {
             "user": user,
             "kind": device.type if device else without,
             "device": device.serial if device else None,
-            "since": iso_time(device.since) if device and device.since else None,
-            "last_used": last.text if last else None,
-            "last_used_at": iso_time(last.at) if self.details and last and last.at is not None else None,
-            "no_use_since": _since(last) if self.details and last else None,
-            "use_from_files": last.from_files if self.details and last else None,
-            "uses_read": self.uses.coverage if self.details and self.uses.is_known else None,
+            "since": _iso(device.since) if device else None,
+        }
+        last = self.uses.of(device, user_id=user_id) if device and self.uses.is_known else None
+        return {**cells, **self._of_use(last)}
+
+    def _of_use(self, last: LastUse | None) -> ResultRow:
+        """Return the cells of the last use of a device; all None if no events were read, or without a device."""
+        if last is None or not self.details:
+            return dict.fromkeys(USE_FIELDS) | {"last_used": last.text if last else None}
+        return {
+            "last_used": last.text,
+            "last_used_at": _iso(last.at),
+            "no_use_since": _iso(last.unseen_since),
+            "use_from_files": last.from_files,
+            "uses_read": self.uses.coverage,
         }
 
     def of_key(self, user: str, device: Device | None) -> ResultRow:
@@ -184,8 +184,8 @@ class DeviceCells:
         return self.uses.of(device, user_id=user_id).is_unused(self.unused, now=self.uses.now) is not False
 
 
-def _since(last: LastUse) -> str | None:
-    return None if last.unseen_since is None else iso_time(last.unseen_since)
+def _iso(time: float | None) -> str | None:
+    return None if time is None else iso_time(time)
 
 
 def _devices_of(users: Sequence[AccountUser]) -> Iterator[tuple[str, str, Device | None, str]]:

@@ -20,7 +20,7 @@ from mfa_kit.core.models import BackupLocation, S3Url
 from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.enrollment.pacing import Backoff
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
-from mfa_kit.usage.events import Reading
+from mfa_kit.usage.events import EventsReading
 from mfa_kit.usage.updating import (
     EventFile,
     FilesResult,
@@ -61,7 +61,7 @@ def update(*, logs: BackupLocation | None, accounts: AccountsChoice | None, sett
     """
     with wiring.organization.open_organization(settings, accounts) as organization:
         records = wiring.ledger.usage_records(organization.ledger)
-        readings: Mapping[str, Sequence[Reading]] = {}
+        readings: Mapping[str, Sequence[EventsReading]] = {}
         if logs is not None:
             result = _read_files(logs, organization, settings)
             readings = record_files(result, records, now=organization.home.now())
@@ -124,7 +124,7 @@ def _rows(results: Sequence[RegionResult]) -> AccountRows:
     return AccountRows(rows, unread)
 
 
-def readings_by_region(readings: Sequence[Reading]) -> list[RegionResult]:
+def readings_by_region(readings: Sequence[EventsReading]) -> list[RegionResult]:
     """Return a result for each Region of log files."""
     results: dict[str, RegionResult] = {}
     for reading in readings:

@@ -30,7 +30,7 @@ AHEAD = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading(EventsRead):
+class EventsReading(EventsRead):
     """How far the events of one name in a Region were read.
 
     If reading was interrupted, the events from the newest, at `top`, down to `reached` are read too, in Unix seconds.
@@ -73,17 +73,14 @@ def device_use(event: Mapping[str, object], account: str, *, now: float, from_fi
 
     `now` is AWS's time in Unix seconds. Raise UnreadableEvent if the event may be a use, but is not as documented.
     """
-    name = next((name for name in UseEvent if event.get("eventName") == name), None)
-    if name is None or event.get("eventSource") != SOURCES[name]:
+    name = _name_of(event)
+    if name is None:
         return None
-    version = event.get("eventVersion")
-    if not isinstance(version, str) or not VERSION.fullmatch(version):
-        raise UnreadableEvent("has another version than 1")
     identity, serial = _object(event, "userIdentity"), _serial(name, event)
     if serial is None or identity.get("type") not in IDENTITIES:
         return None
     # An AssumeRole of another account's role is recorded in both accounts. Only the account of the user counts.
-    if identity.get("accountId") != account or event.get("recipientAccountId", account) != account:
+    if [identity.get("accountId"), event.get("recipientAccountId", account)] != [account, account]:
         return None
     used_at = _time(event)
     if used_at > now + AHEAD:
@@ -98,6 +95,17 @@ def device_use(event: Mapping[str, object], account: str, *, now: float, from_fi
         region=_region(event),
         from_files=from_files,
     )
+
+
+def _name_of(event: Mapping[str, object]) -> UseEvent | None:
+    """Return the name of an event that may be a use, or None. Raise UnreadableEvent for another version than 1."""
+    name = next((name for name in UseEvent if event.get("eventName") == name), None)
+    if name is None or event.get("eventSource") != SOURCES[name]:
+        return None
+    version = event.get("eventVersion")
+    if not isinstance(version, str) or not VERSION.fullmatch(version):
+        raise UnreadableEvent("has another version than 1")
+    return name
 
 
 def _serial(name: UseEvent, event: Mapping[str, object]) -> object:

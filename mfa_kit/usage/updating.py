@@ -18,7 +18,7 @@ from mfa_kit.core.errors import Expired, MfaKitError
 from mfa_kit.core.file_formats import JsonError, object_of, read_json
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.pacing import CallPolicy
-from mfa_kit.usage.events import EventPage, EventQuery, Reading, UseCollector, parse_time
+from mfa_kit.usage.events import EventPage, EventQuery, EventsReading, UseCollector, parse_time
 
 # The age of the oldest events that LookupEvents returns (CloudTrail API reference).
 HISTORY_DAYS = 90
@@ -29,7 +29,7 @@ NOT_JSON = "is not JSON"
 FOREVER = LAST_TIME - 1
 
 
-class EventHistory(Protocol):
+class UseHistory(Protocol):
     """Reads the event history of an account (cloudtrail:LookupEvents). Each method may raise MfaKitError."""
 
     def regions(self) -> Sequence[str]:
@@ -44,11 +44,11 @@ class EventHistory(Protocol):
 class EventRecords(Protocol):
     """The ledger's records of uses and of the events that were read."""
 
-    def own_readings(self, account: str) -> Mapping[tuple[str, UseEvent], Reading]:
+    def own_readings(self, account: str) -> Mapping[tuple[str, UseEvent], EventsReading]:
         """Return how far this computer read the event history of an account, by Region and event."""
         ...
 
-    def record(self, account: str, uses: Iterable[DeviceUse], readings: Iterable[Reading]) -> None:
+    def record(self, account: str, uses: Iterable[DeviceUse], readings: Iterable[EventsReading]) -> None:
         """Record uses, and how far events were read, all or nothing. A use replaces an older one of the device."""
         ...
 
@@ -77,7 +77,7 @@ class RegionResult:
     error: MfaKitError | None = None
     pages: int = 0
     devices: set[str] = field(default_factory=set)
-    readings: list[Reading] = field(default_factory=list)
+    readings: list[EventsReading] = field(default_factory=list)
     problems: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -106,7 +106,7 @@ class HistoryReader:
     """
 
     account: str
-    history: EventHistory
+    history: UseHistory
     records: EventRecords
     now: Callable[[], float]
     turn: CallPolicy
@@ -130,22 +130,22 @@ class HistoryReader:
             result.readings.append(reading)
         return result
 
-    def _known(self, region: str, event: UseEvent) -> Reading:
+    def _known(self, region: str, event: UseEvent) -> EventsReading:
         known = self.records.own_readings(self.account).get((region, event))
-        return known or Reading(region=region, event=event)
+        return known or EventsReading(region=region, event=event)
 
-    def _read(self, reading: Reading, result: RegionResult) -> Reading:
+    def _read(self, reading: EventsReading, result: RegionResult) -> EventsReading:
         """Read the rest of an interrupted run and then what is new. Return how far the events are read then."""
         top = self.now()
         oldest = top - HISTORY_DAYS * DAY
         if reading.until == FOREVER:
-            reading = Reading(region=reading.region, event=reading.event)
+            reading = EventsReading(region=reading.region, event=reading.event)
         if reading.reached is not None and reading.reached > oldest:
             reading = self._read_down(reading, max(reading.until or 0.0, oldest), result)
         reading = replace(reading, top=top, reached=top, unread=0)
         return self._read_down(reading, max(reading.until or 0.0, oldest), result)
 
-    def _read_down(self, reading: Reading, floor: float, result: RegionResult) -> Reading:
+    def _read_down(self, reading: EventsReading, floor: float, result: RegionResult) -> EventsReading:
         """Read the events from `reading.reached` down to `floor`, and record the position after each page."""
         query = EventQuery(region=reading.region, event=reading.event, start=floor, end=reading.reached or floor)
         token: str | None = None
@@ -193,15 +193,17 @@ def update_account(reader: HistoryReader, map_each: MapEach) -> list[RegionResul
         reader.account,
         (),
         [
-            Reading(region=reading.region, event=reading.event, since=max(now, reading.since or 0.0), until=FOREVER)
+            EventsReading(
+                region=reading.region, event=reading.event, since=max(now, reading.since or 0.0), until=FOREVER
+            )
             for reading in closed
         ],
     )
     return results
 
 
-def _completed(reading: Reading, floor: float) -> Reading:
-    """Return a Reading that has reached `floor`. After an unreadable event, the known period begins anew."""
+def _completed(reading: EventsReading, floor: float) -> EventsReading:
+    """Return a EventsReading that has reached `floor`. After an unreadable event, the known period begins anew."""
     until = max((reading.top or floor) - DELAY, floor)
     has_gap = reading.until is None or reading.until < floor
     since = floor if has_gap else reading.since
@@ -272,28 +274,33 @@ def collectors_for(accounts: Collection[str], *, now: float) -> dict[str, UseCol
     return {account: UseCollector(account, now=now, from_files=True) for account in accounts}
 
 
-def record_files(result: FilesResult, records: EventRecords, *, now: float) -> dict[str, list[Reading]]:
+def record_files(result: FilesResult, records: EventRecords, *, now: float) -> dict[str, list[EventsReading]]:
     """Record what log files say, and return how far they go in each account.
 
     If anything could not be read, they do not prove that a device was not used.
     """
-    readings: dict[str, list[Reading]] = {account: [] for account in result.collectors}
-    for (account, region), (first, last) in sorted(result.periods.items()):
-        problems = bool(result.problems or result.collectors[account].problems)
-        since, until = parse_time(first), parse_time(last)
-        known = since is not None and until is not None and since <= now
-        why = "" if known and not problems else "not all events could be read"
-        readings[account] += [
-            Reading(
-                region=region,
-                event=event,
-                since=since if known else None,
-                until=min(until or 0.0, now) if known else None,
-                why=why,
-                from_files=True,
-            )
-            for event in UseEvent
-        ]
+    readings: dict[str, list[EventsReading]] = {account: [] for account in result.collectors}
+    for (account, region), period in sorted(result.periods.items()):
+        is_whole = not result.problems and not result.collectors[account].problems
+        readings[account] += _readings(region, period, is_whole=is_whole, now=now)
     for account, collector in result.collectors.items():
         records.record(account, collector.uses, readings[account])
     return readings
+
+
+def _readings(region: str, period: tuple[str, str], *, is_whole: bool, now: float) -> list[EventsReading]:
+    """Return how far log files go in a Region. `period` has the times of the first and the last event."""
+    since, until = map(parse_time, period)
+    if since is None or until is None or since > now:
+        is_whole, since, until = False, None, None
+    return [
+        EventsReading(
+            region=region,
+            event=event,
+            since=since,
+            until=None if until is None else min(until, now),
+            why="" if is_whole else "not all events could be read",
+            from_files=True,
+        )
+        for event in UseEvent
+    ]

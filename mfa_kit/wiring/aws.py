@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.usage.updating import EventHistory
+    from mfa_kit.usage.updating import UseHistory
 
 
 class OneLineFormatter(logging.Formatter):
@@ -118,8 +118,8 @@ def connect(
         yield iam, ledger, caller
 
 
-def event_history(iam: "Iam", stop: Stop) -> "EventHistory":
-    """Return an EventHistory, which reads CloudTrail in the account whose client is `iam`."""
+def event_history(iam: "Iam", stop: Stop) -> "UseHistory":
+    """Return a UseHistory, which reads CloudTrail in the account whose client is `iam`."""
     return AwsEventHistory(iam.ask_service, sleep=stop.sleep)
 
 

@@ -21,7 +21,7 @@ from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.models import Device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import PolicyChoices, mfa_policy
-from mfa_kit.usage.events import Reading
+from mfa_kit.usage.events import EventsReading
 
 FORCE = mfa_policy(PolicyChoices())[0]
 MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
@@ -174,6 +174,7 @@ def record_usage(home: Path) -> None:
     with sqlite_ledger(home) as ledger:
         known = usage()
         readings = [
-            Reading(region=read.region, event=read.event, since=read.since, until=read.until) for read in known.reads
+            EventsReading(region=read.region, event=read.event, since=read.since, until=read.until)
+            for read in known.reads
         ]
         UsageRecords(ledger).record("000000000000", known.uses, readings)

@@ -26,7 +26,7 @@ class AskService(Protocol):
 
 
 class AwsEventHistory:
-    """Implements the port EventHistory. Calls in different Regions may be made at the same time."""
+    """Implements the port UseHistory. Calls in different Regions may be made at the same time."""
 
     def __init__(
         self, ask: AskService, *, sleep: Callable[[float], None], clock: Callable[[], float] = time.monotonic

@@ -21,7 +21,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
 
 HEAD = re.compile(r'\s*\{\s*"Records"\s*:\s*\[\s*')
-BETWEEN = re.compile(r"\s*(,|\])\s*")
+BETWEEN = re.compile(r"\s*[],]\s*")
 # An event has at most 256 KB (CloudTrail user guide, "Quotas"), and a head at most some characters.
 LARGEST_EVENT, LARGEST_HEAD = 1 << 20, 200
 CHUNK = 1 << 16
@@ -142,20 +142,20 @@ class _Parser:
                 return event
 
     def _skip(self, pattern: re.Pattern[str], most: int, what: str) -> str:
-        """Go behind a match of the pattern, and return its first group, if it has one."""
+        """Go behind a match of the pattern, and return its text.
+
+        Read more text if there is no match yet, or if the match could be longer.
+        """
         while True:
             match = pattern.match(self._text, self._at)
-            if match and match.end() < len(self._text):
-                self._at = match.end()
-                return match[1] if match.groups() else ""
-            if match and not self._more():
-                self._at = match.end()
-                return match[1] if match.groups() else ""
+            if match and (match.end() < len(self._text) or not self._more()):
+                self._at = min(match.end(), len(self._text))
+                return match[0].strip()
             if not match and (len(self._text) - self._at > most or not self._more()):
                 raise _fault(what)
 
     def _more(self) -> bool:
-        """Append the next piece of text, and drop what was parsed. Return False at the end."""
-        piece = next(self._texts, "")
-        self._text, self._at = self._text[self._at :] + piece, 0
+        """Append the next piece of text, and drop what was parsed. Return False at the end, and change nothing."""
+        if piece := next(self._texts, ""):
+            self._text, self._at = self._text[self._at :] + piece, 0
         return bool(piece)

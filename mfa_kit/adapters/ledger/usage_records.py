@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from mfa_kit.account.snapshot import AccountUsage, DeviceUse, EventsRead, UseEvent
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
-from mfa_kit.usage.events import Reading
+from mfa_kit.usage.events import EventsReading
 
 # The sources of rows: CloudTrail's event history, and log files.
 HISTORY, FILES = "history", "files"
@@ -66,10 +66,10 @@ class UsageRecords:
             ),
         )
 
-    def own_readings(self, account: str) -> dict[tuple[str, UseEvent], Reading]:
+    def own_readings(self, account: str) -> dict[tuple[str, UseEvent], EventsReading]:
         """Return how far this computer read the event history of an account, by Region and event."""
         return {
-            (region, UseEvent(event)): Reading(
+            (region, UseEvent(event)): EventsReading(
                 region=region,
                 event=UseEvent(event),
                 since=since,
@@ -83,7 +83,7 @@ class UsageRecords:
             if own and source == HISTORY
         }
 
-    def record(self, account: str, uses: Iterable[DeviceUse], readings: Iterable[Reading]) -> None:
+    def record(self, account: str, uses: Iterable[DeviceUse], readings: Iterable[EventsReading]) -> None:
         """Record uses, and how far events were read, all or nothing. A use replaces an older one of the device."""
         self._tables.write(
             (
@@ -109,10 +109,10 @@ class UsageRecords:
         return self._tables.select(sql.format(OWN if self._tables.shared else "1"), (account,), types=types)
 
 
-def _source(row: DeviceUse | Reading) -> str:
+def _source(row: DeviceUse | EventsReading) -> str:
     return FILES if row.from_files else HISTORY
 
 
-def _position(reading: Reading) -> tuple[object, ...]:
+def _position(reading: EventsReading) -> tuple[object, ...]:
     """Return the values of the columns that say how far events were read."""
     return reading.since, reading.until, reading.reached, reading.top, reading.unread, reading.why
