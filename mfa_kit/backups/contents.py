@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import ACCOUNT_ID, Backup, BackupLocation, Call, DeviceSpec, Method, S3Url
+from mfa_kit.core.models import ACCOUNT_ID, Backup, BackupLocation, Call, DeviceSpec, Method
 from mfa_kit.core.otp import Created, Png
 
 
@@ -78,15 +78,3 @@ def backup_call(operation: str, file: BackupLocation, *, user: str | None, succe
         answer="OK" if succeeded else "Failed",
         file=str(file.absolute()),
     )
-
-
-def check_shared(*, ledger_is_shared: bool, place: BackupLocation, local_backups: bool) -> None:
-    """Raise UsageFault if other computers use the ledger, but the folder of backups is on this computer.
-
-    With `local_backups`, the user has accepted that, so nothing is raised.
-    """
-    if ledger_is_shared and not isinstance(place, S3Url) and not local_backups:
-        raise UsageFault(
-            f"other computers use this ledger, but cannot read backups in the folder {place}",
-            "put the backups into a bucket: --backup-dir s3://BUCKET/PREFIX, or accept this: --local-backups",
-        )

@@ -596,6 +596,18 @@ def parse_location(text: str) -> BackupLocation:
     return S3Url(bucket, key)
 
 
+def check_shared(*, ledger_is_shared: bool, place: BackupLocation, local_backups: bool) -> None:
+    """Raise UsageFault if other computers use the ledger, but the folder of backups is on this computer.
+
+    With `local_backups`, the user has accepted that, so nothing is raised.
+    """
+    if ledger_is_shared and not isinstance(place, S3Url) and not local_backups:
+        raise UsageFault(
+            f"other computers use this ledger, but cannot read backups in the folder {place}",
+            "put the backups into a bucket: --backup-dir s3://BUCKET/PREFIX, or accept this: --local-backups",
+        )
+
+
 def recorded_location(text: str) -> BackupLocation:
     """Return the S3Url or Path in a text from the ledger. An invalid S3 URL is treated as a relative path."""
     try:

@@ -80,7 +80,7 @@ class KeyFacts:
 
 
 # The names of the facts that a row of the ledger has, without the one that says which of them are attested.
-FACTS = tuple(fact.name for fact in fields(KeyFacts) if fact.name not in {"vendor", "attested"})
+FACTS = [fact.name for fact in fields(KeyFacts) if fact.name not in {"vendor", "attested"}]
 
 
 def vendor_of(product: str | None) -> str:

@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 from mfa_kit.adapters.files import event_files
 from mfa_kit.adapters.files.local_store import LOCAL, NAME_MAX, LocalFileStore, find_backups
-from mfa_kit.backups.contents import check_shared
 from mfa_kit.backups.own_identity import can_ask_passphrase
 from mfa_kit.core.errors import IntegrityFault, OutcomeUnknownError, Throttled, TooSlow, UsageFault
-from mfa_kit.core.models import OWN, Backup, BackupLocation, S3Url
+from mfa_kit.core.models import OWN, Backup, BackupLocation, S3Url, check_shared
 from mfa_kit.disk.files import write_new
 from mfa_kit.doctor.diagnosis import BucketState
 from mfa_kit.enrollment.pacing import RateLimiter

@@ -12,9 +12,8 @@ from typing import Any
 import boto3
 import pytest
 
-from mfa_kit.backups.contents import check_shared
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import S3Url, parse_location
+from mfa_kit.core.models import S3Url, check_shared, parse_location
 from mfa_kit.enrollment import pacing
 from mfa_kit.lab.aws.server import Lab
 from tests.backups.conftest import Pair

@@ -17,7 +17,7 @@ from mfa_kit.core.recorded_keys import (
 )
 
 COLUMNS = f'at, key_id, event, {", ".join(FACTS)}, attested, account, "user", device, run, since'
-SEEN = f"insert into seen_keys ({COLUMNS}) values ({', '.join(f'${place}' for place in range(1, 18))})"  # noqa: S608
+SEEN = f"insert into seen_keys ({COLUMNS}) values ({', '.join([f'${place}' for place in range(1, 18)])})"  # noqa: S608
 # The last two columns are the computer, and whether mfa-kit has revoked the device. Names of devices are used again.
 ALL = f"""
     select {COLUMNS}, {{}}, case when (device, run) in (select serial, run from journal where reached = 'revoked')
