@@ -4,7 +4,8 @@ An event proves a use. That no event was seen proves nothing about times and Reg
 for a device is a time, or "no use seen since" a time, or unknown; it is never "never".
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from mfa_kit.account.snapshot import AccountUsage, DeviceUse, EventsRead, UseEvent
 from mfa_kit.core.models import Device, DeviceType
@@ -13,29 +14,32 @@ from mfa_kit.core.text import iso_time
 DAY = 86400.0
 # A device is called unused only if the events were read until at most this many seconds ago.
 FRESH = 7 * DAY
+# Seconds by which the time of an event may be ahead of AWS's clock.
+AHEAD = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastUse:
     """The last use of a device that was seen, in Unix seconds, or None.
 
-    `unseen_since` says since when all events were read without a use, or is None if that is unknown. `is_current`
-    says whether a later use would have been seen: all Regions were read, until at most FRESH seconds ago. `event` and
-    `region` are those of the use.
+    `unseen_since` says since when all events were read without a use, or is None if that is unknown; `is_whole` says
+    whether these are all events since the device was enabled. `is_current` says whether a later use would have been
+    seen: all Regions were read, until at most FRESH seconds ago. With `is_unnamed`, the user signed in later with a
+    device that CloudTrail does not name.
     """
 
     at: float | None = None
-    event: str | None = None
-    region: str | None = None
     unseen_since: float | None = None
+    is_whole: bool = False
     is_current: bool = False
+    is_unnamed: bool = False
     from_files: bool = False
 
     @property
     def text(self) -> str:
         """The day of the last use, or `no use seen since DAY`, or `unknown`, and whether that comes from files."""
         if self.at is None and self.unseen_since is None:
-            return "unknown"
+            return "unknown: used MFA, device not named" if self.is_unnamed else "unknown"
         mark = " (from files)" if self.from_files else ""
         if self.at is not None:
             return f"{_day(self.at)}{mark}"
@@ -46,9 +50,10 @@ class LastUse:
         last = self.unseen_since if self.at is None else self.at
         if last is None:
             return None
-        if now - last < days * DAY:
-            return False
-        return True if self.is_current else None
+        if now - last >= days * DAY:
+            return True if self.is_current else None
+        # Without a use, nothing is known about the time before the first event that was read.
+        return False if self.at is not None or self.is_whole else None
 
 
 def _day(time: float) -> str:
@@ -60,22 +65,32 @@ class LastUses:
 
     def __init__(self, usage: AccountUsage, *, now: float) -> None:
         self.now = now
+        # Another computer can write any time into a shared ledger.
+        self.uses = [use for use in usage.uses if use.at <= now + AHEAD]
         self._by_serial: dict[str, list[DeviceUse]] = {}
-        for use in usage.uses:
+        for use in self.uses:
             self._by_serial.setdefault(use.serial, []).append(use)
-        # What this computer read itself counts more than files, and more than what other computers say.
-        trusted_last = sorted(usage.reads, key=lambda read: (not read.from_files, read.until or 0.0))
-        self._reads = {(read.region, read.event): read for read in trusted_last}
+        # This computer knows which Regions are enabled, if it read the event history. Then files and other computers
+        # add no Region, and count only for a Region that this computer could not read.
+        own = {(read.region, read.event) for read in usage.reads if not read.from_files}
+        reads = [read for read in usage.reads if not own or (read.region, read.event) in own]
+        best_last = sorted(reads, key=lambda read: (*self._quality(read), read.until or 0.0))
+        self._reads = {(read.region, read.event): read for read in best_last}
+        # A security key works for the console only (IAM user guide, "MFA-protected API access").
+        self._without_use = {True: self._of_unused({UseEvent.CONSOLE_LOGIN}), False: self._of_unused(UseEvent)}
+
+    def _quality(self, read: EventsRead) -> tuple[bool, bool, bool]:
+        return self._is_current(read), read.is_complete, not read.from_files
 
     @property
     def is_known(self) -> bool:
         """Whether events were read at all."""
         return bool(self._reads)
 
-    @property
-    def is_current(self) -> bool:
-        """Whether all Regions were read, until at most FRESH seconds ago."""
-        return self.is_known and all(self._is_current(read) for read in self._reads.values())
+    def covers(self, days: float) -> bool:
+        """Return whether all events of the last `days` days were read, in all Regions."""
+        unseen = self._without_use[False]
+        return unseen.is_current and (unseen.unseen_since or self.now) <= self.now - days * DAY
 
     def _is_current(self, read: EventsRead) -> bool:
         return read.is_complete and (read.until or 0.0) >= self.now - FRESH
@@ -105,26 +120,39 @@ class LastUses:
         """Return the last use of a device of IAM's list. `user_id` is the ID of its user in IAM, if it is known.
 
         An event counts if it is not older than the device, because a serial can be used again, and if it has the same
-        user ID.
+        user ID. So nothing is known about a device if IAM does not say when it was enabled.
         """
-        enabled, reads = device.since or 0.0, self._reads_about(device)
-        is_current = bool(reads) and all(map(self._is_current, reads))
+        enabled = device.since
+        if enabled is None:
+            return LastUse()
         uses = [use for use in self._by_serial.get(device.serial, ()) if _is_of(use, enabled, user_id)]
-        if uses:
-            last = max(uses, key=lambda use: (use.at, not use.from_files))
-            return LastUse(
-                at=last.at, event=last.event, region=last.region, is_current=is_current, from_files=last.from_files
-            )
+        last = max(uses, key=lambda use: (use.at, not use.from_files), default=None)
+        unseen = self._without_use[device.type is DeviceType.FIDO2]
+        if self._has_unnamed_use(device, last.at if last else enabled, user_id):
+            unseen = LastUse(is_unnamed=True)
+        if last:
+            return replace(unseen, at=last.at, unseen_since=None, from_files=last.from_files)
+        if unseen.unseen_since is None:
+            return unseen
+        return replace(unseen, unseen_since=max(enabled, unseen.unseen_since), is_whole=unseen.unseen_since <= enabled)
+
+    def _of_unused(self, events: Iterable[UseEvent]) -> LastUse:
+        """Return the answer for a device without a use, whose uses are events with these names."""
+        reads = [read for (_, event), read in self._reads.items() if event in events]
         if not reads or not all(read.is_complete for read in reads):
             return LastUse()
-        unseen_since = max(enabled, *(read.since or 0.0 for read in reads))
-        from_files = any(read.from_files for read in reads)
-        return LastUse(unseen_since=unseen_since, is_current=is_current, from_files=from_files)
+        return LastUse(
+            unseen_since=max(read.since or 0.0 for read in reads),
+            is_current=all(map(self._is_current, reads)),
+            from_files=any(read.from_files for read in reads),
+        )
 
-    def _reads_about(self, device: Device) -> list[EventsRead]:
-        # A security key works for the console only (IAM user guide, "MFA-protected API access").
-        events = {UseEvent.CONSOLE_LOGIN} if device.type is DeviceType.FIDO2 else {*UseEvent}
-        return [read for (_, event), read in self._reads.items() if event in events]
+    def _has_unnamed_use(self, device: Device, since: float, user_id: str) -> bool:
+        """Return whether the device's user signed in since a Unix time with a device that the event does not name."""
+        return any(
+            use.at >= since and (use.principal == user_id if user_id else use.user == device.user)
+            for use in self._by_serial.get("", ())
+        )
 
 
 def _is_of(use: DeviceUse, enabled: float, user_id: str) -> bool:

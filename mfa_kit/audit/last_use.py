@@ -42,10 +42,16 @@ def devices_unused(context: RuleContext) -> Iterator[Observation]:
         for device, last in _of_devices(context, user):
             is_unused = last.is_unused(context.limits.device_unused, now=context.snapshot.at)
             if is_unused:
+                several = len(user.devices) > 1
+                revoke = (
+                    mfa_kit("revoke {} --mfa-device {}", user.name, device.serial)
+                    if several
+                    else mfa_kit("revoke {}", user.name)
+                )
                 yield Finding(
                     subject=device.serial,
                     evidence=f"device of {user.name}: {_words(last)}",
-                    remedy=("# ask the user whether the device still exists; if not:", mfa_kit("revoke {}", user.name)),
+                    remedy=("# ask the user whether the device still exists; if not:", revoke),
                 )
             elif is_unused is None:
                 yield UnknownSubject(device.serial, f"events are {context.last_uses.coverage}")
@@ -59,7 +65,7 @@ def users_spare_untested(context: RuleContext) -> Iterator[Observation]:
         return
     for user in context.users:
         for device, last in _of_devices(context, user) if len(user.devices) > 1 else ():
-            if last.at is None and last.unseen_since is None:
+            if last.at is None and not (last.unseen_since and last.is_current):
                 yield UnknownSubject(user.name, f"{device.serial}: events are {context.last_uses.coverage}")
             elif last.at is None:
                 yield Finding(
@@ -76,19 +82,18 @@ def root_device_used(context: RuleContext) -> Iterator[Observation]:
         yield NotApplicable(why)
         return
     yield from _unread(context)
-    usage = context.snapshot.usage
-    if usage is None or not context.last_uses.is_known:
+    if not context.last_uses.is_known:
         return
-    of_root = [use for use in usage.uses if use.principal == context.snapshot.account]
+    of_root = [use for use in context.last_uses.uses if use.principal == context.snapshot.account]
     recent = [use for use in of_root if context.days(use.at) < context.limits.root_used]
     for use in recent:
         mark = " (from files)" if use.from_files else ""
         yield Finding(
             subject=SUBJECT,
-            evidence=f"root signed in with {use.serial} {context.days(use.at)} days ago{mark}",
+            evidence=f"root used {use.serial or 'MFA, device not named,'} {context.days(use.at)} days ago{mark}",
             remedy=(suggest("# do not use root; to create an administrator to use instead", "policy onboard"),),
         )
-    if not recent and not context.last_uses.is_current:
+    if not recent and not context.last_uses.covers(context.limits.root_used):
         yield UnknownSubject(SUBJECT, f"events are {context.last_uses.coverage}")
 
 

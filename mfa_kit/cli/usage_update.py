@@ -1,6 +1,6 @@
 """`mfa-kit usage update`: reads from CloudTrail when MFA devices were last used, and records it in the ledger."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
@@ -8,6 +8,7 @@ from itertools import islice
 import click
 
 from mfa_kit import wiring
+from mfa_kit.account.snapshot import DeviceUse
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.messages import counting
@@ -44,7 +45,7 @@ FORM = RowsForm(
 BATCH = 256
 
 
-@click.command(cls=options.Verb)
+@click.command(cls=options.Verb, acts_at_once=True)
 @click.option(
     "--cloudtrail",
     "logs",
@@ -61,7 +62,6 @@ def update(*, logs: BackupLocation | None, accounts: AccountsChoice | None, sett
     """
     with wiring.organization.open_organization(settings, accounts) as organization:
         records = wiring.ledger.usage_records(organization.ledger)
-        readings: Mapping[str, Sequence[EventsReading]] = {}
         if logs is not None:
             result = _read_files(logs, organization, settings)
             readings = record_files(result, records, now=organization.home.now())
@@ -69,7 +69,7 @@ def update(*, logs: BackupLocation | None, accounts: AccountsChoice | None, sett
 
         def read(account: OrgAccount) -> AccountRows:
             if logs is not None:
-                return _rows(readings_by_region(readings[account.id]))
+                return _rows(results_by_region(readings[account.id], result.collectors[account.id].uses))
             opened, progress = organization.enter(account), ReadingProgress()
             reader = HistoryReader(
                 account=account.id,
@@ -124,11 +124,13 @@ def _rows(results: Sequence[RegionResult]) -> AccountRows:
     return AccountRows(rows, unread)
 
 
-def readings_by_region(readings: Sequence[EventsReading]) -> list[RegionResult]:
-    """Return a result for each Region of log files."""
+def results_by_region(readings: Sequence[EventsReading], uses: Sequence[DeviceUse]) -> list[RegionResult]:
+    """Return a result for each Region of log files, with the devices whose last use is in the Region."""
     results: dict[str, RegionResult] = {}
     for reading in readings:
         results.setdefault(reading.region, RegionResult(region=reading.region)).readings.append(reading)
+    for use in uses:
+        results[use.region].devices.add(use.serial)
     return list(results.values())
 
 

@@ -1,9 +1,9 @@
 """Finds the use of an MFA device in an event of CloudTrail.
 
 Only a successful sign-in to the console, and GetSessionToken and AssumeRole with a code, name the device (CloudTrail
-user guide, "AWS Management Console sign-in events"; IAM user guide, "Logging IAM and AWS STS API calls"). An event also
-has session tokens, addresses and programs. Nothing of it is kept but the device, its user, the time, the name of the
-event and the Region.
+user guide, "AWS Management Console sign-in events"; IAM user guide, "Logging IAM and AWS STS API calls"). Sign-ins
+before November 2022 say only that MFA was used; their device is "". An event also has session tokens, addresses and
+programs. Nothing of it is kept but the device, its user, the time, the name of the event and the Region.
 """
 
 import re
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from mfa_kit.account.last_use import AHEAD
 from mfa_kit.account.snapshot import DeviceUse, EventsRead, UseEvent
 
 SOURCES = {
@@ -25,8 +26,6 @@ VERSION = re.compile(r"1\.\d{1,4}", re.ASCII)
 REGION = re.compile(r"[a-z]{2,10}(-[a-z]{2,20}){1,3}-\d{1,2}", re.ASCII)
 # A serial number, an ARN, a user name or an ID: printable ASCII.
 NAME = re.compile(r"[!-~]{1,256}", re.ASCII)
-# Seconds by which the time of an event may be ahead of AWS's clock.
-AHEAD = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +84,12 @@ def device_use(event: Mapping[str, object], account: str, *, now: float, from_fi
     used_at = _time(event)
     if used_at > now + AHEAD:
         raise UnreadableEvent("is in the future")
+    principal = _name(identity.get("principalId") or "")
+    if not (serial or principal):
+        raise UnreadableEvent("names neither a device nor a user")
     return DeviceUse(
         serial=_name(serial),
-        principal=_name(identity.get("principalId") or ""),
+        principal=principal,
         # CloudTrail writes the account's alias as the name of root.
         user=_name(identity.get("userName") or "") if identity["type"] == "IAMUser" else "",
         at=used_at,
@@ -109,15 +111,16 @@ def _name_of(event: Mapping[str, object]) -> UseEvent | None:
 
 
 def _serial(name: UseEvent, event: Mapping[str, object]) -> object:
-    """Return the serial of the device that was used, or None if the event names none or the request failed."""
+    """Return the serial of the device that was used, or "" if it is not named, or None if no device was used."""
     if event.get("errorCode") is not None or event.get("errorMessage") is not None:
         return None
     if name is not UseEvent.CONSOLE_LOGIN:
-        return _object(event, "requestParameters").get("serialNumber")
+        return _object(event, "requestParameters").get("serialNumber") or None
     if _object(event, "responseElements").get("ConsoleLogin") != "Success":
         return None
     more = _object(event, "additionalEventData")
-    return more.get("MFAIdentifier") if str(more.get("MFAUsed", "Yes")).lower() == "yes" else None
+    serial = more.get("MFAIdentifier", "")
+    return serial if str(more.get("MFAUsed", bool(serial) and "Yes")).lower() == "yes" else None
 
 
 def _object(event: Mapping[str, object], name: str) -> Mapping[str, object]:

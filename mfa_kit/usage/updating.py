@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from mfa_kit.account.last_use import DAY
+from mfa_kit.account.last_use import AHEAD, DAY
 from mfa_kit.account.reading import MapEach
 from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import LAST_TIME
 from mfa_kit.core.errors import Expired, MfaKitError
 from mfa_kit.core.file_formats import JsonError, object_of, read_json
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, one_line
 from mfa_kit.enrollment.pacing import CallPolicy
 from mfa_kit.usage.events import EventPage, EventQuery, EventsReading, UseCollector, parse_time
 
@@ -27,6 +27,8 @@ DELAY = 3600.0
 NOT_JSON = "is not JSON"
 # The end of the known period of a Region that is not enabled any more, in Unix seconds.
 FOREVER = LAST_TIME - 1
+# The number of accounts whose events are counted separately. A file can name any number of accounts.
+MOST_OTHERS = 1000
 
 
 class UseHistory(Protocol):
@@ -125,7 +127,7 @@ class HistoryReader:
                 raise
             except MfaKitError as error:
                 result.error = result.error or error
-                reading = replace(self._known(region, event), why=str(error))
+                reading = replace(self._known(region, event), why=one_line(str(error))[:1000])
                 self.records.record(self.account, (), [reading])
             result.readings.append(reading)
         return result
@@ -158,7 +160,8 @@ class HistoryReader:
             unread = reading.unread + problems.total()
             reading = replace(reading, reached=page.oldest or reading.reached, unread=unread)
             if page.token is None:
-                reading = _completed(reading, floor)
+                # While pages are read, the oldest events leave the history.
+                reading = _completed(reading, max(floor, self.now() - HISTORY_DAYS * DAY))
             self.records.record(self.account, uses, [reading])
             self.on_page(reading.region, reading.reached or floor)
             if page.token is None:
@@ -251,7 +254,7 @@ def read_file(file: EventFile, accounts: Collection[str], *, now: float) -> File
         for event in file.events():
             account, region, time = str(event.get("recipientAccountId")), event.get("awsRegion"), event.get("eventTime")
             if account not in result.collectors:
-                result.others[account[:12]] += 1
+                result.others[account[:12] if len(result.others) < MOST_OTHERS else ""] += 1
                 continue
             if isinstance(region, str) and isinstance(time, str):
                 first, last = periods.get((account, region), LATER_AND_EARLIER)
@@ -291,7 +294,7 @@ def record_files(result: FilesResult, records: EventRecords, *, now: float) -> d
 def _readings(region: str, period: tuple[str, str], *, is_whole: bool, now: float) -> list[EventsReading]:
     """Return how far log files go in a Region. `period` has the times of the first and the last event."""
     since, until = map(parse_time, period)
-    if since is None or until is None or since > now:
+    if since is None or until is None or until > now + AHEAD:
         is_whole, since, until = False, None, None
     return [
         EventsReading(

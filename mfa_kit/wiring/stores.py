@@ -258,11 +258,12 @@ def log_files(settings: Settings, place: BackupLocation) -> Iterator[event_files
         yield from event_files.log_files(place)
         return
     calls = open_s3_calls(settings, any_owner=True)
-    url = None
+    is_empty = True
     for url in calls.keys(place):
         if event_files.is_log_file(str(url)):
+            is_empty = False
             yield event_files.LogFile(str(url), partial(_open_object, calls, url))
-    if url is None:
+    if is_empty:
         raise event_files.no_log_files(place)
 
 

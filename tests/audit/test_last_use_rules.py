@@ -44,7 +44,7 @@ def test_a_device_that_was_not_used_for_90_days_is_found(answer: Callable[..., R
     assert told.result is RuleResult.FAIL
     assert list(found(told)) == [ADMIN]
     assert found(told)[ADMIN].startswith("device of lab-admin: last used 20")
-    assert told.findings[0].remedy[-1] == "mfa-kit revoke lab-admin"
+    assert told.findings[0].remedy[-1] == f"mfa-kit revoke lab-admin --mfa-device {ADMIN}"
 
 
 def test_a_device_without_a_use_since_the_oldest_event_is_found(answer: Callable[..., RuleAnswer]) -> None:
@@ -73,7 +73,7 @@ def test_a_sign_in_of_root_with_a_device_is_found_and_marked(
     )
     told = answer("root.device-used", replace(usage(), uses=(use,)))
     (evidence,) = found(told).values()
-    assert "root signed in with arn:aws:iam::000000000000:mfa/root 3 days ago" in evidence
+    assert "root used arn:aws:iam::000000000000:mfa/root 3 days ago" in evidence
     assert evidence.endswith(" (from files)") == from_files
     assert answer("root.device-used", replace(usage(), uses=(use,)), root_used=2).result is RuleResult.PASS
 
@@ -82,6 +82,34 @@ def old() -> AccountUsage:
     """Return uses that were read until eight days ago."""
     known = usage(**dict.fromkeys(("mfa/alice", "mfa/lab-admin", KEY), time.time() - 100 * DAY))
     return replace(known, reads=tuple(replace(read, until=time.time() - 8 * DAY) for read in known.reads))
+
+
+def of_ten_days() -> AccountUsage:
+    """Return the reads of a Region whose history could be read for the last ten days only, without a use."""
+    known = usage(**dict.fromkeys(("mfa/alice", "mfa/lab-admin", KEY)))
+    return replace(known, reads=tuple(replace(read, since=time.time() - 10 * DAY) for read in known.reads))
+
+
+def test_ten_days_do_not_show_that_a_device_is_used_nor_that_root_is_not(answer: Callable[..., RuleAnswer]) -> None:
+    for rule in ("devices.unused", "root.device-used"):
+        assert answer(rule, of_ten_days()).result is RuleResult.UNKNOWN
+
+
+def test_a_spare_device_is_not_called_untested_if_the_last_events_were_not_read(
+    answer: Callable[..., RuleAnswer],
+) -> None:
+    known = usage(**{KEY: None})
+    known = replace(known, reads=tuple(replace(read, until=time.time() - 8 * DAY) for read in known.reads))
+    assert answer("users.spare-untested", known).result is RuleResult.UNKNOWN
+
+
+def test_a_use_in_the_future_which_another_computer_wrote_does_not_count(answer: Callable[..., RuleAnswer]) -> None:
+    known = usage(**{"mfa/lab-admin": time.time() + 400 * DAY})
+    uses = tuple(replace(use, from_files=True, principal="000000000000") for use in known.uses)
+    assert list(found(answer("root.device-used", replace(known, uses=uses[-1:])))) == ["root"]
+    late = replace(known, uses=tuple(use for use in uses if use.serial == ADMIN))
+    assert answer("root.device-used", late).result is RuleResult.PASS
+    assert ADMIN in found(answer("devices.unused", late))
 
 
 def with_a_denied_region() -> AccountUsage:

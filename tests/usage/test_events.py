@@ -81,7 +81,8 @@ IDENTITY = login()["userIdentity"]
         login(responseElements={"ConsoleLogin": "Failure"}, errorMessage="Failed authentication"),
         login(errorMessage="Failed authentication"),
         login(additionalEventData={"MFAUsed": "No", "MFAIdentifier": PHONE}),
-        login(additionalEventData={"MFAUsed": "Yes"}),  # before November 2022
+        login(additionalEventData={"MFAUsed": "No"}),
+        login(additionalEventData={}),
         login(additionalEventData=None),  # left out, because it is too large
         login(eventName="CheckMfa", responseElements={"CheckMfa": "Success"}),
         login(eventName="SwitchRole", responseElements={"SwitchRole": "Success"}),
@@ -108,6 +109,12 @@ def test_the_name_of_root_is_not_kept_because_it_is_the_alias_of_the_account() -
     assert (use.principal, use.user) == (ACCOUNT, "")
 
 
+def test_a_sign_in_before_november_2022_names_no_device() -> None:
+    use = use_of(login(additionalEventData={"MFAUsed": "Yes"}))
+    assert use
+    assert (use.serial, use.principal) == ("", "AIDAEXAMPLEANA")
+
+
 @pytest.mark.parametrize("used", ["Yes", "YES", "yes"])
 def test_the_word_yes_is_compared_without_case(used: str) -> None:
     assert use_of(login(additionalEventData={"MFAUsed": used, "MFAIdentifier": PHONE}))
@@ -125,6 +132,10 @@ def test_the_word_yes_is_compared_without_case(used: str) -> None:
         (login(awsRegion="the moon"), "names no valid Region"),
         (login(additionalEventData={"MFAUsed": "Yes", "MFAIdentifier": "\x1b[2J"}), "names no valid device or user"),
         (login(additionalEventData={"MFAUsed": "Yes", "MFAIdentifier": 7}), "names no valid device or user"),
+        (
+            login(additionalEventData={"MFAUsed": "Yes"}, userIdentity={**IDENTITY, "principalId": None}),
+            "names neither a device nor a user",
+        ),
         (login(userIdentity="ana"), "has another userIdentity than documented"),
     ],
 )

@@ -214,3 +214,25 @@ def test_a_killed_update_goes_on_where_it_was(ledger: Ledger) -> None:
             for account in (again.account, first.account)
         ]
         assert ends[0] == ends[1], number
+
+
+def test_the_known_period_begins_with_the_oldest_event_that_was_left_when_its_page_was_read(ledger: Ledger) -> None:
+    """Reading takes up to an hour. An event that was 90 days old at the beginning is not in the last page any more."""
+    history = History("111122223333", now=BEGIN)
+    life = Life("arn:aws:iam::111122223333:mfa/ana", "ana", "AIDAANA", 0.0, BEGIN, ())
+    for number in range(20):
+        used = BEGIN - HISTORY_DAYS * DAY + 600.0 * number
+        text = event_text(life, used, UseEvent.CONSOLE_LOGIN, "us-east-1", history.account)
+        history.events.append((used, "us-east-1", UseEvent.CONSOLE_LOGIN, text))
+    answer = history.page
+
+    def slow_answer(query: EventQuery, token: str | None) -> EventPage:
+        history.now += 600.0
+        return answer(query, token)
+
+    history.page = slow_answer  # type: ignore[method-assign]
+    update_account(reader(history, ledger), map)
+    usage = UsageRecords(ledger).usage(history.account)
+    assert usage.uses
+    since = [read.since or 0.0 for read in usage.reads if read.region == "us-east-1"]
+    assert min(since) > BEGIN - HISTORY_DAYS * DAY + 3600
