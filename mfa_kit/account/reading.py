@@ -30,6 +30,7 @@ from mfa_kit.account.snapshot import (
 )
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity, Outdated
+from mfa_kit.core.firmware import DeviceRecall
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, devices_by_user, is_root
 from mfa_kit.enrollment.planning import devices_while_there
 from mfa_kit.enrollment.ports import IamReader
@@ -120,13 +121,13 @@ class _Reading:
         self.holes: list[UnreadPart] = []
         self._inventory, self._account, self._map_each = iam_reader, account, map_each
 
-    def part(self, part: SnapshotPart, read: Callable[[], T], *, about: str | None = None) -> T | None:
-        """Return the result of `read`. If `read` raises MfaKitError, record a `UnreadPart` and return None.
+    def part(self, part: SnapshotPart, read: Callable[[], T] | None, *, about: str | None = None) -> T | None:
+        """Return the result of `read`, or None without it. If it raises MfaKitError, also record a `UnreadPart`.
 
         `about` is the user whom the part concerns; None means the whole account.
         """
         try:
-            return read()
+            return read() if read else None
         except MfaKitError as error:
             self.holes.append(UnreadPart(part, str(error), about))
             return None
@@ -203,7 +204,7 @@ class _Reading:
             certificates=certificates,
             root_devices=root_devices,
             backups=self.part(SnapshotPart.BACKUPS, lambda: backups(virtual)) or (),
-            break_glass=self.part(SnapshotPart.BREAK_GLASS, break_glass) if break_glass else None,
+            break_glass=self.part(SnapshotPart.BREAK_GLASS, break_glass),
             central_root=central,
             holes=tuple(self.holes),
         )
@@ -333,6 +334,7 @@ def read_account(
     member_root: Callable[[], RootPosture | None] | None = None,
     break_glass: Callable[[], tuple[RecoveryKeyUse, ...]] | None = None,
     usage: Callable[[], AccountUsage] | None = None,
+    recalls: Callable[[], tuple[DeviceRecall, ...]] | None = None,
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `UnreadPart` in the snapshot.
 
@@ -347,8 +349,8 @@ def read_account(
 
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
-    verdict on root. `break_glass` returns the break-glass identities in the ledger, and `usage` when devices were last
-    used.
+    verdict on root. `break_glass` returns the break-glass identities in the ledger, `usage` when devices were last
+    used, and `recalls` the devices on recorded keys.
     """
     reading = _Reading(iam_reader, account, map_each)
     snapshot = reading.whole(
@@ -373,7 +375,8 @@ def read_account(
         certified=reading.certifications(keys),
         must_change=reading.must_change([user.name for user in users if passwords_of(user)]),
         sessions=reading.sessions(_sign_in_entities(users, snapshot.roles)) if sessions else {},
-        usage=reading.part(SnapshotPart.USAGE, usage) if usage else None,
+        usage=reading.part(SnapshotPart.USAGE, usage),
+        recalls=reading.part(SnapshotPart.RECORDED_KEYS, recalls),
         at=iam_reader.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )

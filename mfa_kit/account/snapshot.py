@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
+from mfa_kit.core.firmware import DeviceRecall
 from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device, DeviceType
 
 # The feature of centralized root access with which an organization removes the credentials of root users and prevents
@@ -328,6 +329,7 @@ class SnapshotPart(StrEnum):
     CERTIFICATES = "server certificates"
     SESSIONS = "sign-in sessions of users"
     USAGE = "last uses of devices"
+    RECORDED_KEYS = "recorded security keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,7 +467,8 @@ class Snapshot:
     is the password policy. `central_root` is the state of centralized root access, or None if it was not read. For a
     member account, `member_root` has what an administrator of the organization read about the root user. `break_glass`
     has the break-glass identities in the ledger, or is None if they were not read. `usage` has the last uses of devices
-    in the ledger, or is None if they were not read. `lab` says whether the account is in a lab.
+    in the ledger, and `recalls` the devices on recorded keys; each is None if they were not read. `lab` says whether
+    the account is in a lab.
     """
 
     at: float
@@ -493,6 +496,7 @@ class Snapshot:
     member_root: RootPosture | None = None
     break_glass: tuple[RecoveryKeyUse, ...] | None = None
     usage: AccountUsage | None = None
+    recalls: tuple[DeviceRecall, ...] | None = None
 
     @property
     def partition(self) -> str:

@@ -1,10 +1,23 @@
 """Rules about virtual devices and about the backups on this computer."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart
-from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, RuleContext, Severity, audit_rule
+from mfa_kit.account.users import AccountUser
+from mfa_kit.audit.finding import (
+    DAY,
+    Finding,
+    NotApplicable,
+    Observation,
+    RuleContext,
+    Severity,
+    UnknownSubject,
+    audit_rule,
+)
+from mfa_kit.core.firmware import DeviceRecall, Verdict
 from mfa_kit.core.message import mfa_kit, suggest
+from mfa_kit.core.models import DeviceType
 
 # The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
 QUOTA = 5000
@@ -39,6 +52,56 @@ def devices_quota(context: RuleContext) -> Iterator[Observation]:
                 "# or request a higher quota of users, which limits devices too: AWS console, Service Quotas, IAM",
             ),
         )
+
+
+@audit_rule(
+    "devices.recalled",
+    Severity.MEDIUM,
+    "No MFA device is on a key that an advisory names",
+    needs=(SnapshotPart.RECORDED_KEYS,),
+)
+def devices_recalled(context: RuleContext) -> Iterator[Observation]:
+    """Yield a Finding for each device on a recorded key that is affected, at least probably.
+
+    Yield an UnknownSubject for each device whose key is unknown.
+    """
+    by_user: defaultdict[str, list[DeviceRecall]] = defaultdict(list)
+    for recall in context.snapshot.recalls or ():
+        by_user[recall.user.casefold()].append(recall)
+    if not by_user:
+        yield UnknownSubject(context.snapshot.account, "the ledger has no keys of this account's devices")
+    for user in context.users if by_user else ():
+        recalls = _current(user, by_user[user.name.casefold()])
+        for recall in recalls:
+            yield from _recalled(user.name, recall)
+        keys = {device.serial for device in user.devices if device.type is DeviceType.FIDO2}
+        for serial in sorted(keys - {recall.serial for recall in recalls}):
+            yield UnknownSubject(serial, f"the ledger does not know the key of {user.name}")
+
+
+def _current(user: AccountUser, recalls: Sequence[DeviceRecall]) -> list[DeviceRecall]:
+    """Return the records of a user's devices that are in IAM, or that may be if not all were listed.
+
+    ARNs are used again, so the EnableDate has to be the same.
+    """
+    since = {device.serial: device.since for device in user.devices}
+    return [
+        recall
+        for recall in recalls
+        if (recall.since == since[recall.serial] is not None if recall.serial in since else not user.complete)
+    ]
+
+
+def _recalled(user: str, recall: DeviceRecall) -> Iterator[Observation]:
+    if recall.verdict.is_affected:
+        verdict = "is" if recall.verdict is Verdict.AFFECTED else "claims facts by which it is"
+        yield Finding(
+            subject=recall.serial,
+            evidence=f"{user}'s key, {recall.key}, {verdict} affected by {', '.join(recall.advisories)}",
+            remedy=(mfa_kit("key recall"), "# give the user another key:", mfa_kit("replace {} --with KIND", user)),
+        )
+    elif recall.verdict is Verdict.UNKNOWN:
+        yield UnknownSubject(recall.serial, f"{user}'s key, {recall.key}: facts are missing, or only claimed")
 
 
 def _not_applicable(context: RuleContext) -> Iterator[NotApplicable]:

@@ -49,6 +49,7 @@ RULES: tuple[AuditRule, ...] = (
     policies.certificates_expired,
     devices.devices_orphans,
     devices.devices_quota,
+    devices.devices_recalled,
     last_use.devices_unused,
     devices.backups_there,
     devices.backups_verified,

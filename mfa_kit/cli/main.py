@@ -127,6 +127,7 @@ COMMANDS: Rows = {
             "list": Row("List the connected keys.", "mfa_kit.cli.key.list:list_keys"),
             "info": Row("Show the details of one key.", "mfa_kit.cli.key.list:info"),
             "metadata": Row("Show the published metadata of a model.", "mfa_kit.cli.key.list:metadata"),
+            "recall": Row("List the users whose keys an advisory names.", "mfa_kit.cli.key.recall:recall"),
             "pin": Row(
                 "Set or change a FIDO key's PIN, or its PIN policy.",
                 {

@@ -1,11 +1,11 @@
 """Checks whether an OATH key is ready for a user. The key's own reports do not prove its manufacturer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mfa_kit.core import otp
 from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.firmware import Version, advisories
+from mfa_kit.core.firmware import Advisory, Version, advisories_on
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DeviceSpec, intent_of
 from mfa_kit.core.notes import Note
@@ -53,12 +53,13 @@ def verify_key(
     new_seed: Callable[[], Seed | None],
     now: Callable[[], float],
     made_by: Callable[[OathKey], Check],
+    advisories: Iterable[Advisory],
 ) -> tuple[Passed | Failed, OathKey]:
     """Check a key before it is given to a user. Return the verdict and the key.
 
     `key_name` is the key's serial, reader or identity; None means the only key, or the one that the user chooses.
     `account` is the AWS account whose credentials are looked for on the key. `new_seed` returns the secret of a test
-    credential, or None to write nothing to the key. `made_by` checks the manufacturer.
+    credential, or None to write nothing to the key. `made_by` checks the manufacturer. `advisories` are the known ones.
     """
     key = keys.choose(key_name)
     maker, seed = made_by(key), new_seed()
@@ -66,7 +67,10 @@ def verify_key(
     try:
         with keys.open(key) as applet:
             unlocked = True
-            return judge_fitness(key, applet, account=account, seed=seed, time=now(), made_by=maker), key
+            answer = judge_fitness(
+                key, applet, account=account, seed=seed, time=now(), made_by=maker, advisories=advisories
+            )
+            return answer, key
     except BaseException as error:
         if seed and unlocked:
             _take_away(keys, key, error)
@@ -90,18 +94,25 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
 
 
 def judge_fitness(
-    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, time: float, made_by: Check = UNPROVEN
+    key: OathKey,
+    applet: OathApplet,
+    *,
+    account: str | None,
+    seed: Seed | None,
+    time: float,
+    made_by: Check = UNPROVEN,
+    advisories: Iterable[Advisory],
 ) -> Passed | Failed:
     """Check a key before it is given to a user, and return the verdict.
 
     `account` is the AWS account whose credentials are looked for on the key. `seed` is the secret of a test credential;
     without it, nothing is written. `time` is the Unix time for which the test credential's code is computed. `made_by`
-    is the check of the manufacturer.
+    is the check of the manufacturer. `advisories` are the known ones.
     """
     names = applet.names()
     checks = [
         Check("applet", Value.PASS, f"it answers; the key claims to be {key.description}, identity {key.identity}"),
-        *_firmware(key, proven=made_by.value is Value.PASS),
+        *_firmware(key, advisories, proven=made_by.value is Value.PASS),
         _room(key, len(names)),
         Check(
             "password",
@@ -117,7 +128,7 @@ def judge_fitness(
     return judged([*checks, _round_trip(applet, seed, time) if seed else skipped, made_by])
 
 
-def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
+def _firmware(key: OathKey, advisories: Iterable[Advisory], *, proven: bool) -> Iterator[Check]:
     """Yield the checks of the firmware version and of known advisories.
 
     An advisory is only a warning. The version passes only if the manufacturer is proven.
@@ -126,7 +137,7 @@ def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
         reported = key.firmware or "not reported"
         yield Check("firmware", Value.NOT_APPLICABLE, f"{reported}; advisories are known only for YubiKeys")
         return
-    known_advisories = advisories(key.what, Version(*map(int, key.firmware.split("."))))
+    known_advisories = advisories_on(key.what, Version(*map(int, key.firmware.split("."))), advisories)
     passed = Value.PASS if proven else Value.NOT_APPLICABLE
     remark = "" if known_advisories else "; no advisory"
     yield Check("firmware", passed, f"{key.firmware}, as the key reports{remark}")

@@ -8,7 +8,8 @@ A single key is examined, or many keys one after the other, such as a box of new
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import assert_never
 
 from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.firmware import ADVISORIES, Version, advisories
+from mfa_kit.core.firmware import Advisory, Version, advisories_on
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.recorded_keys import KeyFacts, vendor_of
@@ -42,6 +43,9 @@ WHERE_METADATA_IS = (
     "download blob.jwt from https://mds3.fidoalliance.org/ and pass it with --mds, or install 'mfa-kit[mds]'"
 )
 
+METADATA_SERVICE = "https://mds3.fidoalliance.org/"
+# Matches the characters that have a meaning in a pattern for names.
+_MAGIC = re.compile(r"([*?[])")
 COMPROMISED = "ATTESTATION_KEY_COMPROMISE"
 # A key with a FATAL status fails. A DOUBTFUL status causes a warning (FIDO Metadata Service 3, 3.1.4,
 # AuthenticatorStatus).
@@ -65,7 +69,8 @@ class Evidence:
 
     `before` and `after` are what the key reported about itself before the registration and after the assertion.
     `source` is the source of the metadata, or None without metadata. `at` is the Unix time of the examination. `verify`
-    says whether the key had to verify its user for both the registration and the assertion.
+    says whether the key had to verify its user for both the registration and the assertion. `advisories` are those
+    that are known.
     """
 
     before: KeyInfo
@@ -76,6 +81,7 @@ class Evidence:
     source: MetadataSource | None
     at: float
     verify: bool
+    advisories: Sequence[Advisory]
 
     @property
     def model(self) -> Model | None:
@@ -148,13 +154,15 @@ def examine(
     *,
     pins: PinEntry,
     now: float,
+    advisories: Sequence[Advisory],
     known: Sequence[bytes] = (),
 ) -> Examined | SeenBefore:
     """Register a credential, let the key sign with it, and return the verdict on the key with its evidence.
 
     The user touches the key twice. The credential is non-resident, so the key does not store it. `now` is the Unix
-    time. `known` has the credentials of keys that were examined before; for such a key, return SeenBefore. If the key's
-    PIN must first be set or changed, raise DeviceFault instead of giving a verdict on the key.
+    time, and `advisories` are those that are known. `known` has the credentials of keys that were examined before; for
+    such a key, return SeenBefore. If the key's PIN must first be set or changed, raise DeviceFault instead of giving a
+    verdict on the key.
     """
     before = key.info()
     always = policy.user_verification or before.always_uv
@@ -175,6 +183,7 @@ def examine(
         source=source,
         at=now,
         verify=always,
+        advisories=advisories,
     )
     checks = [_check(name, rule, evidence, policy) for name, rule in RULES.items()]
     return Examined(answer=judged(checks), evidence=evidence)
@@ -281,6 +290,22 @@ def _in_effect(model: Model, time: float) -> list[str]:
     return [status for number, status in enumerate(statuses) if number >= ended or status not in LEVELS]
 
 
+def revoked_models(models: Iterable[Model], time: float) -> list[Advisory]:
+    """Return the models that have a FATAL status at a Unix time, as advisories."""
+    return [
+        Advisory(
+            name=status,
+            source=METADATA_SERVICE,
+            what=f"the FIDO metadata of {model.name} has the status {status}",
+            # Several models with different AAGUIDs may have the same name. Models of U2F have no AAGUID.
+            models=() if model.aaguid else (_MAGIC.sub(r"[\1]", model.name.lower()),),
+            aaguids=(model.aaguid,) if model.aaguid else (),
+        )
+        for model in models
+        for status in sorted(FATAL.intersection(_in_effect(model, time)))
+    ]
+
+
 def _model(evidence: Evidence, policy: KeyPolicy) -> Verdict:
     if not policy.models:
         return NOT_REQUIRED
@@ -331,11 +356,11 @@ def _advisories(evidence: Evidence, policy: KeyPolicy) -> Verdict:
     if model is None:
         return Value.NOT_APPLICABLE, "the model is not proven"
     has = evidence.firmware_at_least
-    first = next((advisory for advisory in ADVISORIES if advisory.about(model.name)), None)
+    first = next((advisory for advisory in evidence.advisories if advisory.about(model.name)), None)
     if not has and first:
         value = Value.FAIL if policy.no_advisories else Value.WARN
         return value, f"the firmware is unknown, so {first.name} may apply", first.source
-    for advisory in advisories(model.name, has) if has else ():
+    for advisory in advisories_on(model.name, has, evidence.advisories) if has else ():
         value = Value.FAIL if policy.no_advisories or advisory.unfit else Value.WARN
         return value, f"{advisory.name}: firmware {has}: {advisory.what}", advisory.source
     return Value.PASS, "no known advisory applies"
@@ -441,11 +466,12 @@ class KeyExaminer:
         progress: Progress,
         now: Callable[[], float],
         sleep: Callable[[float], None],
+        advisories: Sequence[Advisory],
         seen_keys: SeenKeys | None = None,
     ) -> None:
         self._keys, self._metadata, self._policy, self._pins = keys, metadata, policy, pins
         self._progress, self._now, self._sleep = progress, now, sleep
-        self._seen = seen_keys or SeenKeys()
+        self._seen, self._advisories = seen_keys or SeenKeys(), advisories
 
     def examine(self, key_name: str | None) -> Examined | SeenBefore:
         """Examine the key whose path or serial is `key_name`, or, for None, the only key.
@@ -460,6 +486,7 @@ class KeyExaminer:
                 self._policy,
                 pins=self._pins,
                 now=self._now(),
+                advisories=self._advisories,
                 known=self._seen.credentials,
             )
             if opened.credential:

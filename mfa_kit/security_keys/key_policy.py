@@ -23,7 +23,6 @@ FIPS = ("FIPS140_CERTIFIED_L1", "FIPS140_CERTIFIED_L2", "FIPS140_CERTIFIED_L3", 
 # The transports of WebAuthn Level 3 (5.8.4) and of its earlier versions, and Apple's Lightning connector.
 TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
 MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
-DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +127,10 @@ def _fips_level(name: str, value: object) -> int:
 
 
 def _dotted(name: str, value: object) -> Version:
-    match = DOTTED.fullmatch(value) if isinstance(value, str) else None
-    if not match:
+    version = Version.parse(value)
+    if version is None:
         raise _unfit(name, 'a version such as "5.7.0"')
-    return Version(*map(int, match.groups()))
+    return version
 
 
 def _unfit(name: str, valid_form: str) -> UsageFault:

@@ -27,13 +27,14 @@ from mfa_kit.audit.registry import AccountAudit
 from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.recalls import judge_devices
 from mfa_kit.core.text import age_text
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
 from mfa_kit.organization.across import AccountFolders
 from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.wiring import aws
-from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.ledger import backup_records, usage_records
+from mfa_kit.wiring.files import check_new, read_advisories
+from mfa_kit.wiring.ledger import backup_records, recorded_keys, usage_records
 from mfa_kit.wiring.organization import Organization, open_organization, root_of
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import open_backup_store, stored_backups
@@ -195,6 +196,7 @@ def take_snapshot(
                 BreakGlassRecords(ledger).all(), _users_by_key(records.seals(), account.id)
             ),
             usage=lambda: usage_records(ledger).usage(account.id),
+            recalls=lambda: judge_devices(recorded_keys(ledger), read_advisories(), account.id),
         )
     if source.file is not None:
         snapshots.write_snapshot(snapshot, source.file)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.firmware import FORM, Advisory, parse_advisories
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk.files import write_new
 from mfa_kit.wiring.settings import command_for_extra
@@ -26,6 +27,24 @@ def packaged_text(name: str) -> str:
     from importlib import resources
 
     return resources.files("mfa_kit").joinpath(name).read_text("utf-8")
+
+
+# The maximum size of a file of advisories, in octets. mfa-kit's own has about a hundredth of this size.
+LARGEST_ADVISORIES = 1 << 20
+
+
+def read_advisories(file: Path | None = None) -> list[Advisory]:
+    """Return the advisories in a file, or those in the package. Raise UsageFault if the file has a fault."""
+    if file is None:
+        return parse_advisories(packaged_text("core/advisories.toml").encode(), "mfa-kit's own file")
+    try:
+        with file.open("rb") as opened:
+            octets = opened.read(LARGEST_ADVISORIES + 1)
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", FORM) from None
+    if len(octets) > LARGEST_ADVISORIES:
+        raise UsageFault(f"{file} is too large for a file of advisories", FORM)
+    return parse_advisories(octets, str(file))
 
 
 def html_page(template: str, **values: object) -> str:

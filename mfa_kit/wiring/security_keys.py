@@ -36,7 +36,7 @@ from mfa_kit.security_keys.pin import (
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins
-from mfa_kit.wiring.files import LetterFile, check_new, packaged_text, read_secret_line
+from mfa_kit.wiring.files import LetterFile, check_new, packaged_text, read_advisories, read_secret_line
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings, harden, home
 
@@ -235,12 +235,12 @@ class SecurityKeys:
     def published(self, named: str | None) -> tuple[MetadataSource, list[Model]]:
         """Return the source of the metadata, and the models with the name, AAGUID or key identifier `named`.
 
-        If `named` is None, return no models. Raise UsageFault if there is no metadata.
+        If `named` is None, return no models; if it is "", return all. Raise UsageFault if there is no metadata.
         """
         with self.metadata() as opened:
             if opened is None:
                 raise UsageFault("there is no metadata", WHERE_METADATA_IS)
-            return opened.source(), opened.named(named) if named else []
+            return opened.source(), [] if named is None else opened.named(named)
 
     def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen_keys: SeenKeys | None = None) -> KeyExaminer:
         """Return an examiner, which checks whether keys are genuine and meet the policy.
@@ -256,6 +256,7 @@ class SecurityKeys:
             progress=self._settings.progress,
             now=time.time,
             sleep=sleep,
+            advisories=read_advisories(),
             seen_keys=seen_keys,
         )
 

@@ -18,7 +18,8 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
-from mfa_kit.core.models import Device
+from mfa_kit.core.firmware import DeviceRecall, Verdict
+from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import PolicyChoices, mfa_policy
 from mfa_kit.usage.events import EventsReading
@@ -28,6 +29,7 @@ MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 Change = Callable[[dict[str, Any]], None]
 MEMBER = "000000000001"
+KEY_FACTS = "YubiKey 5 NFC with firmware 5.4.3"
 KEY = f"u2f/user/lab-admin/key-{'A' * 26}"
 MEMBER_KEY = {"id": "AKIAMEMBERAAAAAAAAAA", "secret": "s"}
 
@@ -115,6 +117,16 @@ def taken(
         how = {"central_root": central, "break_glass": lambda: (), **how}
         how = {"max_age": 14400.0, "caller": iam.caller(), "backups": backups, **how}
         return read_account(iam, reader, **how), lab
+
+
+def known_keys(snapshot: Snapshot) -> tuple[DeviceRecall, ...]:
+    """Return a record of each security key in the account, which no advisory names."""
+    return tuple(
+        DeviceRecall(serial=device.serial, user=user, since=device.since, key=KEY_FACTS, verdict=Verdict.NOT_LISTED)
+        for user, devices in snapshot.listed.items()
+        for device in devices
+        if device.type is DeviceType.FIDO2
+    )
 
 
 def organization(**fields: Any) -> Change:

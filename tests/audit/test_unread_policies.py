@@ -194,8 +194,8 @@ def test_no_command_fails_on_an_invalid_policy(broken: MfaKit, tmp_path: Path) -
         assert (done.code, audited["holes"]) == (1, [{"part": "policies", "about": None, "why": WHY}])
         assert f"not read: policies: {WHY}" in done.err
         unknown = {row["rule"] for row in audited["rules"] if row["result"] == "unknown"}
-        # The last uses are not read from IAM.
-        unread = {"devices.unused", "users.spare-untested", "root.device-used"}
+        # The last uses and the recorded keys are not read from IAM.
+        unread = {"devices.unused", "users.spare-untested", "root.device-used", "devices.recalled"}
         assert unknown == {"admins.mfa", "admins.phishing", "admins.spare", "policies.full", *unread}
     locked = broken.run("policy", "lockout", "--output", "json")
     told = {(row["user"], row["way"]): row["standing"] for row in json.loads(locked.out)["rows"]}

@@ -16,7 +16,7 @@ from mfa_kit.lab.devices.securitykey import SimulatedKey, Touch
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys.key_policy import KeyPolicy
 from mfa_kit.security_keys.pin import PipedPins
-from mfa_kit.wiring.files import read_secret_line
+from mfa_kit.wiring.files import read_advisories, read_secret_line
 from tests.bench.table import Row, show
 from tests.fido.conftest import LAB_AAGUID, Bus, publish
 
@@ -60,7 +60,12 @@ def verification(folder: Path) -> float:
         index = open_signed(published.blob, cache=folder, time=time.time(), tell=silent, root=root)
         with fido.open_key(None, tell=silent) as opened:
             examined = attestation.examine(
-                opened, index, KeyPolicy(), pins=PipedPins(read_secret_line), now=time.time()
+                opened,
+                index,
+                KeyPolicy(),
+                pins=PipedPins(read_secret_line),
+                now=time.time(),
+                advisories=read_advisories(),
             )
         index.close()
         taken = time.perf_counter() - began - key.taken

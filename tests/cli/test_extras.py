@@ -66,6 +66,7 @@ WORDS = {
     "key pin change": "key pin change",
     "key pin policy": "key pin policy --min-length 6",
     "key pin set": "key pin set",
+    "key recall": "key recall",
     "key reset": "key reset --yes",
     "token accept": "token accept seeds.csv --no-input",
     "token import": "token import seeds.csv",

@@ -38,6 +38,11 @@ ROWS: dict[str, dict[str, object]] = {
         "region": "ap-southeast-2", "read_since": AT, "read_until": AT, "devices": 4999, "pages": 120, "why": SAID,
     },
     "status-key": {"account": "000000000000", "user": USER, "device": ARN, "since": AT, "recorded": AT},
+    "key-recall": {
+        "key": "31234567", "model": "YubiKey 5 Series with NFC", "firmware": "5.4.3", "user": USER,
+        "account": "123456789012", "device": ARN, "advisory": ["YSA-2024-03", "YSA-2025-02"], "verdict": "not listed",
+        "attested": ["aaguid", "model"], "what": [SAID, SAID], "source": [FILE, FILE],
+    },
     "rollout-status": {
         "user": USER, "outcome": "not started", "cause": "no public key", "reason": SAID, "device": ARN,
         "backup": FILE, "user_backup": FILE, "admin_backup": FILE, "run": RUN,

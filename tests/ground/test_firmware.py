@@ -2,7 +2,8 @@
 
 import pytest
 
-from mfa_kit.core.firmware import Version, advisories, oath_credentials
+from mfa_kit.core.firmware import Version, advisories_on, oath_credentials
+from mfa_kit.wiring.files import read_advisories
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_an_advisory_is_about_models_and_versions(model: str, version: tuple[int
 
     YSA-2025-02, YSA-2024-03, YSA-2019-02 and YSA-2017-01.
     """
-    found = advisories(model, Version(*version))
+    found = advisories_on(model, Version(*version), read_advisories())
     assert [each.name for each in found] == names
     assert all(each.source.endswith(f"/{each.name.lower()}/") for each in found)
 

@@ -96,7 +96,9 @@ def do(
 def verify(keys: Keys) -> object:
     key = only(keys)
     with keys.open(key) as applet:
-        return acceptance.judge_fitness(key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), time=time.time())
+        return acceptance.judge_fitness(
+            key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), time=time.time(), advisories=()
+        )
 
 
 def restore(user: str, file: Path, identity: Identity, backend: OathCard) -> bool:

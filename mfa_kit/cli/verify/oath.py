@@ -81,6 +81,7 @@ def verify_oath(
         new_seed=(lambda: None) if no_write else wiring.oath_keys.random_seed,
         now=time.time,
         made_by=check_maker if maker else (lambda _: UNPROVEN),
+        advisories=wiring.files.read_advisories(),
     )
     wiring.ledger.record_key(settings, KeyEvent.VERIFIED, attested.beside(key.facts))
     return print_answer("verify-oath", {"key": key.what, "serial": key.serial, "where": key.where}, answer, output)
