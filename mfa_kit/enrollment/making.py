@@ -52,9 +52,12 @@ from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.wrong_codes import REJECTED_OF_BACKUP, REJECTED_ON_DISPLAY
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import (
+    COMPLETE,
     backend_of,
     delete_command,
     find_device,
+    how_to_continue,
+    is_complete,
     is_listed,
     record_confirmed,
     remove_copies,
@@ -143,6 +146,8 @@ def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
                 mfa_kit("orphans list"),
             ),
         )
+    if entry and entry.is_half_made and is_complete(entry, ports=ports):
+        return AlreadyExists(f"{spec.serial} {COMPLETE}", how_to_continue(entry))
     return _name_taken_by_other(spec, run if entry is None else None)
 
 

@@ -8,9 +8,11 @@ from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntit
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, JournalEntry, JournalState, RunKind, run_time
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.enrollment.settling import delete_command, settle_each, still_stands
+from mfa_kit.enrollment.settling import delete_command, is_complete, settle_each, still_stands
 
 OPEN = {JournalState.INTENT, JournalState.CREATED, JournalState.REVOKING}
+# Nobody has begun to revoke such a device.
+NOT_REVOKED = {JournalState.INTENT, JournalState.CREATED, JournalState.UNDONE}
 
 
 class OrphanStanding(StrEnum):
@@ -190,6 +192,10 @@ def _tagged_standing(
         return OrphanStanding.STAGED if STAGED_TAG in tags else OrphanStanding.DESK
     if entry.reached is JournalState.STAGED:
         return OrphanStanding.STAGED
+    if entry.reached in OPEN and ports.journal.lives(run):
+        return OrphanStanding.ALIVE
+    if entry.reached in NOT_REVOKED and is_complete(entry, ports=ports):
+        return OrphanStanding.STAGED
     if entry.reached in OPEN:
-        return OrphanStanding.ALIVE if ports.journal.lives(run) else OrphanStanding.DEAD
+        return OrphanStanding.DEAD
     return OrphanStanding.LATE if entry.reached is JournalState.UNDONE else OrphanStanding.LEFT

@@ -18,7 +18,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.message import Command, Message, clauses, command, suggest
+from mfa_kit.core.message import Command, Message, clauses, command, mfa_kit, suggest
 from mfa_kit.core.models import (
     Device,
     DeviceSpec,
@@ -36,7 +36,7 @@ from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 STILL_ON_ITS_WAY = 15 * 60
 # Seconds between attempts after a request without a response. Every step of settling may be repeated.
 UNCLEAR_PAUSES = (1, 2)
-
+COMPLETE = "is staged, and its backup is complete, but the ledger does not show that its run finished"
 
 # Seconds to wait before each new request for a list, 30 s in total, because IAM's lists lag behind writes.
 PAUSES = (1, 2, 3, 4, 5, 7, 8)
@@ -81,6 +81,8 @@ def _undo(entry: JournalEntry, backend: DeviceBackend, *, ports: EnrollmentPorts
     if mine:
         if device := find_device(spec, ports=ports):
             return record_confirmed(entry, device, ports=ports)
+        if is_complete(entry, ports=ports):
+            raise Unsettled(f"{spec.serial} {COMPLETE}", how_to_continue(entry))
         try:
             _delete(spec, _resume_hint(entry), ports=ports)
         except Conflict:
@@ -127,6 +129,25 @@ def _go_on(entry: JournalEntry, backend: DeviceBackend, *, ports: EnrollmentPort
                     Message("see who has it", command("aws iam list-virtual-mfa-devices --assignment-status Assigned")),
                 ) from None
     return remove_copies(entry, backend, JournalState.REVOKED, mine=mine, ports=ports)
+
+
+def is_complete(entry: JournalEntry, *, ports: EnrollmentPorts) -> bool:
+    """Return whether a device that was to be staged has its backup, although `entry` is not staged.
+
+    If the ledger lost the end of a run, it has such a device as half-made. Its user may have the secret, so the device
+    is not deleted unless this process has just created it.
+    """
+    return entry.spec.staged and not entry.answered_here and ports.store.find(entry) is not None
+
+
+def how_to_continue(entry: JournalEntry) -> Message:
+    """Return the hint for a device for which `is_complete` is true."""
+    return Message(
+        "if its user may have the secret, enable it",
+        mfa_kit("rollout activate --record DIR -i IDENTITY"),
+        "to remove it",
+        mfa_kit("rollout undo {}", entry.run),
+    )
 
 
 def _resume_hint(entry: JournalEntry) -> str:

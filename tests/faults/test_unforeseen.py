@@ -19,9 +19,11 @@ import pyotp
 import pyrage
 import pytest
 
+from mfa_kit.adapters.aws import event_history
 from mfa_kit.cli import terminal
 from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
+from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring import browser as console
 from tests.conftest import ACCOUNT, COUNTED, MfaKit, Result
@@ -38,6 +40,7 @@ from tests.faults.unforeseen import (
 from tests.sizes import size
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
+from tests.usage.test_events import login
 
 # The places at which nothing is raised, and methods that no class of ours has, by the reason.
 NOT_RAISED: dict[str, Sequence[str]] = {
@@ -71,12 +74,12 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "it is used if stderr is a terminal, and prints what StderrProgress prints": (
         *("Progress.alert of StatusLine", "LiveProgress.showing of StatusLine"),
     ),
-    "it is a field of a dataclass": ("NewLetter.path",),
+    "it is a field of a dataclass": ("EventFile.name", "NewLetter.path"),
     "tests/oath raises at it, because only a key computes codes of one's own device": ("IamReader.accepts of Iam",),
     "functions implement it, and call the ports at which this test raises": (
         *("Ask.__call__", "ConsecutiveCodes.__call__", "Make.__call__", "MapEach.__call__", "Retry.__call__"),
         *("CallPolicy.__call__", "AskOrganizations.__call__", "Attempts.__call__", "RunEach.__call__"),
-        *("EnterAccount.__call__", "RecordSealed.__call__"),
+        *("AskService.__call__", "EnterAccount.__call__", "RecordSealed.__call__"),
     ),
     "only commands for many accounts use it, in the threads of Organization.each; what fails there is a result": (
         *("AccountFolders.began of FoldersOnDisk", "AccountFolders.begin of FoldersOnDisk"),
@@ -259,6 +262,14 @@ def _new_password(stage: Stage) -> Words:
     return ("policy", "lockout", "--policy", stage.policy())
 
 
+def _usage(stage: Stage, *, files: bool) -> Words:
+    """Read the uses of devices, from log files or from the history of events."""
+    stage.patch.setattr(event_history, "SECONDS", 0.0)
+    sign_in = login(userIdentity={"type": "IAMUser", "accountId": ACCOUNT, "userName": "alice"})
+    write_log_files(stage.folder / "trail", log_files([sign_in], organization="o-lab0000000"))
+    return ("usage", "update", *(("--cloudtrail", stage.folder / "trail") if files else ()))
+
+
 def _with_key(stage: Stage) -> Words:
     user = stage.users()
     stage.lab.register_fido(user, user)
@@ -389,6 +400,8 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "backup prune": lambda at: (at.enrolled(), ("backup", "prune"))[1],
     "audit of an administrator": _administrator,
     "audit of sessions": _sessions,
+    "uses in the history": lambda at: _usage(at, files=False),
+    "uses in files": lambda at: _usage(at, files=True),
     "status of a key": _with_key,
     "token that AWS checks": _sold,
     "console page": _in_console,

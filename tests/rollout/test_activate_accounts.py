@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +41,27 @@ def test_staged_devices_of_all_accounts_are_activated(accounts: Accounts, identi
     accounts.works()
     again = activate(accounts, identity_file)
     assert (again.code, "no device is staged on this computer in these accounts" in again.err) == (0, True), again.err
+
+
+def test_accounts_in_which_nothing_staged_is_known_are_named(
+    accounts: Accounts,  # noqa: F811
+    identity_file: Path,
+) -> None:
+    """No call is made there. After a loss, the status of the index shows what is staged."""
+    staged(accounts)
+    first = accounts.ids[0]
+    with sqlite3.connect(accounts.desk.home / "ledger.sqlite") as ledger:
+        ledger.execute("delete from journal where serial like ?", [f"%:{first}:%"])
+    since = len(accounts.lab.calls)
+    done = activate(accounts, identity_file)
+    assert (done.code, first in {call.account for call in accounts.lab.calls[since:]}) == (0, False), done.err
+    (unread,) = [line for line in done.err.splitlines() if line.startswith("no device is known to be staged in ")]
+    assert f"({first})" in unread
+    assert unread.endswith("so nothing was read there; to see their devices: mfa-kit rollout status INDEX")
+    assert [accounts.enrolled(number) for number in accounts.ids[1:]] == [set(accounts.users)] * (ACCOUNTS - 1)
+    shown = accounts.desk.run(*accounts.command("status", "--output", "json"))
+    outcomes = {row["outcome"] for row in json.loads(shown.out)["rows"] if row["account"] == first}
+    assert outcomes == {"staged"}
 
 
 def test_proofs_enable_only_the_device_that_they_prove(accounts: Accounts, identity_file: Path) -> None:  # noqa: F811

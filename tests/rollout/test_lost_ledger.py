@@ -131,6 +131,12 @@ def test_an_old_ledger(rollout: Rollout, people: Callable[[int], list[str]]) -> 
     rollout.works(users[2:])
 
 
+def lose_the_end(rollout: Rollout, reached: str = "created") -> None:
+    """Let the ledger be a standby that took over without the last records of a run: no device is staged."""
+    with sqlite3.connect(rollout.desk.home / "ledger.sqlite") as ledger:
+        ledger.execute("update journal set reached = ? where reached = 'staged'", [reached])
+
+
 def test_a_ledger_that_lost_the_end_of_a_run(
     rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
 ) -> None:
@@ -142,11 +148,7 @@ def test_a_ledger_that_lost_the_end_of_a_run(
     for file in (rollout.desk.home / "backups").rglob(f"{users[0]}-*"):
         file.unlink()  # this device is half-made indeed
 
-    def lose_the_end() -> None:
-        with sqlite3.connect(rollout.desk.home / "ledger.sqlite") as ledger:
-            ledger.execute("update journal set reached = 'created' where reached = 'staged'")
-
-    lose_the_end()
+    lose_the_end(rollout)
     assert [outcome for outcome, _ in status(rollout).values()] == ["half-made", "staged", "staged"]
     assert rollout.apply("--stage").code == 0
     assert [rollout.lab.seed(ARN + user) == seed for user, seed in zip(users, seeds, strict=True)] == [
@@ -154,12 +156,51 @@ def test_a_ledger_that_lost_the_end_of_a_run(
         True,
         True,
     ]
-    lose_the_end()
+    lose_the_end(rollout)
     assert letters(rollout)[:2] == (0, 3)
     activate = ("-i", key_file(rollout.identity, tmp_path), "--record", rollout.results)
     done = command(rollout, "activate", *activate)
     assert done.code == 0, done.err
     rollout.works(users)
+
+
+@pytest.mark.parametrize("reached", ["intent", "created", "undone"])
+def test_only_undo_removes_what_a_lost_end_shows_as_half_made(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, reached: str
+) -> None:
+    """No other command has the record, but the backup, which is written last, is complete."""
+    user, other = people(2)
+    rollout.plan(*rollout.own([user, other]))
+    assert rollout.apply("--stage").code == 0
+    seed, [run] = rollout.lab.seed(ARN + user), read_records([rollout.results], computer="here").runs
+    lose_the_end(rollout, reached)
+    for file in (rollout.desk.home / "backups").rglob(f"{other}-*"):
+        file.unlink()  # this device is half-made indeed
+    listed = rollout.desk.run("orphans", "list", "--output", "json")
+    rows = {row["device"]: (row["standing"], row["clean"]) for row in json.loads(listed.out)["rows"]}
+    assert rows[ARN + user] == ("staged, to be enabled later", "leaves it")
+    assert rows[ARN + other][1] == "removes it"
+    cleaned = rollout.desk.run("orphans", "clean", "--yes", "--older-than", "0d")
+    assert (rollout.lab.seed(ARN + user), ARN + other in rollout.lab.serials()) == (seed, False)
+    if reached == "undone":
+        return
+    records = rollout.results.rename(tmp_path / "records")
+    enrolled = rollout.desk.run("enroll", user, "--with", "virtual", "--no-input")
+    replaced = rollout.desk.run("replace", user, "--with", "virtual", "--no-input")
+    for said in (cleaned, enrolled, replaced, rollout.apply("--stage")):
+        assert (said.code != 0, "is staged, and its backup is complete" in said.err) == (True, True), said.err
+        assert f"to remove it: mfa-kit rollout undo {run}" in said.err
+        assert "delete-virtual-mfa-device" not in said.err
+    assert rollout.lab.seed(ARN + user) == seed
+    if reached == "intent":
+        undone = command(rollout, "undo", run, "--yes")
+        assert (undone.code, ARN + user in rollout.lab.serials()) == (0, False), undone.err
+        assert not [*(rollout.desk.home / "backups").rglob(f"{user}-*")]
+        return
+    activate = ("-i", key_file(rollout.identity, tmp_path), "--record", records)
+    done = command(rollout, "activate", *activate)
+    assert done.code == 0, done.err
+    rollout.works([user])
 
 
 def test_activate_lists_what_an_old_ledger_lacks(

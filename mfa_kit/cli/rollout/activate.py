@@ -24,7 +24,7 @@ from mfa_kit.core.text import count_of, few
 from mfa_kit.core.wrong_codes import ADVICE_IN_CALL
 from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.ports import BackupStore
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, accounts_in_words
 from mfa_kit.rollout.activate import activate_devices, check_proofs, results_without_device, staged_entries
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
@@ -206,6 +206,7 @@ def activate(
         rollouts.report_computers(staged, settings.progress)
         works = activation.works(rollouts.selection.chosen, alone=accounts is None)
         missing = accounts is not None and activation.report_missing()
+        activation.report_unread(rollouts.selection.chosen)
         if prompt is not None and not settings.dry_run:
             [account] = activation.made
             required.ask(activation.staged(account), activation.created, settings=settings, now=rollouts.now)
@@ -337,6 +338,13 @@ class _Activation:
         elif not staged and not sent:
             self.settings.progress.alert(f"{NONE_STAGED} in these accounts")
         return bool(lacking and sent)
+
+    def report_unread(self, accounts: Sequence[OrgAccount]) -> None:
+        """Print the chosen accounts in which no call is made, because nothing is known to be staged there."""
+        unread = [account for account in accounts if not staged_entries(self.made[account.id], None)]
+        if 0 < len(unread) < len(accounts):
+            where = f"no device is known to be staged in {accounts_in_words(unread)}, so nothing was read there"
+            self.settings.progress.note(suggest(f"{where}; to see their devices", "rollout status INDEX"))
 
 
 def outcomes_of(
