@@ -16,10 +16,12 @@ from mfa_kit.account.snapshot import AccountUsage, DeviceBackup, DeviceUse, Even
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import read_central_root_access
+from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.firmware import DeviceRecall, Verdict
 from mfa_kit.core.models import Device, DeviceType
+from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import PolicyChoices, mfa_policy
 from mfa_kit.usage.events import EventsReading
@@ -31,6 +33,8 @@ Change = Callable[[dict[str, Any]], None]
 MEMBER = "000000000001"
 KEY_FACTS = "YubiKey 5 NFC with firmware 5.4.3"
 KEY = f"u2f/user/lab-admin/key-{'A' * 26}"
+# When the key was enabled, in Unix seconds. IAM's times have whole seconds.
+KEY_SINCE = float(int(time.time()) - 3600)
 MEMBER_KEY = {"id": "AKIAMEMBERAAAAAAAAAA", "secret": "s"}
 
 
@@ -50,6 +54,7 @@ def sound() -> dict[str, Any]:
         "name": "key",
         "serial": f"arn:aws:iam::000000000000:{KEY}",
         "certifications": {"FIDO": "L1"},
+        "enabled": datetime.fromtimestamp(KEY_SINCE, UTC).isoformat(),
     }
     both = [{"name": "lab-admin"}, key]
     return {
@@ -190,3 +195,12 @@ def record_usage(home: Path) -> None:
             for read in known.reads
         ]
         UsageRecords(ledger).record("000000000000", known.uses, readings)
+
+
+def record_key(home: Path) -> None:
+    """Record the sound account's security key in the ledger of a desk. No advisory names its model."""
+    serial = f"arn:aws:iam::000000000000:{KEY}"
+    device = KeyDevice(account="000000000000", user="lab-admin", serial=serial, since=KEY_SINCE)
+    with sqlite_ledger(home) as ledger:
+        facts = KeyFacts(model="a key that no advisory names", attested=frozenset({"model"}))
+        SeenKeyRecords(ledger).add(facts, KeyEvent.ENROLLED, now=KEY_SINCE, device=device)

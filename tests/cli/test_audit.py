@@ -22,7 +22,7 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.audit.registry import RULES
 from mfa_kit.cli import forms
 from mfa_kit.lab.aws.server import Lab
-from tests.audit.conftest import changed, record_usage, sound
+from tests.audit.conftest import changed, record_key, record_usage, sound
 from tests.audit.test_rules import FIDO, group, passwords, user
 from tests.conftest import MfaKit, Result, judge
 from tests.lab.client import Aws
@@ -37,6 +37,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
     """Run a command line at a separate lab, created from a description."""
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
     record_usage(tmp_path / "desk")
+    record_key(tmp_path / "desk")
 
     def run(*args: str | Path, description: dict[str, Any] | None = None, denied: tuple[str, ...] = ()) -> Result:
         with Lab(description=description or sound()) as lab:
