@@ -8,7 +8,6 @@ from itertools import islice
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.snapshot import DeviceUse
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.messages import counting
@@ -21,7 +20,6 @@ from mfa_kit.core.models import BackupLocation, S3Url
 from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.enrollment.pacing import Backoff
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
-from mfa_kit.usage.events import EventsReading
 from mfa_kit.usage.updating import (
     EventFile,
     FilesResult,
@@ -43,6 +41,8 @@ FORM = RowsForm(
 )
 # The number of log files in a bucket that are read before their results are added up.
 BATCH = 256
+# The largest number of files that are named because they could not be read.
+SHOWN = 20
 
 
 @click.command(cls=options.Verb, acts_at_once=True)
@@ -64,18 +64,18 @@ def update(*, logs: BackupLocation | None, accounts: AccountsChoice | None, sett
         records = wiring.ledger.usage_records(organization.ledger)
         if logs is not None:
             result = _read_files(logs, organization, settings)
-            readings = record_files(result, records, now=organization.home.now())
             _report_files(result, settings.progress)
 
         def read(account: OrgAccount) -> AccountRows:
-            if logs is not None:
-                return _rows(results_by_region(readings[account.id], result.collectors[account.id].uses))
             opened, progress = organization.enter(account), ReadingProgress()
+            history, now = wiring.aws.event_history(opened.iam, settings.stop), opened.iam.now
+            if logs is not None:
+                return _rows(record_files(result, account.id, history.regions(), records, now=now()))
             reader = HistoryReader(
                 account=account.id,
-                history=wiring.aws.event_history(opened.iam, settings.stop),
+                history=history,
                 records=records,
-                now=opened.iam.now,
+                now=now,
                 turn=Backoff(sleep=settings.stop.sleep, progress=settings.progress),
                 on_page=progress.add,
             )
@@ -118,20 +118,11 @@ def _rows(results: Sequence[RegionResult]) -> AccountRows:
     ]
     by_reason: dict[str, list[str]] = {}
     for result in results:
-        for problem in [result.why, *(f"an event {problem}" for problem in result.problems)]:
+        why = f"{result.why}; {result.error.hint}" if result.error else result.why
+        for problem in [why, *(f"an event {problem}" for problem in result.problems)]:
             by_reason.setdefault(problem, []).append(result.region)
     unread = [f"{few(regions)}: {reason}" for reason, regions in by_reason.items() if reason]
     return AccountRows(rows, unread)
-
-
-def results_by_region(readings: Sequence[EventsReading], uses: Sequence[DeviceUse]) -> list[RegionResult]:
-    """Return a result for each Region of log files, with the devices whose last use is in the Region."""
-    results: dict[str, RegionResult] = {}
-    for reading in readings:
-        results.setdefault(reading.region, RegionResult(region=reading.region)).readings.append(reading)
-    for use in uses:
-        results[use.region].devices.add(use.serial)
-    return list(results.values())
 
 
 def _read_files(
@@ -157,8 +148,10 @@ def _read_files(
 
 
 def _report_files(result: FilesResult, progress: Progress) -> None:
-    for problem in result.problems:
+    for problem in result.problems[:SHOWN]:
         progress.alert(f"not read: {problem}")
+    if result.problems:
+        progress.alert(f"  try: download {count_of(len(result.problems), 'file')} again; the other files were read")
     for account, collector in result.collectors.items():
         for problem, count in collector.problems.items():
             progress.alert(f"not read: {count_of(count, 'event')} of account {account}: each {problem}")

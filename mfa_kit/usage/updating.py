@@ -262,6 +262,8 @@ def read_file(file: EventFile, accounts: Collection[str], *, now: float) -> File
                     periods[account, region] = min(first, time), max(last, time)
             if event.get("eventName") in EVENTS:
                 result.collectors[account].add(event)
+    except Expired:
+        raise
     except MfaKitError as error:
         result.problems.append(f"{file.name} {error}")
     return result
@@ -277,32 +279,43 @@ def collectors_for(accounts: Collection[str], *, now: float) -> dict[str, UseCol
     return {account: UseCollector(account, now=now, from_files=True) for account in accounts}
 
 
-def record_files(result: FilesResult, records: EventRecords, *, now: float) -> dict[str, list[EventsReading]]:
-    """Record what log files say, and return how far they go in each account.
+def record_files(
+    result: FilesResult, account: str, regions: Iterable[str], records: EventRecords, *, now: float
+) -> list[RegionResult]:
+    """Record what log files say about an account. Return the result for each Region.
 
-    If anything could not be read, they do not prove that a device was not used.
+    `regions` are those that are enabled. If anything could not be read, or the files have no event of a Region, they do
+    not prove that a device was not used.
     """
-    readings: dict[str, list[EventsReading]] = {account: [] for account in result.collectors}
-    for (account, region), period in sorted(result.periods.items()):
-        is_whole = not result.problems and not result.collectors[account].problems
-        readings[account] += _readings(region, period, is_whole=is_whole, now=now)
-    for account, collector in result.collectors.items():
-        records.record(account, collector.uses, readings[account])
-    return readings
+    collector = result.collectors[account]
+    is_whole = not result.problems and not collector.problems
+    periods = {region: period for (owner, region), period in result.periods.items() if owner == account}
+    results = [
+        RegionResult(
+            region=region,
+            devices={use.serial for use in collector.uses if use.region == region},
+            readings=_readings(region, periods.get(region), is_whole=is_whole, now=now),
+        )
+        for region in sorted({*periods, *regions})
+    ]
+    records.record(account, collector.uses, [reading for found in results for reading in found.readings])
+    return results
 
 
-def _readings(region: str, period: tuple[str, str], *, is_whole: bool, now: float) -> list[EventsReading]:
+def _readings(region: str, period: tuple[str, str] | None, *, is_whole: bool, now: float) -> list[EventsReading]:
     """Return how far log files go in a Region. `period` has the times of the first and the last event."""
-    since, until = map(parse_time, period)
+    since, until = map(parse_time, period or LATER_AND_EARLIER)
+    why = "" if is_whole else "not all events could be read"
     if since is None or until is None or until > now + AHEAD:
-        is_whole, since, until = False, None, None
+        why = why or "an event has no valid time" if period else "the log files have no event of this Region"
+        since, until = None, None
     return [
         EventsReading(
             region=region,
             event=event,
             since=since,
             until=None if until is None else min(until, now),
-            why="" if is_whole else "not all events could be read",
+            why=why,
             from_files=True,
         )
         for event in UseEvent

@@ -170,12 +170,22 @@ def sign_in_event(serial: str, *, user: str = "alice", account: str = ACCOUNT, *
 def test_log_files_are_read_and_marked(kit: MfaKit, tmp_path: Path) -> None:
     at = iso_time(time.time() - 200 * DAY)
     events = [sign_in_event(PHONE, eventTime=at), sign_in_event(PHONE, account="999999999999", eventTime=at)]
-    done = update(kit, "--cloudtrail", write_logs(tmp_path / "trail", *events))
+    done = update(kit, "--cloudtrail", write_logs(tmp_path / "trail", *events), code=1)
     assert "left out 1 event of other accounts: 999999999999" in done.err
     assert re.search(r"^us-east-2 .* 1 +0$", done.out, re.MULTILINE)  # one device, no pages
     row = told(kit)["alice"]
     assert (row["last_used_at"], row["use_from_files"]) == (at, True)
     assert row["last_used"].endswith(" (from files)")
+    assert "not read: eu-north-1, us-east-1: the log files have no event of this Region" in done.err
+
+
+def test_files_prove_no_absence_unless_they_have_events_of_each_region(kit: MfaKit, tmp_path: Path) -> None:
+    events = [sign_in_event(PHONE, eventTime=iso_time(time.time() - DAY), awsRegion=region) for region in REGIONS]
+    update(kit, "--cloudtrail", write_logs(tmp_path / "one", *events[1:]), code=1)
+    assert told(kit)["bob"]["last_used"] == "unknown"
+    update(kit, "--cloudtrail", write_logs(tmp_path / "all", *events))
+    assert told(kit)["bob"]["last_used"].startswith("no use seen since ")
+    assert told(kit)["bob"]["uses_read"].endswith("3 of 3 Regions")
 
 
 def test_a_forged_file_is_marked_and_changes_nothing_else(lab: Lab, kit: MfaKit, tmp_path: Path) -> None:
@@ -186,7 +196,7 @@ def test_a_forged_file_is_marked_and_changes_nothing_else(lab: Lab, kit: MfaKit,
     forged = iso_time(time.time() - DAY)
     files = write_logs(tmp_path / "t", sign_in_event(KEY, user="bob", eventTime=forged, awsRegion="us-west-2"))
     before = told(kit)
-    update(kit, "--cloudtrail", files)
+    update(kit, "--cloudtrail", files, code=1)
     rows = told(kit)
     assert (rows["bob"]["last_used_at"], rows["bob"]["use_from_files"]) == (forged, True)
     assert (rows["alice"]["last_used_at"], rows["alice"]["use_from_files"]) == (iso_time(real), False)

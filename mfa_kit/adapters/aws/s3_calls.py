@@ -51,7 +51,7 @@ WORDS = {
     "https://iam.": "https://s3.",
     "docs/permissions.md": "docs/permissions.md#backups-in-s3",
 }
-NO_BUCKET = "name a bucket that exists: --backup-dir s3://BUCKET/PREFIX; if the bucket is gone, see docs/operations.md"
+NO_BUCKET = "name a bucket that exists: s3://BUCKET/PREFIX; if the bucket of backups is gone, see docs/operations.md"
 # The maximum number of pages of a list. A page has up to 1,000 objects.
 MOST_PAGES = 10_000
 

@@ -88,7 +88,7 @@ class LogFile:
 
 
 def _fault(what: str) -> UsageFault:
-    return UsageFault(what, "download it again; the other files were read")
+    return UsageFault(what, "download it again")
 
 
 def _texts(octets: IO[bytes]) -> Iterator[str]:
