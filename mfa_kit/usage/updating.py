@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from typing import Protocol
 
 from mfa_kit.account.last_use import AHEAD, DAY
@@ -133,15 +134,12 @@ class HistoryReader:
         return result
 
     def _known(self, region: str, event: UseEvent) -> EventsReading:
-        known = self.records.own_readings(self.account).get((region, event))
-        return known or EventsReading(region=region, event=event)
+        return self.records.own_readings(self.account)[region, event]
 
     def _read(self, reading: EventsReading, result: RegionResult) -> EventsReading:
         """Read the rest of an interrupted run and then what is new. Return how far the events are read then."""
         top = self.now()
         oldest = top - HISTORY_DAYS * DAY
-        if reading.until == FOREVER:
-            reading = EventsReading(region=reading.region, event=reading.event)
         if reading.reached is not None and reading.reached > oldest:
             reading = self._read_down(reading, max(reading.until or 0.0, oldest), result)
         reading = replace(reading, top=top, reached=top, unread=0)
@@ -185,23 +183,23 @@ def update_account(reader: HistoryReader, map_each: MapEach) -> list[RegionResul
     A Region that is not enabled any more has no events, so its known period begins anew. If no Region can be read,
     raise the error of the first.
     """
-    regions = reader.history.regions()
+    regions, known, now = reader.history.regions(), reader.records.own_readings(reader.account), reader.now()
+    # These rows come first, so that after an interruption the other Regions count as unread.
+    unread = [
+        EventsReading(region=region, event=event, why="not read yet")
+        for region, event in product(regions, UseEvent)
+        if (region, event) not in known or known[region, event].until == FOREVER
+    ]
+    closed = [
+        EventsReading(region=reading.region, event=reading.event, since=max(now, reading.since or 0.0), until=FOREVER)
+        for reading in known.values()
+        if reading.region not in regions and reading.until != FOREVER
+    ]
+    reader.records.record(reader.account, (), [*unread, *closed])
     results = list(map_each(reader.read_region, regions))
     errors = [result.error for result in results if result.error is not None]
     if errors and len(errors) == len(results):
         raise errors[0]
-    known, now = reader.records.own_readings(reader.account).values(), reader.now()
-    closed = [reading for reading in known if reading.region not in regions and reading.until != FOREVER]
-    reader.records.record(
-        reader.account,
-        (),
-        [
-            EventsReading(
-                region=reading.region, event=reading.event, since=max(now, reading.since or 0.0), until=FOREVER
-            )
-            for reading in closed
-        ],
-    )
     return results
 
 

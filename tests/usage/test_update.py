@@ -139,6 +139,35 @@ def test_a_region_that_denies_makes_the_answer_unknown(lab: Lab, kit: MfaKit) ->
     assert told(kit)["bob"]["last_used"].startswith("no use seen since ")
 
 
+@pytest.mark.parametrize("at", range(1, 10))
+def test_credentials_that_expire_end_the_update_and_leave_the_other_regions_unknown(
+    lab: Lab, kit: MfaKit, at: int
+) -> None:
+    lab.faults.add("LookupEvents", "expired", at=at)
+    done = kit.run("usage", "update")
+    assert (done.code, done.out) == (4, "")
+    assert "expired" in done.err
+    assert told(kit)["alice"]["last_used"] == "unknown"
+    lab.faults.clear()
+    update(kit)
+    assert told(kit)["alice"]["last_used"].startswith("no use seen since ")
+
+
+def test_a_region_that_was_closed_and_opened_again_is_read_again(kit: MfaKit) -> None:
+    update(kit)
+    with sqlite3.connect(kit.home / "ledger.sqlite") as database:
+        moved = "region || '-closed', event, source, writer, since, until, reached, top, unread, why"
+        database.execute(f"insert into event_reads select account, {moved} from event_reads")
+    update(kit)
+    closed = "select distinct until > 4000000000 from event_reads where region"
+    with sqlite3.connect(kit.home / "ledger.sqlite") as database:
+        assert database.execute(f"{closed} like '%-closed'").fetchall() == [(1,)]
+        database.execute("update event_reads set until = (select max(until) from event_reads)")
+    update(kit)
+    with sqlite3.connect(kit.home / "ledger.sqlite") as database:
+        assert database.execute(f"{closed} not like '%-closed'").fetchall() == [(0,)]
+
+
 def test_without_any_permission_the_error_names_it(lab: Lab, kit: MfaKit) -> None:
     lab.faults.add("LookupEvents", "denied", at="every")
     done = kit.run("usage", "update")
