@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.adapters.ledger.postgresql.database import BEGIN, FILES
 from mfa_kit.adapters.ledger.postgresql.grants import INSERTED, READ, grants
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
+from mfa_kit.usage.events import EventsReading
 from tests.ledgers import Place
 from tests.postgresql import OWNER, Server
 
@@ -222,6 +225,16 @@ MALFORMED = [
             ("rollout_runs", "repeat('0', 64), 'x', 1"),
             ("rollout_runs", "repeat('0', 64), '20261125T000000Z-000000ff', 'infinity'"),
             *(("seen_keys", f"1, 'k', {row}") for row in SEEN_KEYS),
+            ("device_uses", "'a', 's', 'p', 'x', '', 'u', 1, 'ConsoleLogin', 'r'"),
+            ("device_uses", "'a', 's', 'p', 'history', '', 'u', 1, 'CheckMfa', 'r'"),
+            ("device_uses", "'a', 's', 'p', 'history', '', 'u', 'nan', 'ConsoleLogin', 'r'"),
+            ("device_uses", "'a', 's', 'p', 'history', '', repeat('u', 5000), 1, 'ConsoleLogin', 'r'"),
+            ("event_reads", "'a', 'r', 'ConsoleLogin', 'x', '', 1, 2, null, null, 0, ''"),
+            ("event_reads", "'a', 'r', 'CheckMfa', 'history', '', 1, 2, null, null, 0, ''"),
+            ("event_reads", "'a', 'r', 'ConsoleLogin', 'history', '', 'nan', 2, null, null, 0, ''"),
+            ("event_reads", "'a', 'r', 'ConsoleLogin', 'history', '', 1, 'infinity', null, null, 0, ''"),
+            ("event_reads", "'a', 'r', 'ConsoleLogin', 'history', '', 1, 2, -1, null, 0, ''"),
+            ("event_reads", "'a', 'r', 'ConsoleLogin', 'history', '', 1, 2, null, null, 0, repeat('x', 20000)"),
             ("events", "1, repeat('x', 2000000), null, null, null, 'OK', null"),
         )
     ),
@@ -233,6 +246,53 @@ def test_the_server_refuses_a_row_that_mfa_kit_does_not_write(sql: str, roles: R
     """So a desk cannot make the commands of other desks and of auditors fail."""
     with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.DataError)):
         roles.execute(sql, "berlin")
+
+
+def test_uses_that_another_role_recorded_are_marked_and_replace_none(roles: Roles) -> None:
+    """A role cannot write a row under another role's name, nor change its row. An auditor has no rows of its own."""
+    use = DeviceUse(serial="s", principal="p", user="u", at=5.0, event=UseEvent.CONSOLE_LOGIN, region="us-east-1")
+    read = EventsReading(region="us-east-1", event=UseEvent.CONSOLE_LOGIN, since=1.0, until=9.0)
+    account = "111122223333"
+    with roles.place("berlin").open() as ledger:
+        UsageRecords(ledger).record(account, [use], [read])
+    forged = f"'{account}', 's', 'p', 'history', (select writer from mfa_kit.device_uses), 'u', 6, 'AssumeRole', 'x'"
+    roles.execute(f"insert into mfa_kit.device_uses ({INSERTED['device_uses']}) values ({forged})", "berlin2")
+    assert roles.execute("update mfa_kit.device_uses set at = 8 returning at", "berlin2") == [(8.0,)]
+    assert roles.execute("select at from mfa_kit.device_uses where role = 'berlin'", "berlin2") == [(5.0,)]
+    with roles.place("berlin2").open() as ledger:
+        records = UsageRecords(ledger)
+        assert {(use.at, use.from_files) for use in records.usage(account).uses} == {(5.0, True), (8.0, True)}
+        assert records.own_readings(account) == {}
+        records.record(account, [replace(use, at=9.0)], [replace(read, until=8.0)])
+        assert {(use.at, use.from_files) for use in records.usage(account).uses} == {
+            *((5.0, True), (8.0, True), (9.0, False)),
+        }
+        assert {(read.until, read.from_files) for read in records.usage(account).reads} == {(9.0, True), (8.0, False)}
+    with roles.place("berlin").open() as ledger:
+        assert {(use.at, use.from_files) for use in UsageRecords(ledger).usage(account).uses} == {
+            *((5.0, False), (8.0, True), (9.0, True)),
+        }
+    with roles.place("other").open() as ledger:
+        assert UsageRecords(ledger).usage(account).uses == ()
+    with roles.place("auditor").open() as ledger:
+        assert {use.from_files for use in UsageRecords(ledger).usage(account).uses} == {True}
+
+
+def test_a_desk_keeps_the_uses_of_its_own_ledger_in_a_copy(own: Roles, folder: Path) -> None:
+    """The copy marks them, because the role that copied them could have written anything."""
+    account = "111122223333"
+    use = DeviceUse(serial="s", principal="p", user="u", at=5.0, event=UseEvent.CONSOLE_LOGIN, region="us-east-1")
+    read = EventsReading(region="us-east-1", event=UseEvent.CONSOLE_LOGIN, since=1.0, until=9.0)
+    with sqlite_ledger(folder) as ledger:
+        UsageRecords(ledger).record(account, [use], [read])
+    own.execute(grants({"desk1": "berlin", "heir": "berlin"}, [], owner="heir"), "postgres")
+    for count in (1, 0):
+        copied = OwnedLedger(own.place("heir").at).copy_from(folder)
+        assert (copied["device_uses"], copied["event_reads"]) == (count, count)
+    with own.place("desk1").open() as ledger:
+        usage = UsageRecords(ledger).usage(account)
+    assert [(use.at, use.from_files) for use in usage.uses] == [(5.0, True)]
+    assert [(read.until, read.from_files) for read in usage.reads] == [(9.0, True)]
 
 
 def test_an_auditor_takes_no_lock_and_sees_who_holds_it(roles: Roles) -> None:
