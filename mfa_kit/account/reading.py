@@ -21,7 +21,6 @@ from mfa_kit.account.snapshot import (
     Details,
     DeviceBackup,
     Entity,
-    RecoveryKeyUse,
     RootPosture,
     ServerCertificate,
     Snapshot,
@@ -32,6 +31,7 @@ from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.firmware import DeviceRecall
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, devices_by_user, is_root
+from mfa_kit.core.recovery_keys import RecoveryKeyUse
 from mfa_kit.enrollment.planning import devices_while_there
 from mfa_kit.enrollment.ports import IamReader
 

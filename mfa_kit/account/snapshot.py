@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from mfa_kit.core.firmware import DeviceRecall
 from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device, DeviceType
+from mfa_kit.core.recovery_keys import RecoveryKeyUse
 
 # The feature of centralized root access with which an organization removes the credentials of root users and prevents
 # their recovery (IAM API reference, ListOrganizationsFeatures). The other feature, RootSessions, is for tasks in S3 and
@@ -368,36 +369,6 @@ class DeviceBackup:
     recipients: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustodianKey:
-    """The public key of a custodian, with the custodian's name.
-
-    `users` has the IAM users whose own copies of backups are encrypted to this key, so the key is also theirs.
-    """
-
-    name: str
-    key: str
-    users: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryKeyUse:
-    """A break-glass identity according to the ledger: its recipient, its custodians, and when it was used.
-
-    `threshold` is the number of custodians who are needed. `made` is when the identity was first encrypted to
-    custodians, in Unix seconds. `drilled` is when a drill last passed with these custodians. `opened` is when the
-    identity was last opened, or a custodian last removed a layer of encryption to pass a file on. `drilled` and
-    `opened` are None if that never happened.
-    """
-
-    recipient: str
-    threshold: int
-    custodians: tuple[CustodianKey, ...]
-    made: float
-    drilled: float | None = None
-    opened: float | None = None
-
-
 class UseEvent(StrEnum):
     """The events of CloudTrail that name the MFA device that was used."""
 
@@ -531,10 +502,10 @@ class Snapshot:
         """Return the first hole in these parts that concerns all users or the user `about`, or None."""
         return next((hole for hole in self.holes if hole.part in parts and hole.about in {None, about}), None)
 
-
-def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return `unread_parts` for the parts that list users."""
-    return unread_parts(snapshot, SnapshotPart.DETAILS, SnapshotPart.REPORT)
+    @property
+    def unread_users(self) -> list[str]:
+        """The result of `unread_parts` for the parts that list users."""
+        return unread_parts(self, SnapshotPart.DETAILS, SnapshotPart.REPORT)
 
 
 def unread_parts(snapshot: Snapshot, *parts: SnapshotPart) -> list[str]:

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from mfa_kit.account.snapshot import DeviceBackup, RecoveryKeyUse, SnapshotPart
+from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import REPORTED_ROOT
+from mfa_kit.core.recovery_keys import RecoveryKeyUse
 from mfa_kit.core.text import few, iso_time
 
 NEEDS = (SnapshotPart.BACKUPS, SnapshotPart.BREAK_GLASS)

@@ -15,8 +15,8 @@ from mfa_kit.break_glass.uses import is_unfinished
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import fill_template
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.core.text import count_of, is_private_key, iso_time
 from mfa_kit.letters.sheet import LINE, PrintedSecret, Sheet, confirm_secret
 

@@ -17,7 +17,8 @@ from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.letter import LetterSection, LetterStep, fill_template
-from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
+from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.letters.sheet import Sheet
 
 

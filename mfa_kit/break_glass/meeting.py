@@ -9,7 +9,7 @@ from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Manifest, Re
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFault
 from mfa_kit.core.message import Message, suggest
-from mfa_kit.core.models import RecoveryKeyAction
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.core.text import count_of
 
 INSTEAD = "-i FILE for each custodian"

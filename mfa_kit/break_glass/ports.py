@@ -9,8 +9,8 @@ from typing import Generic, Protocol, TypeVar
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Manifest, RecoveryKey
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.letters.sheet import Sheet
 
 

@@ -13,8 +13,9 @@ from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import BackupLocation, RecoveryKeyAction, Seal, backup_name
+from mfa_kit.core.models import BackupLocation, Seal, backup_name
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 
 ACCEPT = "accept the folder with --accept-unrecorded, which asks for its whole recipient"
 FIND_MAKER = f"find out who made the folder, and if it is good, {ACCEPT}"

@@ -16,7 +16,8 @@ from mfa_kit.break_glass.proof import accept_one, choose_rotation, fault_of, pro
 from mfa_kit.break_glass.uses import Record, is_unfinished
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import Backup, RecoveryKeyAction
+from mfa_kit.core.models import Backup
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 
 
 @dataclass(frozen=True, slots=True)

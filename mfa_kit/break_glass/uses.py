@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.account.snapshot import CustodianKey, RecoveryKeyUse
 from mfa_kit.break_glass.custodians import Manifest
-from mfa_kit.core.models import RecoveryKeyAction
+from mfa_kit.core.recovery_keys import CustodianKey, RecoveryKeyAction, RecoveryKeyUse
 from mfa_kit.core.text import iso_time
 
 DAY = 86400.0

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
 from mfa_kit.cli.environment import command_line, given, long_name
 from mfa_kit.cli.options import Matching
@@ -21,6 +20,9 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
 from mfa_kit.organization.accounts import AUDIT_ROLE, EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY, WORKERS, AccountsChoice
+
+if TYPE_CHECKING:
+    from mfa_kit.account.snapshot import Snapshot
 
 TITLE = "Options for many accounts"
 # The ID of an organization's root or of an organizational unit (Organizations API reference, ListAccountsForParent).
@@ -207,7 +209,7 @@ MAX_AGE = click.option(
 )
 
 
-def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
+def note_unread_users(snapshot: "Snapshot", progress: Progress) -> None:
     """Print each part of the account that could not be read, because its users may be missing from the result."""
-    for why in unread_users(snapshot):
+    for why in snapshot.unread_users:
         progress.alert(f"not read: {why}")

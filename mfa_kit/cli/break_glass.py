@@ -28,7 +28,8 @@ from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses, suggest
-from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
+from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.core.text import iso_time
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.settings import Settings

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.reading import MapEach
 from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, without_copies
@@ -29,6 +28,9 @@ from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.rollout.proven_devices import adopt_devices
 from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.account.reading import MapEach
 
 T = TypeVar("T")
 
@@ -239,7 +241,7 @@ def _in_account(account: str, backups: Iterable[Backup]) -> list[Backup]:
 
 
 def _read_devices(
-    iam_reader: IamReader, within: MapEach, progress: LiveProgress
+    iam_reader: IamReader, within: "MapEach", progress: LiveProgress
 ) -> tuple[list[Device], Mapping[str, str | RunTag]]:
     """Return all devices of the account, and a mapping from the serial of each virtual device to the run in its tags.
 

@@ -164,12 +164,12 @@ COMMANDS: Rows = {
     "policy": Row(
         "Print, check and try out policies that require MFA.",
         {
-            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy:show_policy"),
-            "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy:lint"),
-            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy:lockout"),
-            "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy:offboard"),
-            "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy:onboard"),
-            "org-role": Row("Print the roles for the accounts of an organization.", "mfa_kit.cli.policy:org_role"),
+            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show:show_policy"),
+            "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
+            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
+            "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy.onboard:offboard"),
+            "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),
+            "org-role": Row("Print the roles for the accounts of an organization.", "mfa_kit.cli.policy.show:org_role"),
         },
         "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
     ),

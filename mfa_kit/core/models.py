@@ -162,21 +162,6 @@ class RunKind(StrEnum):
     ADD = "add"
 
 
-class RecoveryKeyAction(StrEnum):
-    """What was done with a break-glass identity, as the ledger stores it.
-
-    SEALED: the files of the identity were written for a group of custodians. ROTATED: all backups of the previous
-    identity were re-encrypted to this identity. PASSED: a custodian removed one layer of a file.
-    """
-
-    SEALED = "sealed"
-    OPENED = "opened"
-    PASSED = "passed"
-    DRILLED = "drilled"
-    FAILED = "drill failed"
-    ROTATED = "rotated"
-
-
 class JournalState(StrEnum):
     """How far a run has progressed with one device. docs/formats.md has a diagram of the states.
 

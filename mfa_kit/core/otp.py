@@ -9,6 +9,8 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 PERIOD = 30
 DIGITS = 6
+# The length of AWS's seeds in octets. IAM's seed for a virtual MFA device has 320 bits.
+AWS_OCTETS = 40
 # The number of values of a counter, which has eight octets (RFC 4226, 5.1).
 COUNTERS = 2**64
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from mfa_kit.account.reading import AccountSource
 from mfa_kit.core.errors import AccessDenied, MfaKitError
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import Caller
@@ -20,6 +20,9 @@ from mfa_kit.doctor.diagnosis import (
     noted,
 )
 from mfa_kit.enrollment.ports import IamReader
+
+if TYPE_CHECKING:
+    from mfa_kit.account.reading import AccountSource
 
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
@@ -57,7 +60,7 @@ def diagnose_caller(caller: Caller, account: str | None) -> Iterator[Diagnosis]:
 
 
 def diagnose_account(
-    iam_reader: IamReader, account: AccountSource, caller: Caller, *, enrolls: bool
+    iam_reader: IamReader, account: "AccountSource", caller: Caller, *, enrolls: bool
 ) -> Iterator[Diagnosis]:
     """Yield a line with the caller's identity in an account, then a line for each action that is tried.
 

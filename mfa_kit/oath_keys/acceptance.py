@@ -1,27 +1,21 @@
 """Checks whether an OATH key is ready for a user. The key's own reports do not prove its manufacturer."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from mfa_kit.core import otp
 from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Advisory, Version, advisories_on
-from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.core.models import DeviceSpec, intent_of
 from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.core.text import without_controls
-from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.sharing import ISSUERS as ISSUERS  # noqa: PLC0414 - cli/key imports it from here
+from mfa_kit.oath_keys.sharing import is_of_account
 
 # The reserved name of the test credential. If a verification is killed, the credential stays on the key until the next.
 TEST = "mfa-kit:test"
-# The issuers in the names of AWS credentials: mfa-kit writes the first, and AWS's QR codes contain the second.
-ISSUERS = ("AWS", "Amazon Web Services")
-
-
 UNPROVEN = Check(
     "maker",
     Value.NOT_APPLICABLE,
@@ -151,40 +145,6 @@ def _room(key: OathKey, used: int) -> Check:
         most = "the key's capacity is unknown" if key.room is None else f"YubiKeys with this firmware hold {key.room}"
         return Check("room", Value.WARN, f"{used} used; {most}")
     return Check("room", Value.PASS, f"{used} used, {free_count} free")
-
-
-def is_of_account(name: bytes, account: str) -> bool:
-    """Return whether a credential with this name is that of an MFA device in an AWS account."""
-    issuer, _, account_label = name.decode(errors="replace").partition(":")
-    return issuer in ISSUERS and account_label.endswith(f"@{account}")
-
-
-def confirm_sharing(
-    key: OathKey,
-    spec: DeviceSpec,
-    names: Sequence[bytes],
-    *,
-    iam_reader: IamReader,
-    person: Interaction | None,
-    progress: Progress,
-) -> None:
-    """Ask before a user's credential is written to a key that has credentials of other users in the same account.
-
-    `names` are the names of the credentials on the key. If `person` is None, only warn. Raise Declined if the user at
-    the terminal declines or cannot be asked.
-    """
-    names = [name for name in names if is_of_account(name, spec.account)]
-    devices = iam_reader.devices(spec.user) if names else ()
-    own = {
-        intent_of(device.serial, user=spec.user, account=spec.account, partition=spec.partition).label
-        for device in devices
-    }
-    others = [label for name in names if (label := without_controls(name.decode(errors="replace"))) not in own]
-    if not others:
-        return
-    progress.alert(f"warning: {key.description} already has {', '.join(sorted(others))}")
-    if person:
-        person.confirm(f"{key.description} will also get {spec.label}", typed=spec.user)
 
 
 def _round_trip(applet: OathApplet, seed: Seed, time: float) -> Check:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import AccessDenied, MfaKitError, only_our_errors
 from mfa_kit.organization.accounts import AccountState, OrgAccount
+
+if TYPE_CHECKING:
+    from mfa_kit.account.snapshot import Snapshot
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -149,7 +151,7 @@ class AccountFolders(Protocol):
         """
         ...
 
-    def snapshot(self, account: str) -> Snapshot | None:
+    def snapshot(self, account: str) -> "Snapshot | None":
         """Return the snapshot that an earlier run took of the account with this ID.
 
         Return None if there is no snapshot, or if it is damaged or incomplete.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import (
     NO_MFA,
@@ -21,13 +22,15 @@ from mfa_kit.account.evaluator import (
     patterns_named,
     statements,
 )
-from mfa_kit.account.reading import AccountSource
 from mfa_kit.account.snapshot import Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.text import few
+
+if TYPE_CHECKING:
+    from mfa_kit.account.reading import AccountSource
 
 # An action and a resource.
 ActionOnResource = tuple[str, str]
@@ -427,7 +430,7 @@ class Comparison:
     why_not: str = ""
 
 
-def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
+def compare_with_simulator(document: str, account: "AccountSource") -> Comparison:
     """Compare mfa-kit's decisions on a policy with those of iam:SimulateCustomPolicy, and return the differences.
 
     A few actions are evaluated three times: for access keys, for console sessions without MFA, and for sessions with

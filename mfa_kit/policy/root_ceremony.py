@@ -4,9 +4,10 @@ If the break-glass identity needs at least two custodians, no single person can 
 are the file root_ceremony.md.
 """
 
-from mfa_kit.account.snapshot import OrganizationPlace, RecoveryKeyUse, Snapshot
+from mfa_kit.account.snapshot import OrganizationPlace, Snapshot
 from mfa_kit.core.letter import Letter, fill_template
 from mfa_kit.core.message import Command
+from mfa_kit.core.recovery_keys import RecoveryKeyUse
 
 # Appears twice in the instructions. The recommendation is in the IAM user guide, "Centrally manage root access for
 # member accounts".

@@ -12,14 +12,12 @@ from dataclasses import replace
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DEVICE_NAME, LABEL, DeviceSpec, JournalEntry
-from mfa_kit.core.otp import Created, Pair
+from mfa_kit.core.otp import AWS_OCTETS, Created, Pair
 from mfa_kit.core.wrong_codes import ADVICE_ON_DISPLAY
 from mfa_kit.enrollment.backends import ask_pair
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.tokens.seeds import AWS_OCTETS, sold_by_aws
+from mfa_kit.tokens.serials import SERIAL, sold_by_aws
 
-# A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
-SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 
 

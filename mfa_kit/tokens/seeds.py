@@ -24,26 +24,12 @@ COUNTERS = range(otp.COUNTERS)
 # largest value of --window. If the drift is larger, the clock is broken or the row is damaged.
 DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
-# The length of AWS's seeds in octets. IAM's seed for a virtual MFA device has 320 bits.
-AWS_OCTETS = 40
 # A text with at least this many letters and digits may be a seed: 20 octets in base32, or 16 in hex. No serial of a
 # display token looks like this.
 LONG = 32
 LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
-# The serial of a token that AWS sold: four letters and eight digits, such as GAHT12345678 (IAM user guide).
-SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
 # The maximum number of reasons in one message.
 TOLD = 10
-
-
-def folded(serial: str) -> str:
-    """Return a serial without white space and with its case folded, for comparisons."""
-    return "".join(serial.split()).casefold()
-
-
-def sold_by_aws(serial: str) -> bool:
-    """Return whether a serial looks like that of a token that AWS sold. Only AWS has the seed of such a token."""
-    return SOLD_BY_AWS.fullmatch(folded(serial)) is not None
 
 
 class Factor(StrEnum):

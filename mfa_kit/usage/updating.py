@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.account.last_use import AHEAD, DAY
-from mfa_kit.account.reading import MapEach
 from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import LAST_TIME
 from mfa_kit.core.errors import Expired, MfaKitError
@@ -20,6 +19,9 @@ from mfa_kit.core.file_formats import JsonError, object_of, read_json
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.enrollment.pacing import CallPolicy
 from mfa_kit.usage.events import EventPage, EventQuery, EventsReading, UseCollector, parse_time
+
+if TYPE_CHECKING:
+    from mfa_kit.account.reading import MapEach
 
 # The age of the oldest events that LookupEvents returns (CloudTrail API reference).
 HISTORY_DAYS = 90
@@ -177,7 +179,7 @@ class HistoryReader:
         return collector.uses, collector.problems
 
 
-def update_account(reader: HistoryReader, map_each: MapEach) -> list[RegionResult]:
+def update_account(reader: HistoryReader, map_each: "MapEach") -> list[RegionResult]:
     """Read what is new in each enabled Region. `map_each` is used like `map` for several Regions at a time.
 
     A Region that is not enabled any more has no events, so its known period begins anew. If no Region can be read,

@@ -18,7 +18,6 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.fido_console import ConsoleWatch, Hosts, RootEnrolled
 from mfa_kit.enrollment.ports import EnrollmentPorts, IamReader
-from mfa_kit.wiring.files import html_page
 from mfa_kit.wiring.settings import command_for_extra, home
 
 
@@ -116,7 +115,9 @@ def _open_signed_in(
 
 def _redirect_page(destination: str) -> Callable[[str], str]:
     """Return a function that makes the HTML of a page that redirects to an address, and says where it leads."""
-    return lambda address: html_page("redirect.html", address=address, destination=destination)
+    from mfa_kit.adapters.templates import render
+
+    return lambda address: render("redirect.html", address=address, destination=destination)
 
 
 def enroll_root(

@@ -10,7 +10,7 @@ from mfa_kit.adapters.ledger.audit_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import RecoveryKeyAction
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from tests.ledgers import Place
 
 

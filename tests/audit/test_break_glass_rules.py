@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.snapshot import CustodianKey, DeviceBackup, RecoveryKeyUse, Snapshot, SnapshotPart, UnreadPart
+from mfa_kit.account.snapshot import DeviceBackup, Snapshot, SnapshotPart, UnreadPart
 from mfa_kit.adapters.files.local_store import new_backup
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, RuleAnswer, RuleResult
 from mfa_kit.break_glass.uses import Record, identities_in_use
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import REPORTED_ROOT, Backup, Device, RecoveryKeyAction, Seal
+from mfa_kit.core.models import REPORTED_ROOT, Backup, Device, Seal
+from mfa_kit.core.recovery_keys import CustodianKey, RecoveryKeyAction, RecoveryKeyUse
 from tests.audit.conftest import sound, taken
 
 SERIAL = "arn:aws:iam::000000000000:mfa/"

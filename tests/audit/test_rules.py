@@ -11,10 +11,8 @@ import pytest
 
 from mfa_kit.account.snapshot import (
     CentralRootAccess,
-    CustodianKey,
     DeviceBackup,
     OrganizationPlace,
-    RecoveryKeyUse,
     RootPosture,
     Snapshot,
     SnapshotPart,
@@ -26,6 +24,7 @@ from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.core.errors import AwsFault, IntegrityFault, UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, Device
+from mfa_kit.core.recovery_keys import CustodianKey, RecoveryKeyUse
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import (
     ADMINISTRATOR,

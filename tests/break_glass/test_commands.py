@@ -12,7 +12,7 @@ import pytest
 from mfa_kit.adapters.files.layers import RecoveryKeyFolders
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import RecoveryKeyAction
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from tests import age_plugin_demo as demo
 from tests.backups.conftest import SEED
 from tests.backups.test_age_plugins import program_in

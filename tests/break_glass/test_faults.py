@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.core.models import RecoveryKeyAction
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, seed_in
 from tests.conftest import COUNTED

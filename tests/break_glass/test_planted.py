@@ -23,8 +23,8 @@ from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.wiring import break_glass
 from tests.break_glass.conftest import Desk, Typed
 from tests.conftest import ROOT, judge, local

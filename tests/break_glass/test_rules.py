@@ -14,7 +14,8 @@ from mfa_kit.break_glass.proof import fault_of
 from mfa_kit.break_glass.rotating import old_key, plan_rotation
 from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, due
 from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
-from mfa_kit.core.models import Backup, RecoveryKeyAction
+from mfa_kit.core.models import Backup
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from tests.backups.conftest import RUN
 from tests.conftest import ACCOUNT
 

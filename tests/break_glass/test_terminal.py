@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.core.models import Backup, RecoveryKeyAction
+from mfa_kit.core.models import Backup
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk
 from tests.cheap_scrypt import cheap_scrypt, seal

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mfa_kit.account.evaluator import Decision, like, overlap
-from mfa_kit.account.snapshot import Snapshot, unread_users
+from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.account.users import account_users
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.lab.aws.server import Lab
@@ -333,7 +333,7 @@ def test_without_the_listing_users_may_be_missing() -> None:
     """An empty list of users does not pass, and no group can be chosen."""
     snapshot, _ = taken(changed(None), "GetAccountAuthorizationDetails")
     assert access_with(snapshot, SELF) == []
-    assert len(unread_users(snapshot)) == 1
+    assert len(snapshot.unread_users) == 1
     with pytest.raises(UsageFault, match="the groups could not be read"):
         access_with(snapshot, SELF, group="people")
 

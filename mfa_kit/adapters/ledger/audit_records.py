@@ -10,7 +10,7 @@ from mfa_kit.account.snapshot import OpenFinding, PastAudit
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.file_formats import read_json
-from mfa_kit.core.models import RecoveryKeyAction
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 
 INSERT = "insert into audits (at, account, results, failed, rules) values ($1, $2, $3, $4, $5)"
 INSERT_FINDING = "insert into audit_findings (at, account, finding, rule, state) values ($1, $2, $3, $4, $5)"

@@ -17,17 +17,9 @@ from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlR
 from mfa_kit.core.device_records import intent_json, is_time, optional_text, optional_time, parse_intent, text_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import JsonError, list_of, object_of, read_json
-from mfa_kit.core.models import (
-    RUN,
-    Call,
-    HeldWork,
-    JournalEntry,
-    JournalState,
-    RecoveryKeyAction,
-    RunKind,
-    run_time,
-)
+from mfa_kit.core.models import RUN, Call, HeldWork, JournalEntry, JournalState, RunKind, run_time
 from mfa_kit.core.recorded_keys import FACTS, KeyEvent
+from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.tokens.seeds import DIGITS, Factor, TokenVerdict
 
 _HISTORY = """

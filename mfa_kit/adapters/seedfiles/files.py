@@ -32,10 +32,9 @@ from mfa_kit.tokens.seeds import (
     Token,
     TypedCodes,
     WrittenReading,
-    folded,
     joined_reasons,
-    sold_by_aws,
 )
+from mfa_kit.tokens.serials import folded, sold_by_aws
 
 # Some displays show a code as two groups of digits.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)

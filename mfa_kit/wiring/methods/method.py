@@ -5,7 +5,6 @@ from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from mfa_kit.core.models import DeviceSpec, Method, RosterMethod
-from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure, IamReader
@@ -13,6 +12,7 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
+    from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts
     from mfa_kit.rollout.key_slot import KeySlot
     from mfa_kit.wiring.oath_keys import OathKeys
     from mfa_kit.wiring.security_keys import SecurityKeys
@@ -80,7 +80,7 @@ class Context:
     security_keys: "Callable[..., SecurityKeys]" = _unopened
     given_away: SeenKeys = field(default_factory=SeenKeys)
     check_token: Callable[[str, str], None] = _unchecked
-    record_key: Callable[[KeyFacts, KeyDevice | None], None] = lambda _facts, _device: None
+    record_key: Callable[["KeyFacts", "KeyDevice | None"], None] = lambda _facts, _device: None
 
 
 class Options(Protocol):

@@ -10,7 +10,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import DeviceSpec, Method, RosterMethod, check_label
 from mfa_kit.core.stopping import sleep
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.oath_keys.acceptance import confirm_sharing
+from mfa_kit.oath_keys.sharing import confirm_sharing
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 

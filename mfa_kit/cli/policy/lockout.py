@@ -1,0 +1,190 @@
+"""`mfa-kit policy lockout`: list the users who would lose access if a policy were attached."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.policy.lint import POLICY_FILE, read_policy
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
+from mfa_kit.core.errors import Lockout
+from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
+from mfa_kit.policy.lockout import (
+    AccessState,
+    UserAccess,
+    access_with,
+    administrators_left,
+    compare_with_simulator,
+    locked_out,
+    may_have_to_change,
+)
+from mfa_kit.policy.texts import force_mfa
+from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.account.reading import AccountSource
+    from mfa_kit.account.snapshot import Snapshot
+
+# The states in which nothing changes for the user.
+UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
+FORM = RowsForm(
+    "policy-lockout",
+    fields=("user", "way", "standing", "why", "first", "already"),
+    narrow_in_many=("user", "way", "standing", "first"),
+    below=("why", "first"),
+    empty="no user would be locked out",
+)
+
+
+class TriedAccount(NamedTuple):
+    """The result of trying a policy in one account.
+
+    `users` is the number of users with a credential, and `shut` that of the users who would or might be locked out.
+    `states` counts the credentials by what would happen to them. `unread` has a text for each part of the account that
+    could not be read, and that may contain more users. `has_help` is false if no administrator would still have access.
+    """
+
+    label: str
+    users: int
+    shut: int
+    states: Counter[AccessState]
+    unread: Sequence[str]
+    has_help: bool
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--policy",
+    "document",
+    type=POLICY_FILE,
+    metavar="FILE",
+    help="Policy to try [default: the policy that `policy show` prints].",
+)
+@click.option("--group", metavar="NAME", help="Try the policy on the users of this group [default: all users].")
+@click.option("--self-enroll", is_flag=True, help="Users who can still sign in and enroll do not count as locked out.")
+@click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
+@SNAPSHOT
+@MAX_AGE
+@account_options(results=False, in_one=("file",))
+def lockout(
+    *,
+    document: Path | None,
+    group: str | None,
+    self_enroll: bool,
+    everybody: bool,
+    file: Path | None,
+    max_age: float,
+    accounts: AccountsChoice | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """List users who would lose access if a policy were attached today. The exit code is 6 if there are any."""
+    text = read_policy(document) if document else None
+    source = wiring.audit.SnapshotSource(
+        file=file,
+        max_age=max_age,
+        passwords_of=may_have_to_change,
+        afresh=lambda user: group in user.user.groups,
+    )
+    tried: list[TriedAccount] = []
+    hidden = frozenset[AccessState]() if everybody else UNCHANGED
+    with wiring.audit.open_snapshots(settings, source, accounts) as snapshots:
+
+        def read(account: OrgAccount) -> AccountRows:
+            snapshot = snapshots.take(account)
+            accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
+            tried.append(_tried_account(account.label, accesses, snapshot, self_enroll=self_enroll))
+            shown = [access for access in accesses if access.state not in hidden]
+            rows = _access_rows(shown, account=account.id if accounts else None, already=output.form != "table")
+            return AccountRows(rows, tried[-1].unread)
+
+        visits = print_rows(snapshots, read, FORM, progress=settings.progress, output=output)
+        if snapshots.organization:
+            policy = text or force_mfa(snapshots.organization.caller.partition)
+            _compare(policy, wiring.audit.account_source(snapshots.organization.home), settings.progress)
+    settings.progress.note(_totals(tried))
+    _refuse(tried, is_many=accounts is not None)
+    return exit_code(visits, findings=False)
+
+
+def _tried_account(
+    label: str, accesses: Sequence[UserAccess], snapshot: "Snapshot", *, self_enroll: bool
+) -> TriedAccount:
+    shut = locked_out(accesses, self_enroll=self_enroll)
+    return TriedAccount(
+        label=label,
+        users=len({access.user for access in accesses}),
+        shut=len(shut),
+        states=Counter(access.state for access in accesses),
+        unread=snapshot.unread_users,
+        has_help=not shut or bool(administrators_left(accesses, snapshot)),
+    )
+
+
+def _totals(tried: Sequence[TriedAccount]) -> str:
+    """Return how many users and credentials the accounts have, and how many credentials are in each state."""
+    states = sum((account.states for account in tried), Counter[AccessState]())
+    totals = ", ".join(f"{state}: {states[state]}" for state in AccessState if states[state])
+    users = count_of(sum(account.users for account in tried), "user")
+    return f"{users}, {count_of(states.total(), 'credential')}; {totals or 'none'}"
+
+
+def _refuse(tried: Sequence[TriedAccount], *, is_many: bool) -> None:
+    """Raise Lockout if a user would be locked out, or if some users could not be read and may be locked out."""
+    hint = "do what the column FIRST says for each of them, then run this again"
+    if shut := [account for account in tried if account.shut]:
+        users = sum(account.shut for account in shut)
+        if is_many:
+            who = f"{count_of(users, 'user')} in {count_of(len(shut), 'account')}"
+            raise Lockout(f"{who} would (or might) be locked out", hint)
+        error = Lockout(f"{users} of {shut[0].users} users would (or might) be locked out", hint)
+        if not shut[0].has_help:
+            error.add_note("no administrator would still have access, so no one could help these users")
+        raise error
+    for account in tried:
+        if account.unread:
+            why = f"account {account.label}: {account.unread[0]}" if is_many else account.unread[0]
+            raise Lockout(
+                f"some users may not have been checked, because this could not be read: {why}",
+                "get the missing permission (docs/permissions.md), then run this again",
+            )
+
+
+def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already: bool) -> list[ResultRow]:
+    """Return a row for each way in which a user gets access: a console password or access keys.
+
+    With the ID of an account as `account`, the commands in the rows name it. Without `already`, the rows do not have
+    the cell that says whether today's policies lock the user out.
+    """
+    return [
+        {
+            "user": access.user,
+            "way": access.way,
+            "standing": access.state,
+            "why": access.why,
+            "first": (in_account(access.first, account) if access.first and account else access.first) or None,
+            **({"already": access.already} if already else {}),
+        }
+        for access in accesses
+    ]
+
+
+def _compare(document: str, account: "AccountSource", progress: LiveProgress) -> None:
+    """Print whether IAM's policy simulator and mfa-kit evaluate the policy in the same way."""
+    with progress.showing("comparing with IAM's policy simulator"):
+        compared = compare_with_simulator(document, account)
+    if compared.why_not:
+        progress.note(f"not compared with IAM's policy simulator: {compared.why_not}")
+    elif not compared.differing:
+        progress.note("IAM's policy simulator agrees with mfa-kit")
+    for difference in compared.differing:
+        progress.note(f"IAM's policy simulator disagrees: {difference}")

@@ -1,0 +1,98 @@
+"""`mfa-kit policy show` and `policy org-role`: print policies and roles, with explanations."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
+from mfa_kit.policy.texts import Certification, PolicyChoices, Variant, first_sign_in_line, mfa_policy
+
+if TYPE_CHECKING:
+    from mfa_kit.wiring.settings import Settings
+
+
+@click.command("show", cls=Verb)
+@click.option(
+    "--variant",
+    type=click.Choice(["self-managed", "admin-managed"]),
+    default="self-managed",
+    show_default=True,
+    help="Who enrolls devices: users themselves or only administrators.",
+)
+@click.option("--first-sign-in", is_flag=True, help="Let users change their password before they have a device.")
+@click.option("--user-paths", is_flag=True, help="Support users with a path, such as /team/.")
+@click.option("--own-names", is_flag=True, help="Let users create only devices that have their user name.")
+@click.option(
+    "--require-certification",
+    "certification",
+    type=click.Choice([str(level) for level in Certification], case_sensitive=False),
+    help="Deny security keys with a lower FIDO certification, or with none.",
+)
+@click.option("--fips", is_flag=True, help="Deny security keys without a FIPS 140 certification.")
+@click.option(
+    "--partition", metavar="NAME", help="AWS partition: aws, aws-us-gov, aws-cn ... [default: from the region]."
+)
+def show_policy(
+    *,
+    variant: str,
+    first_sign_in: bool,
+    user_paths: bool,
+    own_names: bool,
+    certification: str | None,
+    fips: bool,
+    partition: str | None,
+    settings: "Settings",
+    output: Output,
+) -> None:
+    """Print a policy that requires MFA: the JSON on stdout, and an explanation of each line on stderr."""
+    choices = PolicyChoices(
+        partition=wiring.audit.chosen_partition(settings, partition) or "aws",
+        variant=Variant(variant),
+        first_sign_in=first_sign_in,
+        user_paths=user_paths,
+        own_names=own_names,
+        certification=Certification(certification) if certification else None,
+        fips=fips,
+    )
+    document, lines = mfa_policy(choices)
+    for line in (*lines, first_sign_in_line(choices)):
+        settings.progress.note(f"{line.text}: {line.why}")
+    output.text(json.dumps(document, indent=2) + "\n")
+
+
+@click.command("org-role", cls=Verb)
+@click.option("--hub", metavar="ARN", help="The role, user or account root that may assume the roles.")
+@click.option("--organization", metavar="ID", help="The ID of the organization, such as o-a1b2c3d4e5.")
+@click.option("--enroll", is_flag=True, help="Also create the role that enrolls and removes devices.")
+@click.option("--require-mfa", is_flag=True, help="Allow the roles to be assumed only with MFA.")
+@click.option(
+    "--users",
+    metavar="PATTERN",
+    default="user/*",
+    show_default=True,
+    help="The users whose devices may be changed, such as user/staff/*.",
+)
+def org_role(
+    *,
+    hub: str | None,
+    organization: str | None,
+    enroll: bool,
+    require_mfa: bool,
+    users: str,
+    settings: "Settings",
+    output: Output,
+) -> None:
+    """Print the roles that mfa-kit needs in each account of an organization, as a CloudFormation template.
+
+    The template is printed on stdout, and an explanation of its lines on stderr. The options set the defaults of the
+    template's parameters.
+    """
+    choices = OrgRoleChoices(hub=hub, organization=organization, enroll=enroll, require_mfa=require_mfa, users=users)
+    template, lines = org_role_template(choices, text=wiring.files.packaged_text("policy/org_role.yaml"))
+    for line in lines:
+        settings.progress.note(f"{line.text}: {line.why}")
+    output.text(template)
