@@ -627,6 +627,11 @@ def recorded_name(path: BackupLocation) -> str:
     return f"{OWN}/{backup_name(path)}" if absolute_path == own_copy(absolute_path) else backup_name(path)
 
 
+def without_own_copy(entry: JournalEntry) -> JournalEntry:
+    """Return an entry whose only backup is that of the administrators, which is written last."""
+    return replace(entry, spec=replace(entry.spec, recipient=None))
+
+
 def copies_of(entry: JournalEntry) -> Copies:
     """Return the paths or URLs of the backup that the entry's run wrote, or will write, for the entry's device."""
     if entry.backup is None:

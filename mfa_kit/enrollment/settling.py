@@ -28,6 +28,7 @@ from mfa_kit.core.models import (
     RunKind,
     RunTag,
     intent_of,
+    without_own_copy,
 )
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
@@ -137,7 +138,8 @@ def is_complete(entry: JournalEntry, *, ports: EnrollmentPorts) -> bool:
     If the ledger lost the end of a run, it has such a device as half-made. Its user may have the secret, so the device
     is not deleted unless this process has just created it.
     """
-    return entry.spec.staged and not entry.answered_here and ports.store.find(entry) is not None
+    may_be = entry.spec.staged and not entry.answered_here
+    return may_be and ports.store.find(without_own_copy(entry)) is not None
 
 
 def how_to_continue(entry: JournalEntry) -> Message:
@@ -286,9 +288,10 @@ def _is_meant(entry: JournalEntry, *, virtual: bool, ports: EnrollmentPorts) -> 
             suggest("to remove it", "revoke {} --mfa-device {}", user, has.serial.rpartition("/")[2]),
         )
     if virtual:
+        delete = Message("if you know that it is unused, delete it", delete_command(serial), _resume_hint(entry))
         raise Unsettled(
             f"{serial} has no tag that shows whether run {entry.run} created it",
-            Message("if you know that it is unused, delete it", delete_command(serial), _resume_hint(entry)),
+            how_to_continue(entry) if is_complete(entry, ports=ports) else delete,
         )
     return False
 

@@ -19,6 +19,7 @@ from mfa_kit.core.models import (
     RunTag,
     recorded_location,
     recorded_name,
+    without_own_copy,
 )
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
@@ -178,7 +179,7 @@ def _state_in_iam(
     """
     holder = holders.get(line.spec.serial, line.spec.user)
     if holder is None and line.spec.staged:
-        if _has_backup(line.entry(JournalState.STAGED), held=held, ports=ports):
+        if _has_backup(without_own_copy(line.entry(JournalState.STAGED)), held=held, ports=ports):
             return JournalState.STAGED
         if line.run.id in stored:
             return JournalState.CREATED

@@ -174,8 +174,8 @@ def test_only_undo_removes_what_a_lost_end_shows_as_half_made(
     assert rollout.apply("--stage").code == 0
     seed, [run] = rollout.lab.seed(ARN + user), read_records([rollout.results], computer="here").runs
     lose_the_end(rollout, reached)
-    for file in (rollout.desk.home / "backups").rglob(f"{other}-*"):
-        file.unlink()  # this device is half-made indeed
+    for file in (rollout.desk.home / "backups").glob(f"[0-9]*/*/{other}-*"):
+        file.unlink()  # this device is half-made indeed: only its user's own copy, which is written first, exists
     listed = rollout.desk.run("orphans", "list", "--output", "json")
     rows = {row["device"]: (row["standing"], row["clean"]) for row in json.loads(listed.out)["rows"]}
     assert rows[ARN + user] == ("staged, to be enabled later", "leaves it")
@@ -199,6 +199,23 @@ def test_only_undo_removes_what_a_lost_end_shows_as_half_made(
         return
     activate = ("-i", key_file(rollout.identity, tmp_path), "--record", records)
     done = command(rollout, "activate", *activate)
+    assert done.code == 0, done.err
+    rollout.works([user])
+
+
+def test_no_message_deletes_an_untagged_device_with_its_backup(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply("--stage").code == 0
+    iam = boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
+    iam.untag_mfa_device(SerialNumber=ARN + user, TagKeys=[RUN_TAG, STAGED_TAG])
+    lose_the_end(rollout)
+    cleaned = rollout.desk.run("orphans", "clean", "--yes", "--older-than", "0d")
+    assert (cleaned.code, "rollout activate --record DIR" in cleaned.err) == (4, True), cleaned.err
+    assert "delete-virtual-mfa-device" not in cleaned.err
+    done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path), "--record", rollout.results)
     assert done.code == 0, done.err
     rollout.works([user])
 
@@ -300,14 +317,15 @@ def test_without_a_record_nothing_is_adopted(
     rollout.works(users)
 
 
+@pytest.mark.parametrize("folder", ["**", "[0-9]*"], ids=["both files", "administrators' file"])
 def test_a_staged_device_without_its_backup_is_staged_again(
-    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, folder: str
 ) -> None:
-    """A kill between its line and its backup can leave it."""
+    """A kill after its line and before its backup, or between the backup's two files, can leave it."""
     lost, kept = people(2)
     rollout.plan(*rollout.own([lost, kept]))
     assert rollout.apply("--stage").code == 0
-    for file in (rollout.desk.home / "backups").rglob(f"{lost}-*"):
+    for file in [*(rollout.desk.home / "backups").glob(f"{folder}/*/{lost}-*")]:
         file.unlink()
     rollout.lose_ledger()
     assert {user: outcome for user, (outcome, _) in status(rollout).items()} == {lost: "half-made", kept: "staged"}
