@@ -380,6 +380,7 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "reconcile": lambda at: (at.enrolled(), ("ledger", "reconcile"))[1],
     "reconcile and adopt": _recorded,
     "audit": lambda at: (at.enrolled(), ("audit",))[1],
+    "key recall": lambda at: (at.enrolled(), ("key", "recall", "--roster", at.folder / "roster.csv"))[1],
     "token import": lambda at: ("token", "import", at.box()),
     "token list": lambda at: (at.ok("token", "import", at.box()), ("token", "list"))[1],
     "backup list": lambda at: (at.enrolled(), ("backup", "list"))[1],

@@ -56,7 +56,7 @@ from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.plan import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index, parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import settings
-from mfa_kit.wiring.files import packaged_text
+from mfa_kit.wiring.files import packaged_text, read_advisories
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.organization import read_accounts_file
 from mfa_kit.wiring.rollout import parse_public_key, read_all, read_proof_lines, read_roster
@@ -472,6 +472,9 @@ PARSERS = {
     "metadata payload": Parser(read_payload, payloads),
     "attestation": Parser(read_attestation, attestations),
     "policies of security keys": Parser(text(parse_policy), lambda: [WHOLE.encode()]),
+    "advisories": Parser(
+        lambda content: read_advisories(written(content)), lambda: [packaged_text("core/advisories.toml").encode()]
+    ),
     "config.toml": Parser(
         read_config,
         lambda: [b'account = "000000000000"\nplain = true\nrecipients = ["age1x", "age1y"]\n'],
