@@ -4,12 +4,12 @@ An event proves a use. That no event was seen proves nothing about times and Reg
 for a device is a time, or "no use seen since" a time, or unknown; it is never "never".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mfa_kit.account.snapshot import AccountUsage, DeviceUse, EventsRead, UseEvent
 from mfa_kit.core.models import Device, DeviceType
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import count_of, iso_time
 
 DAY = 86400.0
 # A device is called unused only if the events were read until at most this many seconds ago.
@@ -96,25 +96,17 @@ class LastUses:
         return read.is_complete and (read.until or 0.0) >= self.now - FRESH
 
     @property
-    def read_until(self) -> float | None:
-        """The Unix time until which each complete Region was read, or None if there is no such Region."""
-        complete = self._complete_regions()
-        times = [read.until for read in self._reads.values() if read.region in complete and read.until is not None]
-        return min(times, default=None)
-
-    @property
-    def regions(self) -> str:
-        """How many Regions were read completely, such as `17 of 18 Regions`."""
-        return f"{len(self._complete_regions())} of {len({region for region, _ in self._reads})} Regions"
-
-    @property
     def coverage(self) -> str:
         """How far the events were read, for a message: `read until TIME, 17 of 18 Regions`, or `not read`."""
-        return f"read until {iso_time(self.read_until)}, {self.regions}" if self.read_until else "not read completely"
+        return coverage_of([self])
 
-    def _complete_regions(self) -> set[str]:
-        failed = {region for (region, _), read in self._reads.items() if not read.is_complete}
-        return {region for region, _ in self._reads} - failed
+    def periods_by_region(self) -> dict[str, float | None]:
+        """Return the Unix time until which each Region was read, or None for a Region that was not read completely."""
+        periods: dict[str, float | None] = {}
+        for (region, _), read in self._reads.items():
+            until = periods.get(region, read.until)
+            periods[region] = min(until, read.until) if until and read.until and read.is_complete else None
+        return periods
 
     def of(self, device: Device, *, user_id: str = "") -> LastUse:
         """Return the last use of a device of IAM's list. `user_id` is the ID of its user in IAM, if it is known.
@@ -158,3 +150,15 @@ class LastUses:
 def _is_of(use: DeviceUse, enabled: float, user_id: str) -> bool:
     """Return whether a use is of a device that was enabled at this Unix time, by the user with this ID, if known."""
     return use.at >= enabled and ("" in {user_id, use.principal} or use.principal == user_id)
+
+
+def coverage_of(accounts: Sequence[LastUses]) -> str:
+    """Return how far the events of one or several accounts were read, for a message."""
+    periods = [until for uses in accounts for until in uses.periods_by_region().values()]
+    known = [until for until in periods if until is not None]
+    if not periods:
+        return "not read"
+    time = f"read until {iso_time(min(known))}" if known else "not read completely"
+    unread = sum(not uses.is_known for uses in accounts)
+    others = f", and not read in {count_of(unread, 'account')}" if unread else ""
+    return f"{time}, {len(known)} of {len(periods)} Regions{others}"

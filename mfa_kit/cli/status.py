@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.last_use import LastUse, LastUses
+from mfa_kit.account.last_use import LastUse, LastUses, coverage_of
 from mfa_kit.account.reading import AccountSource, read_user_devices
 from mfa_kit.account.snapshot import AccountUsage, SnapshotPart, unread_parts
 from mfa_kit.account.users import AccountUser, account_users
@@ -96,12 +96,14 @@ def status(
     source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
     with wiring.organization.open_organization(settings, accounts) as organization:
         keys = KeysOfDevices.of(wiring.ledger.recorded_keys(organization.ledger))
+        coverages: list[LastUses] = []
         describe = partial(DeviceCells, keys=keys, unused=unused, details=output.form != "table")
 
         def read(account: OrgAccount) -> AccountRows:
             if accounts:
                 snapshot = wiring.audit.take_snapshot(settings, organization, account, source)
                 cells = describe(account=account.id, uses=LastUses(snapshot.usage or AccountUsage(), now=snapshot.at))
+                coverages.append(cells.uses)
                 rows = [
                     {**cells.of(name, device, user_id=user_id, without=without), **cells.of_key(name, device)}
                     for name, user_id, device, without in _devices_of(account_users(snapshot))
@@ -121,13 +123,16 @@ def status(
             usage = wiring.ledger.usage_records(organization.ledger).usage(account.id)
             cells = describe(account=account.id, uses=LastUses(usage, now=opened.iam.now()))
             statuses = [status for status in statuses if cells.are_listed(status.device)]
-            if cells.uses.is_known:
-                settings.progress.note(suggest(f"last uses: {cells.uses.coverage}; to read new ones", "usage update"))
+            coverages.append(cells.uses)
             return AccountRows(_backup_rows(statuses, cells, organization, settings, drilled_within=drilled_within))
 
         empty = FORM.empty if accounts else f"account {organization.home_account} has no users"
+        if unused is not None:
+            empty = f"no device is unused for {unused:g} days"
         form = FORM._replace(empty=empty, fields=(*FORM.fields, *_key_cells(None, details=output.form != "table")))
         visits = print_rows(organization, read, form, progress=settings.progress, output=output)
+        if unused is not None or any(uses.is_known for uses in coverages):
+            settings.progress.note(suggest(f"last uses: {coverage_of(coverages)}; to read new ones", "usage update"))
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
 

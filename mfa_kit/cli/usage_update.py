@@ -69,15 +69,11 @@ def update(*, logs: BackupLocation | None, accounts: AccountsChoice | None, sett
         def read(account: OrgAccount) -> AccountRows:
             opened, progress = organization.enter(account), ReadingProgress()
             history, now = wiring.aws.event_history(opened.iam, settings.stop), opened.iam.now
+            turn = Backoff(sleep=settings.stop.sleep, progress=settings.progress)
             if logs is not None:
-                return _rows(record_files(result, account.id, history.regions(), records, now=now()))
+                return _rows(record_files(result, account.id, turn(history.regions), records, now=now()))
             reader = HistoryReader(
-                account=account.id,
-                history=history,
-                records=records,
-                now=now,
-                turn=Backoff(sleep=settings.stop.sleep, progress=settings.progress),
-                on_page=progress.add,
+                account=account.id, history=history, records=records, now=now, turn=turn, on_page=progress.add
             )
             with nullcontext() if accounts else settings.progress.showing(progress.text):
                 return _rows(update_account(reader, organization.within))

@@ -185,7 +185,7 @@ def update_account(reader: HistoryReader, map_each: "MapEach") -> list[RegionRes
     A Region that is not enabled any more has no events, so its known period begins anew. If no Region can be read,
     raise the error of the first.
     """
-    regions, known, now = reader.history.regions(), reader.records.own_readings(reader.account), reader.now()
+    regions, known, now = reader.turn(reader.history.regions), reader.records.own_readings(reader.account), reader.now()
     # These rows come first, so that after an interruption the other Regions count as unread.
     unread = [
         EventsReading(region=region, event=event, why="not read yet")

@@ -175,6 +175,40 @@ def test_without_any_permission_the_error_names_it(lab: Lab, kit: MfaKit) -> Non
     assert "AccessDenied" in done.err
 
 
+def test_a_refused_list_of_regions_names_the_permission_and_throttling_is_waited_for(lab: Lab, kit: MfaKit) -> None:
+    lab.faults.add("DescribeRegions", "throttle", at=1)
+    update(kit)
+    lab.faults.add("DescribeRegions", "denied", at="every")
+    done = kit.run("usage", "update")
+    assert (done.code, done.out) == (4, "")
+    assert "UnauthorizedOperation" in done.err
+    assert "ask an administrator for the permission" in done.err
+
+
+def test_without_unused_devices_status_says_how_far_the_events_were_read(lab: Lab, kit: MfaKit) -> None:
+    done = kit.run("status", "--unused", "30")
+    assert "last uses: not read; to read new ones: mfa-kit usage update" in done.err
+    assert PHONE in done.out
+    for serial, user in ((PHONE, "alice"), (KEY, "bob")):
+        lab.sign_in(user, serial=serial, at=time.time() - DAY)
+    update(kit)
+    assert "no device is unused for 30 days" in kit.run("status", "--unused", "30").out
+
+
+def test_many_accounts_are_read_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_history, "SECONDS", 0.0)
+    with Lab(accounts=2, users_per_account=1, settings=LabSettings(propagation=0, lookup_rate=1e6)) as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
+        kit = MfaKit(tmp_path / "desk", dict(lab.env))
+        update(kit, "--org", "--exclude", "member-002")
+        done = kit.run("status", "--org")
+        assert re.search("last uses: read until [^ ]+, 34 of 34 Regions, and not read in 1 account; ", done.err)
+        update(kit, "--org")
+        assert "51 of 51 Regions; " in kit.run("status", "--org").err
+
+
 def test_a_device_that_was_made_again_with_the_same_name_has_no_older_use(lab: Lab, kit: MfaKit) -> None:
     lab.sign_in("alice", serial=PHONE, at=time.time() - 2 * DAY)
     update(kit)

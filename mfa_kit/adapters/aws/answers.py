@@ -59,10 +59,14 @@ def bound_answers() -> None:
 
 SIGN_IN = "sign in again, or choose another --profile"
 REGION = "set backup-region in the configuration file to the region of the bucket"
-# Error codes with their class and hint (IAM API reference, common errors; Amazon S3 API reference, "Error responses").
+# Error codes with their class and hint (IAM API reference, common errors; Amazon S3 API
+# reference, "Error responses"; EC2 API reference, "Error codes").
 # Any other code is an AwsFault with a general hint.
 CODES: dict[str, tuple[type[MfaKitError], str]] = {
-    "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
+    **dict.fromkeys(
+        ("AccessDenied", "UnauthorizedOperation"),
+        (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
+    ),
     "AuthorizationHeaderMalformed": (AwsFault, REGION),
     "ConcurrentModification": (errors.BusyError, "wait some minutes and try again"),
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
@@ -85,9 +89,10 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "PermanentRedirect": (AwsFault, REGION),
     "RequestExpired": (AwsFault, "set this computer's clock"),
     "SignatureDoesNotMatch": (AwsFault, "check the secret access key and this computer's clock"),
-    "Throttling": (Throttled, "try again later"),
-    "ThrottlingException": (Throttled, "try again later"),
-    "TooManyRequestsException": (Throttled, "try again later"),
+    **dict.fromkeys(
+        ("RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"),
+        (Throttled, "try again later"),
+    ),
     "ValidationError": (errors.InvalidValue, "check the names and ARNs that were given"),
 }
 # Error codes of requests that AWS may have refused because of their time (API references of IAM, Organizations and S3,

@@ -213,7 +213,7 @@ def _add_fido(
 
 # The role that AWS adds to each account that an organization creates (Organizations user guide).
 ACCESS_ROLE = "OrganizationAccountAccessRole"
-# The names of the two roles that mfa-kit assumes, and the IAM operations that each may call (docs/permissions.md).
+# The names of the two roles that mfa-kit assumes, and the operations that each may call (docs/permissions.md).
 AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
 AUDIT = (
     "GenerateCredentialReport",
@@ -230,6 +230,8 @@ AUDIT = (
     "ListServerCertificates",
     "ListUsers",
     "ListVirtualMFADevices",
+    "cloudtrail:LookupEvents",
+    "ec2:DescribeRegions",
 )
 ENROLL = (
     "CreateVirtualMFADevice",
@@ -271,8 +273,9 @@ def _trust(partition: str, management: str) -> str:
 
 @cache
 def _allow(operations: tuple[str, ...]) -> str:
-    """Return a policy, as JSON, that allows these IAM operations on all resources."""
-    statement = {"Effect": "Allow", "Action": [f"iam:{name}" for name in operations], "Resource": "*"}
+    """Return a policy, as JSON, that allows these operations on all resources. Those without a service are IAM's."""
+    actions = [name if ":" in name else f"iam:{name}" for name in operations]
+    statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
