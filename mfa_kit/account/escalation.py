@@ -22,6 +22,7 @@ from mfa_kit.account.evaluator import (
     RequestContext,
     about,
     administers,
+    allows_everything,
     both,
     covers_action,
     entity_policies,
@@ -30,9 +31,10 @@ from mfa_kit.account.evaluator import (
     group_policies,
     holds,
     like,
-    overlap,
+    overlaps,
     policy_flaw,
     principals_let_in,
+    saml_providers,
     statements,
     statements_about,
     trust_text,
@@ -43,37 +45,15 @@ from mfa_kit.account.snapshot import Entity, Snapshot
 # users manage their own credentials have such resources. Credentials of oneself are no path.
 OWN = "/${aws:username}"
 SERVICE_LINKED = ":role/aws-service-role/"
-EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 # The name of an inline policy with the text EVERYTHING in an entity that a step has changed.
 ADDED = "(added)"
-# The trust policy of a role whose trust policy the callers write themselves.
-OPEN = (
-    '{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*", "Service": ["'
-    + '", "'.join(f"{name}.amazonaws.com" for name in rules.SERVICES)
-    + '"]}, "Action": "sts:AssumeRole"}]}'
-)
-TAGS = "aws:PrincipalTag/"
+TAGS = ("aws:PrincipalTag/", "iam:ResourceTag/", "aws:ResourceTag/")
 KINDS = ("User", "Role", "Group")
-# The number of later steps that are printed, and of new names that are tried for a user, group or role.
+# The number of later steps that are printed, of new names that are tried for a user, group or role, and of states of
+# users and roles that are tried for one start.
 LATER_STEPS = 5
 NEW_NAMES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathStep:
-    """One step of a path. `caller` and `target` are ARNs; the caller carries out the actions on the target.
-
-    `words` say what the caller may do, and `name` what the target is called in them. `subject` is the ARN of the user
-    or role that may do more after the step, or whose credentials the caller then has. `source` is a URL.
-    """
-
-    caller: str
-    actions: tuple[str, ...]
-    target: str
-    subject: str
-    words: str
-    name: str
-    source: str
+STATES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +69,14 @@ class Administration:
     admin: bool | None
     how: str = ""
     later: str = field(default="", compare=False)
-    steps: tuple[PathStep, ...] = field(default=(), compare=False, repr=False)
+    steps: tuple[rules.PathStep, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
     """Steps to a user or role that administers the account by itself (`end`, an ARN), or after the steps (None)."""
 
-    steps: tuple[PathStep, ...] = ()
+    steps: tuple[rules.PathStep, ...] = ()
     end: str | None = None
 
 
@@ -118,7 +98,7 @@ def _reached(documents: tuple[str, ...]) -> frozenset[str]:
     return frozenset[str]().union(*map(_reaching, documents))
 
 
-def _actions_of(statement: IamStatement) -> Iterable[str]:
+def _actions_of(statement: IamStatement) -> list[str]:
     """Return the actions in ACTIONS that a statement covers."""
     if statement.but_actions or any("*" in name or "?" in name for name in statement.actions):
         return [action for action in rules.ACTIONS if covers_action(statement, action)]
@@ -127,8 +107,11 @@ def _actions_of(statement: IamStatement) -> Iterable[str]:
 
 @lru_cache(maxsize=8192)
 def _denies(document: str) -> bool:
-    """Return whether a policy has a Deny statement."""
-    return not policy_flaw(document) and any(not statement.allow for statement in statements(document))
+    """Return whether a policy has a Deny statement that can block a step. Requests have MFA."""
+    return not policy_flaw(document) and any(
+        not statement.allow and _actions_of(statement) and holds(statement, WITH_MFA) is not False
+        for statement in statements(document)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,19 +144,27 @@ class _Principal:
 
     @cached_property
     def changes(self) -> bool:
-        """Whether an Allow statement has an action that changes what a user or role may do."""
-        return not rules.CHANGES.keys().isdisjoint(self.actions)
+        """Whether an Allow statement has an action that changes a user or role, or who may assume a role."""
+        return not (rules.CHANGES.keys() | {"iam:UpdateAssumeRolePolicy"}).isdisjoint(self.actions)
 
-    def may_change(self, action: str, target: Entity, *, policy: str = "") -> bool | None:
+    def may_change(
+        self, action: str, target: Entity, *, policy: str = "", tags: Mapping[str, str] | None = None
+    ) -> bool | None:
         """Return whether the policies allow an action on a user, group, role or policy, or None if that is unknown.
 
-        `policy` is the ARN of the managed policy that the action attaches or detaches, or sets as the boundary.
+        `policy` is the ARN of the managed policy that the action attaches or detaches, or sets as the boundary. `tags`
+        has the tags that it sets.
         """
-        known: dict[str, str | None] = {f"iam:ResourceTag/{name}": tag for name, tag in target.tags.items()}
+        known: dict[str, str | None] = {
+            f"{prefix}:ResourceTag/{name}": tag for name, tag in target.tags.items() for prefix in ("iam", "aws")
+        }
         if _kind(target) in KINDS:
-            known |= {"iam:PermissionsBoundary": target.boundary, "iam:ResourceTag/": None}
+            known |= {"iam:PermissionsBoundary": target.boundary, "iam:ResourceTag/": None, "aws:ResourceTag/": None}
         if policy:
             known["iam:PermissionsBoundary" if action.endswith("Boundary") else "iam:PolicyARN"] = policy
+        if tags:
+            known |= {"aws:RequestTag/": None, **{f"aws:RequestTag/{name}": tag for name, tag in tags.items()}}
+            known |= {"aws:TagKeys": next(iter(tags))} if len(tags) == 1 else {}
         return self.may(action, target.arn, known)
 
     def may_somewhere(self, action: str) -> bool | None:
@@ -220,8 +211,8 @@ class _Account:
             else {entity.arn: self.principal(entity, self.policies) for entity in (*snapshot.users, *snapshot.roles)}
         )
         self.paths: dict[str, _Path] = dict(known.paths) if known else {}
-        self.takers: dict[str, list[PathStep]] = {}
-        self.steps: dict[_Principal, list[PathStep]] = {}
+        self.takers: dict[str, list[rules.PathStep]] = {}
+        self.steps: dict[_Principal, list[rules.PathStep]] = {}
 
     def holds(self, answer: bool | None) -> bool:
         """Return an answer. An unknown one counts as `possible`."""
@@ -242,8 +233,7 @@ class _Account:
     @cached_property
     def wholes(self) -> list[str]:
         """The ARNs of managed policies with which a user or role administers the account."""
-        known = {arn for arn, text in self.snapshot.policies.items() if not policy_flaw(text)}
-        own = [arn for arn in known if evaluate((self.snapshot.policies[arn],), "*", "*", WITH_MFA) is Decision.ALLOW]
+        own = [arn for arn, text in self.snapshot.policies.items() if allows_everything(text)]
         names = ("AdministratorAccess", "IAMFullAccess")
         return [*(f"arn:{self.snapshot.partition}:iam::aws:policy/{name}" for name in names), *sorted(own)]
 
@@ -284,17 +274,26 @@ class _Account:
 
     @cached_property
     def wanted_tags(self) -> list[dict[str, str]]:
-        """Sets of tags that trust policies and the Allow statements of other policies demand of the caller."""
+        """Sets of tags that Allow statements of trust policies and other policies demand of callers or targets.
+
+        After these come unions, each of one set and all others that fit.
+        """
         everyone = (*self.entities.values(), *self.groups.values())
         own = ((trust_text(entity), *entity.inline.values()) for entity in everyone)
         wanted = [
-            {key[len(TAGS) :]: values[0] for _, key, values in statement.lines if key.startswith(TAGS) and values}
+            {key.partition("/")[2]: values[0] for _, key, values in statement.lines if key.startswith(TAGS) and values}
             for text in dict.fromkeys(chain(self.snapshot.policies.values(), *own))
-            if TAGS in text and not policy_flaw(text)
+            if "Tag/" in text and not policy_flaw(text)
             for statement in statements(text)
-            if statement.allow
+            if statement.allow and _actions_of(statement)
         ]
-        return [tags for tags in wanted if tags]
+        sets = list({frozenset(tags.items()): tags for tags in wanted if tags}.values())
+        for first in tuple(sets):
+            union = dict(first)
+            for tags in sets:
+                union |= tags if all(union.get(key, tag) == tag for key, tag in tags.items()) else {}
+            sets += [union] if union not in sets else []
+        return sets
 
     def find_paths(self) -> dict[str, _Path]:
         """Return the paths, by the ARN of the user or role that they make an administrator.
@@ -321,8 +320,11 @@ class _Account:
                 search = _Search(self, self.principals[arn])
                 if path := search.run():
                     self._go_back(self._add_path(arn, path), self.paths)
-                else:  # each of these can hold only what this one can hold
+                elif not search.cut:  # each of these can hold only what this one can hold
                     fruitless |= {held for held, _ in search.slots}
+                elif self.holds(None):
+                    self.paths[arn] = _Path()
+                    self._go_back([arn], self.paths)
 
     def _add_path(self, arn: str, path: _Path) -> list[str]:
         """Add a path, and those of the users and roles on it that begin at a later step. Return their ARNs."""
@@ -347,7 +349,7 @@ class _Account:
                     paths[step.caller] = _Path((step,), end)
                     todo.append(step.caller)
 
-    def takes(self, caller: _Principal) -> list[PathStep]:
+    def takes(self, caller: _Principal) -> list[rules.PathStep]:
         """Return the steps by which a caller can take the credentials of worthwhile users and roles."""
         if caller not in self.steps:
             candidates = {entity.arn: entity for entity in self._candidates(caller)}
@@ -365,19 +367,19 @@ class _Account:
         if "iam:UpdateSAMLProvider" in caller.actions:
             yield from (role for role in self.worthwhile.values() if ":saml-provider/" in (role.trust or ""))
 
-    def take(self, caller: _Principal, target: Entity) -> PathStep | None:
+    def take(self, caller: _Principal, target: Entity) -> rules.PathStep | None:
         """Return the step by which a caller can take the credentials of a user or role, or None if there is none."""
         ways = self._ways_into(caller, target) if ":role/" in target.arn else self._keys_of(caller, target)
         return next((step for answer, step in ways if self.holds(answer)), None)
 
-    def _keys_of(self, caller: _Principal, user: Entity) -> Iterator[tuple[bool | None, PathStep]]:
+    def _keys_of(self, caller: _Principal, user: Entity) -> Iterator[tuple[bool | None, rules.PathStep]]:
         """Yield the steps that give a user's credentials, each with whether the caller may carry it out."""
         row = self.snapshot.report.users.get(user.name) if self.snapshot.report else None
         password = f"iam:{'Update' if row and row.password else 'Create'}LoginProfile"
         for action in ("iam:CreateAccessKey", password):
             yield caller.may_change(action, user), _step(caller, action, user)
 
-    def _ways_into(self, caller: _Principal, role: Entity) -> Iterator[tuple[bool | None, PathStep]]:
+    def _ways_into(self, caller: _Principal, role: Entity) -> Iterator[tuple[bool | None, rules.PathStep]]:
         """Yield the steps that give a role's credentials, each with whether the caller may carry it out."""
         if SERVICE_LINKED in role.arn:
             return
@@ -386,13 +388,13 @@ class _Account:
             change = "iam:UpdateAssumeRolePolicy"
             yield caller.may_change(change, role), _step(caller, change, role)
         if (sign_in := "iam:UpdateSAMLProvider") in caller.actions:
-            answer = _any(caller.may(sign_in, provider) for provider in _saml_providers(role))
+            answer = _any(caller.may(sign_in, provider) for provider in saml_providers(role))
             yield answer, _step(caller, sign_in, role)
         if "iam:PassRole" in caller.actions:
             yield from _passes(caller, role)
 
 
-def _passes(caller: _Principal, role: Entity) -> Iterator[tuple[bool | None, PathStep]]:
+def _passes(caller: _Principal, role: Entity) -> Iterator[tuple[bool | None, rules.PathStep]]:
     """Yield the steps that pass a role to a service, each with whether the caller may carry it out."""
     let_in = principals_let_in(trust_text(role), {})
     for name in sorted({rules.REGION.sub(".", name) for kind, name in let_in if kind == "Service"}):
@@ -400,13 +402,15 @@ def _passes(caller: _Principal, role: Entity) -> Iterator[tuple[bool | None, Pat
         for actions, source in (
             rules.SERVICES.get(rules.DOMAIN.sub("", name), {}).items() if passes is not False else ()
         ):
-            step = replace(_step(caller, "iam:PassRole", role), actions=("iam:PassRole", *actions), source=_url(source))
+            step = replace(
+                _step(caller, "iam:PassRole", role), actions=("iam:PassRole", *actions), source=rules.source_url(source)
+            )
             yield both(passes, *map(caller.may_somewhere, actions)), step
 
 
 def _step(
     caller: _Principal, action: str, target: Entity, *, subject: Entity | None = None, rule: str = ""
-) -> PathStep:
+) -> rules.PathStep:
     """Return the step that carries out an action. Its words are those of `rule`, or else those of the action.
 
     `subject` is the target, if it is not given.
@@ -415,19 +419,15 @@ def _step(
     subject = subject or target
     own, _, of_another = words.partition("|")
     kind = target.arn.rpartition(":")[2].partition("/")[0]
-    return PathStep(
+    return rules.PathStep(
         caller=caller.entity.arn,
         actions=(action,),
         target=target.arn,
         subject=subject.arn,
         words=own if subject.arn == caller.entity.arn else (of_another or own).replace("{user}", subject.name),
         name=target.name if kind == "user" else f"{kind} {target.name}",
-        source=_url(source),
+        source=rules.source_url(source),
     )
-
-
-def _url(source: str) -> str:
-    return source if ":" in source else rules.PATHFINDING + source
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +449,8 @@ class _Change:
 
     def allowed_to(self, caller: _Principal) -> bool | None:
         """Return whether a caller may make the change, or None if that is unknown."""
-        answers = (caller.may_change(self.action, self.target, policy=policy) for policy in self.policies)
+        tags = dict(self.after.tags.items() - self.target.tags.items()) if "iam:Tag" in self.action else None
+        answers = (caller.may_change(self.action, self.target, policy=policy, tags=tags) for policy in self.policies)
         return both(_any(answers), self.known) if self.action in caller.actions else False
 
 
@@ -461,7 +462,7 @@ class _Held:
     """
 
     principal: _Principal
-    steps: tuple[PathStep, ...]
+    steps: tuple[rules.PathStep, ...]
     slot: tuple[str, int] = ("", 0)
     before: "_Held | None" = None
 
@@ -471,7 +472,8 @@ class _Search:
 
     `targets` has users and roles, by ARN, whose credentials are worth taking because a held one can change them.
     `groups` and `policies` have the groups and their policies by name, and `writable` the names of the groups whose
-    policies a held one can change. `made` has the steps by which a target or group was made, by ARN.
+    policies a held one can change. `made` has the steps by which a target or group was made, by ARN. `cut` is true if
+    there were more than STATES states.
     """
 
     def __init__(self, account: _Account, start: _Principal) -> None:
@@ -480,9 +482,10 @@ class _Search:
         self.groups, self.policies = dict(account.groups), dict(account.policies)
         self.writable: set[str] = set()
         self.targets: dict[str, Entity] = {}
-        self.made: dict[str, tuple[PathStep, ...]] = {}
+        self.made: dict[str, tuple[rules.PathStep, ...]] = {}
         self.slots: dict[tuple[str, int], _Held] = {}
         self.known: set[object] = set()
+        self.cut = False
         self.variants = count(1)
 
     def run(self) -> _Path | None:
@@ -504,8 +507,12 @@ class _Search:
         A change of what is no longer in the slot is not new, because it is found again for what is there now.
         """
         entity = held.principal.entity
-        rights = (*entity.inline.items(), entity.attached, entity.groups, entity.boundary, *entity.tags.items())
+        sets = (entity.inline.items(), entity.attached, entity.groups, entity.tags.items())
+        rights = (entity.boundary, *map(frozenset, sets))
         if (entity.arn, rights) in self.known or self.slots.get(held.slot, held.before) is not held.before:
+            return False
+        if held.slot not in self.slots and len([number for _, number in self.slots if number]) >= STATES:
+            self.cut = True
             return False
         self.known.add((entity.arn, rights))
         self.slots[held.slot] = held
@@ -523,13 +530,14 @@ class _Search:
         others = callers if len(self.writable) > writable else [held]
         for caller in [caller for caller in callers if caller.principal.changes]:
             for other in callers if caller is held else others:
-                yield from self._changed(caller, other)
+                if other is caller or other.slot[0] != caller.slot[0]:  # nobody changes an earlier state of oneself
+                    yield from self._changed(caller, other)
 
     def _taken_by_one_of(self, callers: Iterable[_Held], target: Entity) -> Iterable[_Held]:
         steps = ((caller, self.account.take(caller.principal, target)) for caller in callers)
         return next((self._taken(caller, step) for caller, step in steps if step), ())
 
-    def _taken(self, caller: _Held, step: PathStep) -> Iterator[_Held]:
+    def _taken(self, caller: _Held, step: rules.PathStep) -> Iterator[_Held]:
         if (arn := step.subject, 0) not in self.slots:
             principal = self.account.principals.get(arn) or self.account.principal(self.targets[arn], self.policies)
             yield _Held(principal, _joined(caller.steps, self.made.get(arn, ()), (step,)), (arn, 0))
@@ -557,14 +565,15 @@ class _Search:
             yield from self._versions(entity, holder)
             yield from self._removals(entity, holder)
         yield from self._lifts(entity)
-        for tags in self.account.wanted_tags:
-            if not tags.items() <= entity.tags.items():
-                tagged = replace(entity, tags={**entity.tags, **tags})
-                yield _Change(f"iam:Tag{_kind(entity)}", entity, tagged, adds=False)
+        before = self.account.entities.get(entity.arn)
+        if (action := f"iam:Tag{_kind(entity)}") in caller.actions and entity.tags == (before.tags if before else {}):
+            for tags in self.account.wanted_tags:
+                if not tags.items() <= entity.tags.items():
+                    yield _Change(action, entity, replace(entity, tags={**entity.tags, **tags}), adds=False)
 
     def _writes(self, entity: Entity, holders: Iterable[Entity]) -> Iterator[_Change]:
         """Yield the changes by a new policy of a user or role, or of a group that the user is in."""
-        written = replace(entity, inline={**entity.inline, ADDED: EVERYTHING})
+        written = replace(entity, inline={**entity.inline, ADDED: rules.EVERYTHING})
         for holder, verb in product(holders, ("Attach", "Put")):
             policies = self.account.wholes if verb == "Attach" else ("",)
             yield _Change(f"iam:{verb}{_kind(holder)}Policy", holder, written, policies)
@@ -575,7 +584,8 @@ class _Search:
         pool = {group.arn: group for name, group in self.groups.items() if name in worthwhile}
         for group in caller.among("iam:AddUserToGroup", pool):
             if group.name not in user.groups:
-                adds = not any(map(_denies, self.policies[group.name].documents))
+                has = self.account.principal(user, self.policies).policies.documents
+                adds = not any(text not in has and _denies(text) for text in self.policies[group.name].documents)
                 member = replace(user, groups=(*user.groups, group.name))
                 yield _Change("iam:AddUserToGroup", group, member, adds=adds)
 
@@ -584,10 +594,10 @@ class _Search:
         for arn in holder.attached:
             if ":iam::aws:" not in arn:
                 policy, others = _policy(arn), _without(entity, holder, arn)
-                written = replace(others, inline={**others.inline, ADDED: EVERYTHING})
+                written = replace(others, inline={**others.inline, ADDED: rules.EVERYTHING})
                 yield _Change("iam:CreatePolicyVersion", policy, written)
                 versions = self.account.snapshot.other_versions.get(arn)
-                for text in (EVERYTHING,) if versions is None else versions:
+                for text in (rules.EVERYTHING,) if versions is None else versions:
                     chosen = replace(others, inline={**others.inline, arn: text})
                     known = None if versions is None else True
                     yield _Change("iam:SetDefaultPolicyVersion", policy, chosen, adds=False, known=known)
@@ -612,7 +622,12 @@ class _Search:
             yield _Change(action.format("Delete"), entity, lifted)
             yield _Change(action.format("Put"), entity, lifted, self.account.wholes)
             if ":iam::aws:" not in entity.boundary:
-                yield _Change("iam:CreatePolicyVersion", _policy(entity.boundary), lifted, rule=action.format("Put"))
+                policy, rule = _policy(entity.boundary), action.format("Put")
+                yield _Change("iam:CreatePolicyVersion", policy, lifted, rule=rule)
+                versions = self.account.snapshot.other_versions.get(policy.arn)
+                if versions is None or any(map(allows_everything, versions)):
+                    known = None if versions is None else True
+                    yield _Change("iam:SetDefaultPolicyVersion", policy, lifted, known=known, rule=rule)
 
     def _add_targets(self, held: _Held) -> None:
         """Add the users and roles that a held one can change, and those that it can make."""
@@ -627,6 +642,7 @@ class _Search:
             if _kind(entity) != "Group":
                 self.targets.setdefault(entity.arn, entity)
         self._open(held)
+        self._tag(held)
         if "iam:AddUserToGroup" in held.principal.actions:
             self._add_member()
 
@@ -648,8 +664,22 @@ class _Search:
         for role in held.principal.among(action, account.entities):
             refused = role.arn not in self.made and account.take(held.principal, role) is None
             if refused and account.holds(held.principal.may_change(action, role)):
-                self.targets[role.arn] = replace(role, trust=OPEN)
+                self.targets[role.arn] = replace(role, trust=rules.OPEN)
                 self.made[role.arn] = (*held.steps, _step(held.principal, action, role))
+
+    def _tag(self, held: _Held) -> None:
+        """Add the users and roles that a held one can take only after it has tagged them."""
+        caller, account = held.principal, self.account
+        for action in ("iam:TagUser", "iam:TagRole"):
+            for entity in caller.among(action, account.worthwhile) if account.wanted_tags else ():
+                if entity.arn in self.targets or action != f"iam:Tag{_kind(entity)}" or account.take(caller, entity):
+                    continue
+                for tags in account.wanted_tags:
+                    tagged = replace(entity, tags={**entity.tags, **tags})
+                    change = _Change(action, entity, tagged)
+                    if account.holds(change.allowed_to(caller)) and account.take(caller, tagged):
+                        self.targets[entity.arn] = tagged
+                        self.made[entity.arn] = (*held.steps, _step(caller, action, entity))
 
     def _add_member(self) -> None:
         """Add a user that can join groups, if none is held: the first whose credentials can be taken."""
@@ -663,9 +693,12 @@ class _Search:
         """Add a new user, role or group with each kind of name for which the held ones have rights."""
         action = f"iam:Create{kind}"
         for arn in self._new_names(held.principal, kind) if action in held.principal.actions else ():
-            entity = Entity(name=arn.rpartition("/")[2], arn=arn, trust=OPEN if kind == "Role" else None)
-            exists = arn in self.made or arn in self.account.entities or entity.name in self.groups
-            if not exists and self.account.holds(held.principal.may_change(action, entity)):
+            bare = Entity(name=arn.rpartition("/")[2], arn=arn, trust=rules.OPEN if kind == "Role" else None)
+            if arn in self.made or arn in self.account.entities or bare.name in self.groups:
+                continue
+            limits = (None, *self.account.wholes) if kind != "Group" else (None,)  # some rights demand a boundary
+            new = (replace(bare, boundary=limit) for limit in limits)
+            if entity := next((one for one in new if self.account.holds(held.principal.may_change(action, one))), None):
                 self.made[arn] = (*held.steps, _step(held.principal, action, entity))
                 if kind == "Group":
                     self.groups[entity.name] = entity
@@ -677,26 +710,14 @@ class _Search:
         """Return ARNs that match the patterns by which a caller may create, and the held ones may use, a new entity."""
         snapshot = self.account.snapshot
         names = {f"arn:{snapshot.partition}:iam::{snapshot.account}:{kind.lower()}/*"}
-        names = _overlaps(names, caller.named(f"iam:Create{kind}"))
+        names = overlaps(names, caller.named(f"iam:Create{kind}"))
         uses = [use for use in rules.RULES if kind in use or use in rules.TAKING]
         for pattern in sorted(
             {name for held in self.slots.values() for use in uses for name in held.principal.named(use)}
         ):
             if len(names) < NEW_NAMES:
-                names |= _overlaps(names, [pattern])
+                names |= overlaps(names, [pattern])
         return sorted(name.replace("*", "new").replace("?", "n") for name in names)
-
-
-def _overlaps(names: Iterable[str], others: Iterable[str]) -> set[str]:
-    """Return a text, or a pattern of texts, that matches both a name and another, for each pair that has one."""
-    return {text for name, other in product(names, others) if (text := overlap(name, other)) is not None}
-
-
-def _saml_providers(role: Entity) -> Iterator[str]:
-    """Yield the ARNs of the SAML providers whose users may assume a role."""
-    for statement in statements(trust_text(role)):
-        if statement.allow and covers_action(statement, "sts:AssumeRoleWithSAML"):
-            yield from (name for kind, name in statement.principals if kind == "Federated")
 
 
 def _kind(entity: Entity) -> str:
@@ -720,7 +741,7 @@ def _without(entity: Entity, holder: Entity, policy: str) -> Entity:
     return replace(entity, groups=groups, attached=(*entity.attached, *attached), inline={**entity.inline, **kept})
 
 
-def _joined(*steps: tuple[PathStep, ...]) -> tuple[PathStep, ...]:
+def _joined(*steps: tuple[rules.PathStep, ...]) -> tuple[rules.PathStep, ...]:
     return tuple(dict.fromkeys(chain(*steps)))
 
 
@@ -736,37 +757,29 @@ def _administration(arn: str, paths: Mapping[str, _Path], sure: Mapping[str, _Pa
     if arn not in paths:
         return Administration(False)
     path, admin = paths[arn], True if arn in sure else None
-    later: list[PathStep] = []
+    later: list[rules.PathStep] = []
     end = path.end
     while end:
         later += paths[end].steps
         end = paths[end].end
-    how = f"may {_words(path.steps, arn)}{_ending(path, certain=(path.end or arn) in sure)}" if path.steps else ""
+    how = (
+        f"may {rules.path_words(path.steps, arn)}{_ending(path, certain=(path.end or arn) in sure)}"
+        if path.steps
+        else ""
+    )
     unnamed = f" and {len(later) - LATER_STEPS} more" if len(later) > LATER_STEPS else ""
-    return Administration(admin, how, _words(later[:LATER_STEPS], arn) + unnamed, (*path.steps, *later))
+    return Administration(admin, how, rules.path_words(later[:LATER_STEPS], arn) + unnamed, (*path.steps, *later))
 
 
 def _ending(path: _Path, *, certain: bool) -> str:
     """Return the words that say that the last target of a path administers the account, if that is so."""
     last = path.steps[-1]
-    if not path.end and last.actions != ("iam:AddUserToGroup",):
-        return ""
-    pronoun = "who" if ":user/" in last.target else "which"
-    return f", {pronoun} {'administers' if certain else 'may administer'} the account"
-
-
-def _words(steps: Iterable[PathStep], start: str) -> str:
-    """Return the words for steps, which follow "may". `start` is the ARN of the caller for whom they are meant."""
-    phrases = []
-    caller, target = start, ""
-    for step in steps:
-        words = step.words.format(step.name)
-        if step.target == target:
-            words = step.words.replace("its {}", "{}").format("it").removeprefix("let itself ")
-        actor = "" if step.caller == caller else f"as {step.caller.rpartition('/')[2]}, "
-        phrases.append(f"{actor}{words} ({', '.join(step.actions)})")
-        caller, target = step.caller, step.target
-    return " and ".join(filter(None, (", ".join(phrases[:-1]), *phrases[-1:])))
+    verb = "administers" if certain else "may administer"
+    if path.end or last.actions == ("iam:AddUserToGroup",):
+        return f", {'who' if ':user/' in last.target else 'which'} {verb} the account"
+    # Whoever gets a new policy administers the account; else say so.
+    written = any(step.words.startswith(("change", "write")) for step in path.steps)
+    return "" if written else f", and then {verb} the account"
 
 
 def _may_assume(principal: _Principal, role: Entity, snapshot: Snapshot) -> bool | None:
@@ -786,7 +799,7 @@ def _may_assume(principal: _Principal, role: Entity, snapshot: Snapshot) -> bool
         let_in = both(let_in, None if limit is Decision.UNKNOWN else limit is Decision.ALLOW)
     if not let_in and "sts:AssumeRole" in principal.actions:
         through = _trusts(role, account_names, principal.context, allow=True)
-        allowed = False if through is False else both(through, principal.may("sts:AssumeRole", role.arn))
+        allowed = False if through is False else both(through, principal.may_change("sts:AssumeRole", role))
         let_in = _any((let_in, allowed))
     if let_in is False or principal.policies.decide("sts:AssumeRole", role.arn, principal.context) is Decision.EXPLICIT:
         return False

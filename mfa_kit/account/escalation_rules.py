@@ -4,7 +4,8 @@ A source is an ID of pathfinding.cloud (Datadog, 2025), or a URL: a page of AWS 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 PATHFINDING = "https://pathfinding.cloud/paths/"
 GUIDE = "https://docs.aws.amazon.com/IAM/latest/UserGuide/"
@@ -154,3 +155,47 @@ SERVICES: Mapping[str, Mapping[tuple[str, ...], str]] = {
 }
 ACTIONS = (*RULES, *sorted({action for sets in SERVICES.values() for actions in sets for action in actions}))
 NAMES = {action.lower(): action for action in ACTIONS}
+EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+# The trust policy of a role whose trust policy the callers write themselves.
+OPEN = (
+    '{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*", "Service": ["'
+    + '", "'.join(f"{name}.amazonaws.com" for name in SERVICES)
+    + '"]}, "Action": "sts:AssumeRole"}]}'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathStep:
+    """One step of a path. `caller` and `target` are ARNs; the caller carries out the actions on the target.
+
+    `words` say what the caller may do, and `name` what the target is called in them. `subject` is the ARN of the user
+    or role that may do more after the step, or whose credentials the caller then has. `source` is a URL.
+    """
+
+    caller: str
+    actions: tuple[str, ...]
+    target: str
+    subject: str
+    words: str
+    name: str
+    source: str
+
+
+def source_url(source: str) -> str:
+    """Return the URL of a source."""
+    return source if ":" in source else PATHFINDING + source
+
+
+def path_words(steps: Iterable[PathStep], start: str) -> str:
+    """Return the words for steps, which follow "may". `start` is the ARN of the caller for whom they are meant."""
+    phrases = []
+    caller, target = start, ""
+    for step in steps:
+        words = step.words.format(step.name)
+        if step.target == target and ":user/" not in target:
+            words = step.words.replace("its {}", "{}").replace("the policies of {}", "its policies").format("it")
+            words = words.removeprefix("let itself ")
+        actor = "" if step.caller == caller else f"as {step.caller.rpartition('/')[2]}, "
+        phrases.append(f"{actor}{words} ({', '.join(step.actions)})")
+        caller, target = step.caller, step.target
+    return " and ".join(filter(None, (", ".join(phrases[:-1]), *phrases[-1:])))

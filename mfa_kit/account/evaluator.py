@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from itertools import product
 
 from mfa_kit.account.snapshot import Entity
 from mfa_kit.core.errors import UsageFault
@@ -240,6 +241,11 @@ def overlap(pattern: str, other: str, *, ignore_case: bool = False) -> str | Non
                 places.add(place)
                 queue.append((*place, text + step[2]))
     return None
+
+
+def overlaps(names: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Return a text, or a pattern of texts, that matches both a name and another, for each pair that has one."""
+    return {text for name, other in product(names, others) if (text := overlap(name, other)) is not None}
 
 
 def _steps(a: str, b: str, *, same: bool) -> Iterator[tuple[int, int, str]]:
@@ -665,6 +671,18 @@ def principals_let_in(document: str, context: RequestContext) -> list[tuple[str,
     return [who for who in dict.fromkeys(allowed) if who not in denied and ("AWS", "*") not in denied]
 
 
+def saml_providers(role: Entity) -> Iterator[str]:
+    """Yield the ARNs of the SAML providers whose users may assume a role."""
+    for statement in statements(trust_text(role)):
+        if statement.allow and covers_action(statement, "sts:AssumeRoleWithSAML"):
+            yield from (name for kind, name in statement.principals if kind == "Federated")
+
+
+def allows_everything(document: str) -> bool:
+    """Return whether a policy alone allows every request with MFA."""
+    return not policy_flaw(document) and evaluate((document,), "*", "*", WITH_MFA) is Decision.ALLOW
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityPolicies:
     """The policies of a user, group or role.
@@ -741,14 +759,15 @@ def _boundary(entity: Entity, managed: Mapping[str, str]) -> tuple[str | None, s
 
 
 def administers(entity: Entity, policies: EntityPolicies, context: RequestContext) -> bool | None:
-    """Return whether these policies let a user or role attach a policy to itself, or write an inline policy for itself.
+    """Return whether these policies let a user or role attach AdministratorAccess to itself, or write its own policy.
 
     Return None if that is unknown. With either right, the user or role can give itself every other right, so it is an
     administrator. `context` has the condition keys of the request. It should be one with MFA, because an administrator
     whose policies demand MFA is still an administrator.
     """
     kind = "Role" if ":role/" in entity.arn else "User"
-    known = {**context, "iam:PermissionsBoundary": entity.boundary}
+    whole = f"arn:{entity.arn.split(':')[1]}:iam::aws:policy/AdministratorAccess"
+    known = {**context, "iam:PermissionsBoundary": entity.boundary, "iam:PolicyARN": whole}
     answers = {policies.decide(f"iam:{verb}{kind}Policy", entity.arn, known) for verb in ("Attach", "Put")}
     if Decision.ALLOW not in answers:
         return None if policies.unread or Decision.UNKNOWN in answers else False

@@ -408,6 +408,56 @@ SEVERAL_STEPS: dict[str, tuple[Snapshot, str]] = {
         lone(may("iam:TagUser", EVE), may("sts:AssumeRole"), more=(entity("role", "ops", EVERYTHING, trust=TAGGED),)),
         "tag eve",
     ),
+    "tag another, whose tag is demanded": (
+        lone(
+            may("iam:TagUser"),
+            may("iam:CreateAccessKey", Condition={"StringEquals": {"iam:ResourceTag/team": "ops"}}),
+            more=(entity("user", "boss", EVERYTHING),),
+        ),
+        "may tag boss (iam:TagUser) and create an access key for boss",
+    ),
+    "tag a role": (
+        lone(
+            may("iam:TagRole"),
+            may("sts:AssumeRole", Condition={"StringEquals": {"aws:ResourceTag/team": "ops"}}),
+            more=(entity("role", "ops", EVERYTHING, trust=trusts(AWS=NUMBER)),),
+        ),
+        "may tag role ops (iam:TagRole) and assume it",
+    ),
+    "tag oneself with the only tag": (
+        lone(
+            may("iam:TagUser", EVE, Condition={"ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}}),
+            may("sts:AssumeRole"),
+            more=(entity("role", "ops", EVERYTHING, trust=TAGGED),),
+        ),
+        "tag eve",
+    ),
+    "make a role with the boundary that is demanded": (
+        lone(
+            may(
+                ["iam:CreateRole", "iam:PutRolePolicy"],
+                f"{START}:role/new-*",
+                Condition={"StringEquals": {"iam:PermissionsBoundary": LIMIT}},
+            ),
+            policies={LIMIT: policy(EVERYTHING, {"Effect": "Deny", "Action": "iam:CreateUser", "Resource": "*"})},
+        ),
+        "create role new-new",
+    ),
+    "return to a wider boundary": (
+        replace(
+            lone(EVERYTHING, boundary=LIMIT, policies={LIMIT: policy(READ, may("iam:SetDefaultPolicyVersion", LIMIT))}),
+            other_versions={LIMIT: (policy(EVERYTHING),)},
+        ),
+        "may lift its permissions boundary (iam:SetDefaultPolicyVersion), and then administers the account",
+    ),
+    "open a role and pass it": (
+        lone(
+            may(["iam:UpdateAssumeRolePolicy", "iam:PassRole", "ec2:RunInstances"]),
+            {"Effect": "Deny", "Action": "sts:AssumeRole", "Resource": "*"},
+            more=(entity("role", "ops", EVERYTHING, trust=trusts(AWS=BOSS)),),
+        ),
+        "run code with it",
+    ),
     "rewrite a SAML provider": (
         lone(may("iam:UpdateSAMLProvider"), more=(entity("role", "ops", EVERYTHING, trust=SAML),)),
         "iam:UpdateSAMLProvider",
@@ -486,3 +536,55 @@ def test_a_boundary_limits_a_role_that_a_trust_policy_names_but_no_user() -> Non
     ops = replace(ops, trust=trusts(AWS=middle.arn))
     for limit, admin in ((READ, False), (may("sts:AssumeRole"), True)):
         assert eve(lone(READ, more=(middle, ops), policies={LIMIT: policy(limit)})).admin is admin
+
+
+def test_the_states_of_a_user_are_few() -> None:
+    """The order of groups and tags does not matter, nor does a Deny of requests without MFA."""
+    without = {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}
+    force = {"Effect": "Deny", "NotAction": "iam:*MFA*", "Resource": "*", "Condition": without}
+    teams = [entity("group", f"g{at}", may("ec2:*"), force) for at in range(20)]
+    demands = [{"StringEquals": {f"aws:PrincipalTag/t{at}": "x"}} for at in range(20)]
+    roles = [entity("role", f"r{at}", READ, trust=policy({**ROOT, "Condition": tag})) for at, tag in enumerate(demands)]
+    before = time.process_time()
+    assert eve(lone(may("iam:AddUserToGroup"), more=tuple(teams))) == Administration(False)
+    assert eve(lone(may("iam:TagUser"), more=tuple(roles))) == Administration(False)
+    assert time.process_time() - before < 2
+
+
+def test_more_states_than_are_tried_are_unknown() -> None:
+    """If not all combinations of groups with a Deny were tried, the result is not that there is no path."""
+    denied = {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "*"}
+    same = tuple(entity("group", f"g{at}", may("glue:*"), denied) for at in range(20))
+    teams = tuple(entity("group", f"g{at}", may("glue:*"), {**denied, "Sid": f"s{at}"}) for at in range(20))
+    before = time.process_time()
+    assert eve(lone(may("iam:AddUserToGroup"), more=teams[:5])) == Administration(False)
+    assert eve(lone(may("iam:AddUserToGroup"), more=same)) == Administration(False)
+    assert eve(lone(may("iam:AddUserToGroup"), more=teams)) == Administration(None)
+    assert time.process_time() - before < 4
+
+
+def test_a_deny_of_a_group_that_was_joined_stays() -> None:
+    """What a user may do as a member does not change the user as they were before."""
+    first = (
+        may("iam:AddUserToGroup", f"{START}:group/h"),
+        {"Effect": "Deny", "NotAction": "iam:Add*", "Resource": "*"},
+    )
+    groups = (entity("group", "g", *first), entity("group", "h", EVERYTHING))
+    assert eve(lone(may("iam:AddUserToGroup", f"{START}:group/g"), more=groups)) == Administration(False)
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [
+        may(
+            "iam:AttachUserPolicy", EVE, Condition={"ArnEquals": {"iam:PolicyARN": "arn:aws:iam::aws:policy/ReadOnly"}}
+        ),
+        may("iam:CreateAccessKey", BOSS, Condition={"StringEquals": {"aws:ResourceTag/team": "dev"}}),
+        may("iam:TagUser", EVE, Condition={"StringEquals": {"aws:RequestTag/team": "dev"}}),
+        may("iam:TagUser", EVE, Condition={"ForAllValues:StringEquals": {"aws:TagKeys": ["cost"]}}),
+    ],
+)
+def test_a_right_whose_condition_excludes_the_step_opens_no_path(rights: dict[str, Any]) -> None:
+    """The policy that is attached, the tags of the target and the tags that are set are known."""
+    boss, ops = entity("user", "boss", EVERYTHING, tags={"team": "hr"}), entity("role", "ops", EVERYTHING, trust=TAGGED)
+    assert eve(lone(rights, may("sts:AssumeRole"), more=(boss, ops))) == Administration(False)

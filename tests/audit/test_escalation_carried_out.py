@@ -14,7 +14,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit.account.escalation import Administration, PathStep, administrations
+from mfa_kit.account.escalation import Administration, administrations
+from mfa_kit.account.escalation_rules import PathStep
 from mfa_kit.lab.aws.policies import EvalDecision, decide
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import ADMINISTRATOR, taken
