@@ -33,10 +33,19 @@ def find_recalls(keys: Iterable[RecordedKey], advisories: Sequence[Advisory]) ->
 
     The worst ones are first, and unknown ones last.
     """
+    verdicts: dict[tuple[object, ...], KeyRecall] = {}
+
+    def judge(facts: KeyFacts) -> KeyRecall:
+        # Many keys are of one model, so each combination of facts that count is judged once.
+        counting = (facts.model, facts.firmware, facts.aaguid, facts.certifications, facts.attested)
+        if counting not in verdicts:
+            verdicts[counting] = judge_key(facts, advisories)
+        return verdicts[counting]
+
     recalls = [
         RecalledKey(key, device, recall)
         for key in keys
-        for recall in [judge_key(key.facts, advisories)]
+        for recall in [judge(key.facts)]
         for device in _devices_on(key) or (None,)
     ]
     return sorted(
