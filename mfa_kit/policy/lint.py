@@ -321,7 +321,8 @@ def _resource(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
             for row in rows
         )
         if _names(statement, action) and not reached:
-            what = f"{action} on {few(statement.resources)} allows nothing: its resource is {kind}/NAME"
+            resources = few([arn.split(":", 5)[-1] for arn in statement.resources])
+            what = f"{action} on {resources} allows nothing: its resource is {kind}/NAME"
             yield what, f'"Resource": "arn:aws:iam::*:{kind}/{"*" if kind == "mfa" else "${aws:username}"}"'
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import (
@@ -161,17 +162,19 @@ def _work(user: AccountUser, more: tuple[str, ...], context: RequestContext) -> 
     lost: list[ActionOnResource] = []
     if would is False:
         would, lost = _lost(policies, more, request)
-    if would is not False and _spares_work(policies, more, request):
+    spared = _spared(policies, more, request) if would is not False else []
+    if spared:
         would, lost = False, list(_denied(policies, more, request))
     return _Work(
         would=None if policies.unread and not would else would,
         does=denies_all_work(policies.documents, request, boundary=policies.boundary) is True,
-        lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost]),
+        lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost])
+        + (f", except {few(spared)}" if lost and spared else ""),
     )
 
 
-def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> bool:
-    """Return whether the user can still do some work, because a Deny lists an action of this work in NotAction.
+def _spared(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> list[str]:
+    """Return patterns of the work that the user can still do, because a Deny lists its actions in NotAction.
 
     Call this when all the actions that were tried are or may be denied. Actions in NotAction count as work, except
     actions of IAM and STS, because users need these to enroll. The actions in WORK count too: to an administrator,
@@ -179,17 +182,18 @@ def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: Reque
     """
     documents = (*policies.documents, *more)
     denies = (statement for text in documents for statement in statements(text) if not statement.allow)
-    spared = dict.fromkeys(action for statement in denies for action in statement.but_actions)
-    work = [*WORK, *(action for action in spared if not action.lower().startswith(("iam:", "sts:")))]
+    listed = [action for statement in denies for action in statement.but_actions]
+    listed = [action for action in listed if not action.lower().startswith(("iam:", "sts:"))]
     allowed = _with_values(
         (pair for text in policies.documents for pair in patterns_named(text, allow=True, complete=True)), request
     )
-    return any(
-        policies.decide(common, resource, request, more=more) is Decision.ALLOW
-        for action, resource in allowed
-        for other in work
+    kept = {
+        common: other
+        for (action, resource), other in product(allowed, (*listed, *WORK))
         if (common := overlap(action, other, ignore_case=True))
-    )
+        and policies.decide(common, resource, request, more=more) is Decision.ALLOW
+    }
+    return [common for common, other in kept.items() if other in listed] or list(kept)
 
 
 def _lost(

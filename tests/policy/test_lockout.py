@@ -488,6 +488,14 @@ def test_a_user_who_may_read_without_mfa_is_told_what_is_denied() -> None:
     ]
 
 
+def test_the_reason_names_what_stays_allowed() -> None:
+    """Reading is not denied."""
+    row = {"Effect": "Deny", "NotAction": [*READING, "s3:Get*", "s3:List*"], "Resource": "*", "Condition": WITHOUT}
+    rights = {"own": {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}}
+    found = access_with(account(user("bob", **SIGNED_IN, policies=rights)), json.dumps({"Statement": [row]}))
+    assert [each.why for each in found if each.user == "bob"] == ["denied without MFA: s3:*, except s3:Get*, s3:List*"]
+
+
 BOBS = "arn:aws:s3:::home/${aws:username}/*"
 
 
