@@ -108,9 +108,18 @@ class KeyDevice:
     revoked: bool = False
 
     @property
+    def made_as(self) -> tuple[str, ...]:
+        """What distinguishes the device from others, also from a later device with the same serial."""
+        return (self.account, self.serial, self.user, str(self.since or self.run))
+
+    @property
     def is_in_use(self) -> bool:
         """Whether the device is on its key, and in IAM unless another tool has removed it there."""
         return not self.erased and not self.revoked
+
+    def after_reset(self, *, is_oath: bool) -> "KeyDevice":
+        """Return the record of the device after its key's OATH applet was reset, or else its FIDO applet."""
+        return replace(self, erased=True) if is_oath == (self.card is not None) else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,23 +179,20 @@ def merge_sightings(sightings: Iterable[KeySighting]) -> list[RecordedKey]:
 
 def _merged(identity: str, sightings: Sequence[KeySighting]) -> RecordedKey:
     facts = KeyFacts()
-    devices: dict[tuple[object, ...], KeyDevice] = {}
-    cards: dict[str, None] = {}
+    devices: dict[tuple[str, ...], KeyDevice] = {}
+    cards: list[str] = []
     for sighting in sightings:
         facts = sighting.facts.joined(facts)
         card = sighting.facts.card
         # The identity of an OATH applet changes only if the applet is reset.
-        oath_reset = card is not None and bool(cards) and card not in cards
-        fido_reset = sighting.event is KeyEvent.RESET
-        if oath_reset or fido_reset:
-            devices = {
-                name: replace(device, erased=device.erased or (fido_reset if device.card is None else oath_reset))
-                for name, device in devices.items()
-            }
-        if card:
-            cards[card] = None
-        if device := sighting.device:
-            devices[device.account, device.serial, device.user, device.since or device.run] = device
+        if cards and card not in {None, *cards}:
+            devices = {name: device.after_reset(is_oath=True) for name, device in devices.items()}
+        if sighting.event is KeyEvent.RESET:
+            devices = {name: device.after_reset(is_oath=False) for name, device in devices.items()}
+        if card and card not in cards:
+            cards.append(card)
+        if sighting.device:
+            devices[sighting.device.made_as] = sighting.device
     return RecordedKey(
         identity=identity,
         facts=facts,

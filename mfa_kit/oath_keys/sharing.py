@@ -1,12 +1,15 @@
 """The credentials of an AWS account on an OATH key, and whether several users may share the key."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DeviceSpec, intent_of
 from mfa_kit.core.text import without_controls
 from mfa_kit.enrollment.ports import IamReader
-from mfa_kit.oath_keys.credential import OathKey
+
+if TYPE_CHECKING:
+    from mfa_kit.oath_keys.credential import OathKey
 
 # The issuers in the names of AWS credentials: mfa-kit writes the first, and AWS's QR codes contain the second.
 ISSUERS = ("AWS", "Amazon Web Services")
@@ -19,7 +22,7 @@ def is_of_account(name: bytes, account: str) -> bool:
 
 
 def confirm_sharing(
-    key: OathKey,
+    key: "OathKey",
     spec: DeviceSpec,
     names: Sequence[bytes],
     *,

@@ -3,9 +3,14 @@
 No command is sent to a card. The libraries for smart cards are optional; without them, call nothing here.
 """
 
+import socket
+import sys
 import time
 from contextlib import suppress
 from typing import NamedTuple
+
+if sys.platform == "win32":
+    raise ImportError("not on Windows")
 
 with suppress(ImportError):
     from smartcard import scard
@@ -24,6 +29,12 @@ class CardReader(NamedTuple):
     name: str
     present: bool
     in_use: bool
+
+
+def listens(path: str) -> bool:
+    """Return whether a program listens on the Unix socket with this path, unix(7)."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def card_readers() -> list[CardReader]:

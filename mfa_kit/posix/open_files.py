@@ -1,8 +1,7 @@
-"""Flags for os.open, as in open(2), locks of open files, as in flock(2), and Unix sockets, unix(7)."""
+"""Flags for os.open, as in open(2), and locks of open files, as in flock(2)."""
 
 import fcntl
 import os
-import socket
 import sys
 
 if sys.platform == "win32":
@@ -39,9 +38,3 @@ def check_unlocked(file: int) -> None:
 def sync_all() -> None:
     """Write all file changes in memory to the disks. This is faster than os.fsync for each of thousands of files."""
     os.sync()
-
-
-def listens(path: str) -> bool:
-    """Return whether a program listens on the Unix socket with this path."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0

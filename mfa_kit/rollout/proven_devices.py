@@ -4,9 +4,10 @@ The ledger can be lost, or be older than the account. Tags and backups alone pro
 is given to no one.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mfa_kit.core.device_records import RecordedDevice, RunRecords
 from mfa_kit.core.message import Message, mfa_kit
@@ -74,21 +75,16 @@ def prove_devices(
     them as half-made although the backup exists and the run has ended. If several runs could have made a device, the
     one whose backup exists counts; if several have one, none counts.
     """
-    ours = {entry.spec.serial: entry for entry in ports.journal.made(account)}
     lost = lost_lines(account, record, journal=ports.journal)
-    held = {recorded_name(backup.path) for backup in ports.store.backups()} if lost else {*()}
-    stored = {line.run.id for lines in lost.values() for line in lines if not held.isdisjoint(line.hashes)}
-    entries = {serial: _as_in_iam(entry, holders) for serial, entry in ours.items()}
+    known = _Known.of(account, holders=holders, lost=lost, ports=ports)
+    entries = {serial: _as_in_iam(entry, holders) for serial, entry in known.ours.items()}
     adopted: dict[str, RecordedDevice] = {}
     refused: dict[str, str] = {}
-    for serial, recorded in lost.items():
-        lines = [line for line in recorded if _is_newer(line, ours.get(serial), held=held, ports=ports)]
-        if not (lines and _may_exist(serial, holders)):
-            continue
+    for serial, lines in lost.items():
         try:
-            line = _only_line(lines, ours.get(serial), held=held, ports=ports)
+            line = known.proven_line(serial, lines)
             if line is not None:
-                entries[serial] = line.entry(_state_in_iam(line, holders, held=held, stored=stored, ports=ports))
+                entries[serial] = line.entry(known.state_in_iam(line))
                 adopted[serial] = line
         except LookupError as error:
             refused[serial] = str(error)
@@ -97,55 +93,106 @@ def prove_devices(
     return ProvenDevices(entries=entries, adopted=adopted, refused=refused, unassigned=unassigned)
 
 
-def _is_newer(line: RecordedDevice, ours: JournalEntry | None, *, held: Container[str], ports: EnrollmentPorts) -> bool:
-    """Return whether a line is newer than `ours`, the ledger's entry about the device. `held` is as in `_only_line`.
+class _Known(NamedTuple):
+    """What IAM, the ledger and the backups show about the devices of an account.
 
-    If the ledger lost the end of a run, it has a device as half-made whose backup the run completed. Such a device must
-    not be undone, because its user may have the secret.
+    `holders` is as in `prove_devices`. `ours` has the ledger's entries by serial. `held` has the `recorded_name` of the
+    backups that exist, and `stored` the runs of the record of which one of them is.
     """
-    if ours is None or ours.run != line.run.id:
-        return True
-    return any(name in held for name in line.hashes) and not (line.run.in_progress or ports.journal.lives(line.run.id))
 
+    holders: Mapping[str, str | None]
+    ours: Mapping[str, JournalEntry]
+    held: AbstractSet[str]
+    stored: AbstractSet[str]
+    ports: EnrollmentPorts
 
-def _may_exist(serial: str, holders: Mapping[str, str | None]) -> bool:
-    """Return whether a device may exist. IAM's list of virtual devices has no keys and tokens."""
-    return serial in holders or DeviceType.of(serial) is not DeviceType.VIRTUAL
+    @classmethod
+    def of(
+        cls,
+        account: str,
+        *,
+        holders: Mapping[str, str | None],
+        lost: Mapping[str, Sequence[RecordedDevice]],
+        ports: EnrollmentPorts,
+    ) -> "_Known":
+        """Return what is known about an account. The backups are listed only if there are `lost_lines`."""
+        held = {recorded_name(backup.path) for backup in ports.store.backups()} if lost else {*()}
+        return cls(
+            holders=holders,
+            ours={entry.spec.serial: entry for entry in ports.journal.made(account)},
+            held=held,
+            stored={line.run.id for lines in lost.values() for line in lines if not held.isdisjoint(line.hashes)},
+            ports=ports,
+        )
 
+    def proven_line(self, serial: str, lines: Sequence[RecordedDevice]) -> RecordedDevice | None:
+        """Return the line of the run that made a device, or None if there is no such line or device.
 
-def _only_line(
-    lines: Sequence[RecordedDevice], ours: JournalEntry | None, *, held: Container[str], ports: EnrollmentPorts
-) -> RecordedDevice | None:
-    """Return the line of the run that made a device, or None if `ours`, the ledger's entry, is about the device.
+        Raise LookupError if several runs could have made the device. Also raise it if the backup is gone, as after an
+        undo, and the device's tags do not name the run: the device can then be a new one with the same name.
+        """
+        # IAM's list of virtual devices has no keys and tokens.
+        may_exist = serial in self.holders or DeviceType.of(serial) is not DeviceType.VIRTUAL
+        ours = self.ours.get(serial)
+        lines = [line for line in lines if self._is_newer(line, ours)]
+        return self._only_line(lines, ours) if lines and may_exist else None
 
-    `held` has the `recorded_name` of backups that exist. Raise LookupError if several runs could have made the device.
-    Also raise it if the backup is gone, as after an undo, and the device's tags do not name the run: the device can
-    then be a new one with the same name.
-    """
-    rivals = [*(line.entry(JournalState.CREATED) for line in lines), *filter(None, [ours])]
-    if len(rivals) > 1 and any(rival.backup for rival in rivals):
-        runs = {rival.run for rival in rivals if ports.store.find(rival)}
-        if len(runs) != 1:
-            raise LookupError(f"{len(runs) or 'none'} of the runs that may have made it have a backup")
-        lines = [line for line in lines if line.run.id in runs]
-    else:
-        _check_backup(rivals[0], held=held, ports=ports)
-    return lines[-1] if lines else None
+    def _is_newer(self, line: RecordedDevice, ours: JournalEntry | None) -> bool:
+        """Return whether a line is newer than `ours`, the ledger's entry about the device.
 
+        If the ledger lost the end of a run, it has a device as half-made whose backup the run completed. Such a device
+        must not be undone, because its user may have the secret.
+        """
+        if ours is None or ours.run != line.run.id:
+            return True
+        if self.held.isdisjoint(line.hashes):
+            return False
+        return not (line.run.in_progress or self.ports.journal.lives(line.run.id))
 
-def _has_backup(entry: JournalEntry, *, held: Container[str], ports: EnrollmentPorts) -> bool:
-    """Return whether the backup of an entry exists, or was never made."""
-    return (
-        entry.backup is None
-        or recorded_name(recorded_location(entry.backup)) in held
-        or ports.store.find(entry) is not None
-    )
+    def _only_line(self, lines: Sequence[RecordedDevice], ours: JournalEntry | None) -> RecordedDevice | None:
+        """Return the line of the run that made a device, or None if `ours`, the ledger's entry, is about the device."""
+        rivals = [*(line.entry(JournalState.CREATED) for line in lines), *filter(None, [ours])]
+        if len(rivals) > 1 and any(rival.backup for rival in rivals):
+            runs = {rival.run for rival in rivals if self.ports.store.find(rival)}
+            if len(runs) != 1:
+                raise LookupError(f"{len(runs) or 'none'} of the runs that may have made it have a backup")
+            lines = [line for line in lines if line.run.id in runs]
+        else:
+            self._check_backup(rivals[0])
+        return lines[-1] if lines else None
 
+    def _has_backup(self, entry: JournalEntry) -> bool:
+        """Return whether the backup of an entry exists, or was never made."""
+        return (
+            entry.backup is None
+            or recorded_name(recorded_location(entry.backup)) in self.held
+            or self.ports.store.find(entry) is not None
+        )
 
-def _check_backup(entry: JournalEntry, *, held: Container[str], ports: EnrollmentPorts) -> None:
-    """Raise LookupError if the backup of an entry is gone, and the device's tags do not name the entry's run."""
-    if not _has_backup(entry, held=held, ports=ports) and ports.iam_reader.run_of(entry.spec.serial) != entry.run:
-        raise LookupError(f"the backup of run {entry.run} is gone, and no tag of the device shows that it made it")
+    def _check_backup(self, entry: JournalEntry) -> None:
+        """Raise LookupError if the backup of an entry is gone, and the device's tags do not name the entry's run."""
+        if not self._has_backup(entry) and self.ports.iam_reader.run_of(entry.spec.serial) != entry.run:
+            raise LookupError(f"the backup of run {entry.run} is gone, and no tag of the device shows that it made it")
+
+    def state_in_iam(self, line: RecordedDevice) -> JournalState:
+        """Return the state of a recorded device.
+
+        A device that is to be staged and has no backup is half-made, if another backup of its run exists. Otherwise the
+        backups may be out of reach. Then raise LookupError, as for a device that belongs to another user than the
+        line's.
+        """
+        holder = self.holders.get(line.spec.serial, line.spec.user)
+        if holder is None and line.spec.staged:
+            if self._has_backup(without_own_copy(line.entry(JournalState.STAGED))):
+                return JournalState.STAGED
+            if line.run.id in self.stored:
+                return JournalState.CREATED
+            raise LookupError(f"the backup of run {line.run.id}, without which it cannot be enabled, is missing")
+        if holder is None:
+            return JournalState.CREATED
+        if holder != line.spec.user:
+            raise LookupError(f"it belongs to {holder}, and run {line.run.id} made it for {line.spec.user}")
+        return JournalState.CONFIRMED
 
 
 def lost_lines(account: str, record: RunRecords, *, journal: Journal) -> dict[str, list[RecordedDevice]]:
@@ -161,34 +208,6 @@ def _as_in_iam(entry: JournalEntry, holders: Mapping[str, str | None]) -> Journa
     """Return an entry as enabled if the ledger has it as staged, but IAM lists it for its user."""
     enabled = entry.reached is JournalState.STAGED and holders.get(entry.spec.serial) == entry.spec.user
     return entry.at(JournalState.CONFIRMED) if enabled else entry
-
-
-def _state_in_iam(
-    line: RecordedDevice,
-    holders: Mapping[str, str | None],
-    *,
-    held: Container[str],
-    stored: Container[str],
-    ports: EnrollmentPorts,
-) -> JournalState:
-    """Return the state of a recorded device. `held` is as in `_only_line`.
-
-    A device that is to be staged and has no backup is half-made, if its run is in `stored`, the runs of which another
-    backup exists. Otherwise the backups may be out of reach. Then raise LookupError, as for a device that belongs to
-    another user than the line's.
-    """
-    holder = holders.get(line.spec.serial, line.spec.user)
-    if holder is None and line.spec.staged:
-        if _has_backup(without_own_copy(line.entry(JournalState.STAGED)), held=held, ports=ports):
-            return JournalState.STAGED
-        if line.run.id in stored:
-            return JournalState.CREATED
-        raise LookupError(f"the backup of run {line.run.id}, without which it cannot be enabled, is missing")
-    if holder is None:
-        return JournalState.CREATED
-    if holder != line.spec.user:
-        raise LookupError(f"it belongs to {holder}, and run {line.run.id} made it for {line.spec.user}")
-    return JournalState.CONFIRMED
 
 
 def record_adopted(entries: Sequence[JournalEntry], *, journal: Journal) -> None:

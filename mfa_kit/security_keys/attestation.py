@@ -94,31 +94,44 @@ class Evidence:
         return self.registration.firmware or self.before.firmware
 
     @property
+    def statuses(self) -> list[frozenset[str]]:
+        """The statuses in effect of each entry in the metadata that may describe the key. Empty if none is proven."""
+        entries = [self.model, *self.trust.others] if self.model else []
+        return [frozenset(_in_effect(entry, self.at)) for entry in entries]
+
+    @property
+    def attested(self) -> frozenset[str]:
+        """The names of the fields of KeyFacts that the attestation proves."""
+        statuses = self.statuses
+        # Whoever has the attestation's private key can attest anything (FIDO Metadata Service 3, 3.1.4).
+        if not statuses or any(COMPROMISED in in_effect for in_effect in statuses):
+            return frozenset()
+        in_certificate = {"aaguid": self.registration.aaguid, "firmware": self.registration.firmware}
+        present = (name for name, fact in in_certificate.items() if fact)
+        return frozenset({"model", "certifications", "certificate", *present})
+
+    @property
+    def certifications(self) -> tuple[str, ...]:
+        """The certifications of the proven model, or those that the key claims if the attestation proves nothing."""
+        if not self.attested:
+            return tuple(f"{name} {level}" for name, level in self.before.certifications.items())
+        # It is unknown which of several entries describes the key, so only what all of them say is proven.
+        common = frozenset.intersection(*self.statuses)
+        return tuple(level for level in (*LEVELS, *FIPS) if level in common)
+
+    @property
     def facts(self) -> KeyFacts:
         """What is known about the key, and which of these facts its attestation proves."""
         registration, plugged = self.registration, self.before.plugged
-        entries = [self.model, *self.trust.others] if self.model else []
-        statuses = [{*_in_effect(entry, self.at)} for entry in entries]
-        # Whoever has the attestation's private key can attest anything (FIDO Metadata Service 3, 3.1.4).
-        proves = bool(statuses) and not any(COMPROMISED in in_effect for in_effect in statuses)
-        claimed = self.trust.model.name if self.trust.model else plugged.product
-        # It is unknown which of several entries describes the key, so only what all of them say is proven.
-        levels = [level for level in (*LEVELS, *FIPS) if all(level in in_effect for in_effect in statuses)]
-        claims = [f"{name} {level}" for name, level in self.before.certifications.items()]
-        attested = {
-            *("model", "certifications", "certificate"),
-            *(["aaguid"] if registration.aaguid else []),
-            *(["firmware"] if registration.firmware else []),
-        }
         return KeyFacts(
             serial=plugged.serial,
-            model=claimed,
+            model=self.trust.model.name if self.trust.model else plugged.product,
             firmware=str(self.firmware) if self.firmware else None,
             aaguid=registration.aaguid or self.before.aaguid,
-            certifications=tuple(levels if proves else claims),
+            certifications=self.certifications,
             certificate=hashlib.sha256(registration.chain[0]).hexdigest() if registration.chain else None,
             vendor=vendor_of(plugged.product),
-            attested=frozenset(attested if proves else ()),
+            attested=self.attested,
         )
 
     @property

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.core.advisory_file import FORM, parse_advisories
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.firmware import FORM, Advisory, parse_advisories
+from mfa_kit.core.firmware import Advisory
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk.files import write_new
 from mfa_kit.wiring.settings import command_for_extra

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mfa_kit.adapters.aws.account import AccountReader, People
 from mfa_kit.adapters.files import rollout_files
@@ -40,7 +40,7 @@ from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
 from mfa_kit.network.http import ended_by
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
-from mfa_kit.organization.slots import leaving_place
+from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.rollout.execution import Execution, Workers
 from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.plan import (
@@ -77,12 +77,21 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
 
+T = TypeVar("T")
+
 # For each group of this many threads, one more thread is started, so that encryption does not slow down AWS calls.
 ENCRYPTING = 4
 # The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
 # If AWS throttles an account, and its calls pause for at least this many seconds, work in another account can start.
 THROTTLED = 1.0
+
+
+def account_slots(
+    work_in: Callable[[T], None], *, number: int | None, stopped: Callable[[], bool]
+) -> AccountSlots[T, None]:
+    """Return the slots for work in `number` accounts at the same time. The arguments are those of AccountSlots."""
+    return AccountSlots(work_in, number=number or ACCOUNTS, stopped=stopped)
 
 
 # The hint for a recorded run that is in progress.

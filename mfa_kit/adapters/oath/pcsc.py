@@ -29,8 +29,7 @@ from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
 from mfa_kit.core.message import Message, ShellText, command
 from mfa_kit.core.stopping import INTERRUPTS, put_outcome
 from mfa_kit.core.text import without_controls
-from mfa_kit.posix.card_readers import CardReader, card_readers, opened, readers_in_use
-from mfa_kit.posix.open_files import listens
+from mfa_kit.posix.card_readers import CardReader, card_readers, listens, opened, readers_in_use
 from mfa_kit.posix.processes import processes_with
 
 T = TypeVar("T")

@@ -35,7 +35,6 @@ from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, AccountsChoice, OrgAccount, accounts_in_words, labels
-from mfa_kit.organization.slots import AccountSlots
 from mfa_kit.rollout.execution import Execution, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.records import PlanRecords
@@ -363,8 +362,8 @@ class Runner:
                     for work in todo:
                         work_in(work)
                 else:
-                    number = self.accounts or wiring.rollout.ACCOUNTS
-                    for _ in AccountSlots(work_in, number=number, stopped=self._stop.is_set).work_through(todo):
+                    slots = wiring.rollout.account_slots(work_in, number=self.accounts, stopped=self._stop.is_set)
+                    for _ in slots.work_through(todo):
                         pass
         finally:
             for work in self.works:

@@ -26,7 +26,7 @@ from typing import Protocol, Self
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.apdu import Pulled
-from mfa_kit.posix.open_files import listens
+from mfa_kit.posix.card_readers import listens
 from mfa_kit.posix.processes import is_root
 
 if sys.platform == "win32":
