@@ -12,7 +12,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.account.last_use import LastUse, LastUses, coverage_of
 from mfa_kit.account.reading import AccountSource, read_user_devices
-from mfa_kit.account.snapshot import AccountUsage, SnapshotPart, unread_parts
+from mfa_kit.account.snapshot import AccountUsage, Snapshot, SnapshotPart, unread_parts
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
@@ -104,19 +104,13 @@ def status(
                 snapshot = wiring.audit.take_snapshot(settings, organization, account, source)
                 cells = describe(account=account.id, uses=LastUses(snapshot.usage or AccountUsage(), now=snapshot.at))
                 coverages.append(cells.uses)
-                rows = [
-                    {**cells.of(name, device, user_id=user_id, without=without), **cells.of_key(name, device)}
-                    for name, user_id, device, without in _devices_of(account_users(snapshot))
-                    if cells.are_listed(device, user_id=user_id)
-                ]
-                return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS, SnapshotPart.USAGE))
+                return AccountRows(
+                    _snapshot_rows(snapshot, cells), unread_parts(snapshot, SnapshotPart.DETAILS, SnapshotPart.USAGE)
+                )
             opened, store = organization.enter(account), wiring.stores.open_backup_store(settings, backup_dir)
             ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
-            if user:
-                name = resolve_user(user, caller=opened.caller, iam_reader=ports.iam_reader)
-                statuses = use_case.read_status(name, caller=opened.caller, ports=ports)
-            elif each_user:
-                statuses = _ask_each_user(opened.caller, organization, ports, settings.progress)
+            if user or each_user:
+                statuses = _ask_each_user(user, opened.caller, organization, ports, settings.progress)
             else:
                 account_source = wiring.audit.account_source(opened.iam)
                 statuses = _read_lists(account_source, organization, ports, settings.progress, max_age=max_age)
@@ -126,14 +120,24 @@ def status(
             coverages.append(cells.uses)
             return AccountRows(_backup_rows(statuses, cells, organization, settings, drilled_within=drilled_within))
 
-        empty = FORM.empty if accounts else f"account {organization.home_account} has no users"
-        if unused is not None:
-            empty = f"no device is unused for {unused:g} days"
+        empty = _no_rows(None if accounts else organization.home_account, unused)
         form = FORM._replace(empty=empty, fields=(*FORM.fields, *_key_cells(None, details=output.form != "table")))
         visits = print_rows(organization, read, form, progress=settings.progress, output=output)
-        if unused is not None or any(uses.is_known for uses in coverages):
-            settings.progress.note(suggest(f"last uses: {coverage_of(coverages)}; to read new ones", "usage update"))
+    _note_coverage(coverages, settings.progress, must_say=unused is not None)
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
+
+
+def _note_coverage(accounts: Sequence[LastUses], progress: LiveProgress, *, must_say: bool) -> None:
+    """Print how far the events were read, if any were or with `must_say`."""
+    if must_say or any(uses.is_known for uses in accounts):
+        progress.note(suggest(f"last uses: {coverage_of(accounts)}; to read new ones", "usage update"))
+
+
+def _no_rows(account: str | None, unused: float | None) -> str:
+    """Return the text to print instead of a table without rows. `account` is None for several accounts."""
+    if unused is not None:
+        return f"no device is unused for {unused:g} days"
+    return f"account {account} has no users" if account else FORM.empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +195,14 @@ class DeviceCells:
 
 def _iso(time: float | None) -> str | None:
     return None if time is None else iso_time(time)
+
+
+def _snapshot_rows(snapshot: Snapshot, cells: DeviceCells) -> list[ResultRow]:
+    return [
+        {**cells.of(name, device, user_id=user_id, without=without), **cells.of_key(name, device)}
+        for name, user_id, device, without in _devices_of(account_users(snapshot))
+        if cells.are_listed(device, user_id=user_id)
+    ]
 
 
 def _devices_of(users: Sequence[AccountUser]) -> Iterator[tuple[str, str, Device | None, str]]:
@@ -254,9 +266,16 @@ def _list_users(ports: EnrollmentPorts, progress: LiveProgress) -> Sequence[str]
 
 
 def _ask_each_user(
-    caller: Caller, organization: "wiring.organization.Organization", ports: EnrollmentPorts, progress: LiveProgress
+    user: str | None,
+    caller: Caller,
+    organization: "wiring.organization.Organization",
+    ports: EnrollmentPorts,
+    progress: LiveProgress,
 ) -> list[use_case.DeviceStatus]:
-    """Ask IAM about each user, and return the status of each device."""
+    """Ask IAM about the user, or about each user, and return the status of each device."""
+    if user:
+        name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
+        return use_case.read_status(name, caller=caller, ports=ports)
     names = _list_users(ports, progress)
     looked = organization.within(lambda name: use_case.read_status_while_there(name, caller=caller, ports=ports), names)
     with counting(progress, "reading users", looked, len(names)) as counted:
