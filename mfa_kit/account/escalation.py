@@ -63,7 +63,8 @@ class Administration:
     `how` names the path by which the user or role can become an administrator, such as `may create an access key for
     boss (iam:CreateAccessKey), ...`. It is "" if the user or role may write its own policies, or is no administrator.
     If `admin` is None, `how` names the path that cannot be evaluated, or is "". `how` ends at the first other
-    administrator on the path, and `later` has the words for the steps after that. `steps` has all steps.
+    administrator on the path, and `later` has the words for the steps after that, or says that not all steps were
+    tried. `steps` has all steps.
     """
 
     admin: bool | None
@@ -74,7 +75,10 @@ class Administration:
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """Steps to a user or role that administers the account by itself (`end`, an ARN), or after the steps (None)."""
+    """Steps to a user or role that administers the account by itself (`end`, an ARN), or after the steps (None).
+
+    If `end` is "", not all steps were tried.
+    """
 
     steps: tuple[rules.PathStep, ...] = ()
     end: str | None = None
@@ -323,7 +327,7 @@ class _Account:
                 elif not search.cut:  # each of these can hold only what this one can hold
                     fruitless |= {held for held, _ in search.slots}
                 elif self.holds(None):
-                    self.paths[arn] = _Path()
+                    self.paths[arn] = _Path(end="")
                     self._go_back([arn], self.paths)
 
     def _add_path(self, arn: str, path: _Path) -> list[str]:
@@ -767,7 +771,7 @@ def _administration(arn: str, paths: Mapping[str, _Path], sure: Mapping[str, _Pa
         if path.steps
         else ""
     )
-    unnamed = f" and {len(later) - LATER_STEPS} more" if len(later) > LATER_STEPS else ""
+    unnamed = f" and {len(later) - LATER_STEPS} more" if len(later) > LATER_STEPS else rules.MANY * (path.end == "")
     return Administration(admin, how, rules.path_words(later[:LATER_STEPS], arn) + unnamed, (*path.steps, *later))
 
 

@@ -155,6 +155,8 @@ SERVICES: Mapping[str, Mapping[tuple[str, ...], str]] = {
 }
 ACTIONS = (*RULES, *sorted({action for sets in SERVICES.values() for actions in sets for action in actions}))
 NAMES = {action.lower(): action for action in ACTIONS}
+# Why it is unknown whether somebody has a path, if the search was cut.
+MANY = "there are too many ways to change users and roles one after another, and not all were tried"
 EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 # The trust policy of a role whose trust policy the callers write themselves.
 OPEN = (

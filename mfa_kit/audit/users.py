@@ -40,7 +40,8 @@ def _admins(context: RuleContext) -> Iterator[AccountUser | UnknownSubject]:
 
 def _doubt(user: AccountUser) -> str:
     """Return why it is unknown whether a user is an administrator."""
-    return user.policies.why or (f"{user.administration.how}: {UNJUDGED}" if user.administration.how else UNJUDGED)
+    path = user.administration
+    return user.policies.why or (f"{path.how}: {UNJUDGED}" if path.how else path.later or UNJUDGED)
 
 
 def _how(user: AccountUser) -> str:
