@@ -222,12 +222,13 @@ def serve(address: str) -> None:
 def attend(connection: socket.socket, job: Mapping[str, Any], files: Sequence[int]) -> bool:
     """Fork the command of a connection, wait for it, and tell its exit code. Return true in the command's process."""
     if (pid := os.fork()) == 0:
+        os.setsid()
+        connection.send(b"%d" % os.getpid())  # only now, because the caller may kill the process group at once
         connection.close()
         become(job, files)
         return True
     for file in files:
         os.close(file)
-    connection.send(b"%d" % pid)
     ended = os.pidfd_open(pid)
     ready, _, _ = select.select([ended, connection.fileno()], [], [])
     if ended not in ready:  # the caller was killed
@@ -253,8 +254,7 @@ def end(main: Callable[[], None]) -> int:
 
 
 def become(job: Mapping[str, Any], files: Sequence[int]) -> None:
-    """Take over the session, folder, open files, environment and arguments of a job."""
-    os.setsid()
+    """Take over the folder, open files, environment and arguments of a job."""
     moved = [fcntl.fcntl(file, fcntl.F_DUPFD, ABOVE) for file in files]
     os.closerange(0, ABOVE)
     for file, number in zip(moved, job["files"], strict=True):
