@@ -11,7 +11,6 @@ from mfa_kit.core.otp import Seed
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.oath_keys.sharing import ISSUERS as ISSUERS  # noqa: PLC0414 - cli/key imports it from here
 from mfa_kit.oath_keys.sharing import is_of_account
 
 # The reserved name of the test credential. If a verification is killed, the credential stays on the key until the next.

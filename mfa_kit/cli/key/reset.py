@@ -19,8 +19,8 @@ from mfa_kit.core.errors import Lockout, MfaKitError, NoApplet
 from mfa_kit.core.message import suggest
 from mfa_kit.core.recorded_keys import KeyEvent, KeyFacts, vendor_of
 from mfa_kit.core.text import count_of, one_line
-from mfa_kit.oath_keys.acceptance import ISSUERS
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.sharing import ISSUERS
 from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
 from mfa_kit.security_keys.pin import confirm_by_name
 from mfa_kit.wiring.settings import Settings
