@@ -436,6 +436,16 @@ def _simulated(client: Any, **more: Any) -> str:
     return str(row["EvalDecision"])
 
 
+@pytest.mark.parametrize("key", ["iam:ResourceTag/team", "aws:ResourceTag/team"])
+def test_tags_of_the_target_are_no_condition_keys(admin: Aws, key: str) -> None:
+    """IAM would allow it. The lab denies, because its requests do not have these keys."""
+    admin.iam.tag_user(UserName="bob", Tags=[{"Key": "team", "Value": "blue"}])
+    policy = document({"Action": "iam:CreateAccessKey", "Resource": "*", "Condition": {"StringEquals": {key: "blue"}}})
+    admin.iam.put_user_policy(UserName="alice", PolicyName="own", PolicyDocument=policy)
+    with refused("AccessDenied"):
+        admin.user("alice").iam.create_access_key(UserName="bob")
+
+
 def test_a_simulation_fills_policy_variables(admin: Aws) -> None:
     """The value of aws:username comes from ContextEntries, or else from the CallerArn, which must be a user's."""
 
