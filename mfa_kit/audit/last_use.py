@@ -7,6 +7,7 @@ from mfa_kit.account.snapshot import SnapshotPart
 from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import (
     Finding,
+    FindingNote,
     NotApplicable,
     Observation,
     RuleContext,
@@ -17,6 +18,7 @@ from mfa_kit.audit.finding import (
 from mfa_kit.audit.root import SUBJECT, why_no_root
 from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import Device
+from mfa_kit.core.text import few
 
 ACCOUNT = "account"
 UPDATE = "usage update"
@@ -38,23 +40,27 @@ def devices_unused(context: RuleContext) -> Iterator[Observation]:
     yield from _unread(context)
     if not context.last_uses.is_known:
         return
+    by_files = []
     for user in context.users:
         for device, last in _of_devices(context, user):
             is_unused = last.is_unused(context.limits.device_unused, now=context.snapshot.at)
             if is_unused:
-                several = len(user.devices) > 1
-                revoke = (
-                    mfa_kit("revoke {} --mfa-device {}", user.name, device.serial)
-                    if several
-                    else mfa_kit("revoke {}", user.name)
-                )
-                yield Finding(
-                    subject=device.serial,
-                    evidence=f"device of {user.name}: {_words(last)}",
-                    remedy=("# ask the user whether the device still exists; if not:", revoke),
-                )
+                yield _unused(user, device, last)
             elif is_unused is None:
                 yield UnknownSubject(device.serial, f"events are {context.last_uses.coverage}")
+            elif last.from_files:
+                by_files.append(device.serial)
+    if by_files:
+        yield FindingNote(f"used according to log files alone, which can be forged: {few(by_files)}")
+
+
+def _unused(user: AccountUser, device: Device, last: LastUse) -> Finding:
+    line, which = ("revoke {} --mfa-device {}", [device.serial]) if len(user.devices) > 1 else ("revoke {}", [])
+    return Finding(
+        subject=device.serial,
+        evidence=f"device of {user.name}: {_words(last)}",
+        remedy=("# ask the user whether the device still exists; if not:", mfa_kit(line, user.name, *which)),
+    )
 
 
 @audit_rule("users.spare-untested", Severity.LOW, "Every spare MFA device was used once", needs=(SnapshotPart.USAGE,))

@@ -142,3 +142,15 @@ def test_a_root_user_that_cannot_sign_in_needs_no_data() -> None:
     description = sound()
     root(password=False, mfa=False)(description)
     assert ask(taken(description)[0], "root.device-used").result is RuleResult.NOT_APPLICABLE
+
+
+def test_a_device_that_only_log_files_call_used_is_named(answer: Callable[..., RuleAnswer]) -> None:
+    """Whoever can write them could hide an unused device in this way."""
+    known = usage()
+    forged = tuple(replace(use, from_files=use.serial == ADMIN) for use in known.uses)
+    told = answer("devices.unused", replace(known, uses=forged))
+    assert (told.result, told.why) == (
+        RuleResult.PASS,
+        f"used according to log files alone, which can be forged: {ADMIN}",
+    )
+    assert answer("devices.unused", known).why == ""
