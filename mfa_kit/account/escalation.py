@@ -291,13 +291,9 @@ class _Account:
             for statement in statements(text)
             if statement.allow and _actions_of(statement)
         ]
-        sets = list({frozenset(tags.items()): tags for tags in wanted if tags}.values())
-        for first in tuple(sets):
-            union = dict(first)
-            for tags in sets:
-                union |= tags if all(union.get(key, tag) == tag for key, tag in tags.items()) else {}
-            sets += [union] if union not in sets else []
-        return sets
+        sets = [tags for tags in wanted if tags]
+        unions = [rules.fitting_tags(tags, sets) for tags in sets]
+        return list({frozenset(tags.items()): tags for tags in (*sets, *unions)}.values())
 
     def find_paths(self) -> dict[str, _Path]:
         """Return the paths, by the ARN of the user or role that they make an administrator.

@@ -183,6 +183,15 @@ class PathStep:
     source: str
 
 
+def fitting_tags(first: Mapping[str, str], sets: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the union of a set of tags and of all others that do not contradict it."""
+    union = dict(first)
+    for tags in sets:
+        if all(union.get(key, tag) == tag for key, tag in tags.items()):
+            union.update(tags)
+    return union
+
+
 def source_url(source: str) -> str:
     """Return the URL of a source."""
     return source if ":" in source else PATHFINDING + source
