@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.cli.status import USE_FIELDS
+from mfa_kit.core.recorded_keys import FACTS
 from tests.data.make import READS, run
 
 DATA = Path(__file__).with_name("data")
 # Text for people, whose wording may change.
 PROSE = {"standing", "clean", "why", "reason"}
 # Fields that later versions added.
-NEWER = {"remarks", "key", "user_backup", "admin_backup", "clock_offset"}
+KEY_FIELDS = {*(f"key_{fact}" for fact in FACTS), "key_attested", "key_erased"}
+NEWER = {"remarks", "key", "user_backup", "admin_backup", "clock_offset", *USE_FIELDS, *KEY_FIELDS}
 GOES_ON = {
     "activate": "mfa-kit rollout activate -i {state}/identity.txt --output json",
     "clean": "mfa-kit orphans clean --older-than 0s --yes --output json",

@@ -33,7 +33,7 @@ ALLOWED = frozenset(
         *("--once", "--unfinished", "--log"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
         *("--admin", "--ask-iam", "--framework", "--maker", "--max-session", "--no-browser", "--output-dir"),
-        *("--paper", "--pdf", "--unused"),
+        *("--paper", "--pdf", "--unused", "--advisory"),
     )
 )
 # Options without a variable, grouped by the reason. A test fails if an option is not in COMMON, ALLOWED or EXCEPTED.
@@ -55,7 +55,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--local-backups", "--accept-unknown-clock", "--proofs", "--prompt", "--baseline"),
     ),
     "they change what a command does, so they must be visible on the command line": (
-        *("--record", "--adopt", "--adopt-unrecorded", "--cloudtrail"),
+        *("--record", "--adopt", "--adopt-unrecorded", "--cloudtrail", "--roster"),
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
         *("--probe-user", "--programmable", "--path", "--desk", "--auditor", "--owner", "--each-user"),
         *("--pseudonyms", "--sign", "--fips"),

@@ -1,7 +1,6 @@
 """Tests of the ledger's records of physical keys, in SQLite and in PostgreSQL."""
 
 import sqlite3
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
-from mfa_kit.adapters.ledger.seen_keys import SEEN, SeenKeyRecords
+from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.sqlite_database import MIGRATIONS, sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind
@@ -161,31 +160,3 @@ def test_a_copy_has_the_keys_once(tmp_path: Path, postgresql: Server) -> None:
     assert copied == [2, 0]
     with Place("postgresql", address).open() as ledger:
         assert [replace(key, computers=()) for key in SeenKeyRecords(ledger).all()] == keys
-
-
-def test_ten_thousand_keys_are_read_within_a_second(tmp_path: Path) -> None:
-    """With two devices each. The limit is for the CPU time, which other programs do not change."""
-    rows = [
-        (
-            *(SINCE, f"serial:yubico:{number}", "enrolled", str(number), "YubiKey 5 NFC", "5.4.3", None, "[]", None),
-            *(
-                f"card-{number}",
-                None,
-                "[]",
-                ACCOUNT,
-                f"user-{number}",
-                f"arn:aws:iam::{ACCOUNT}:mfa/{name}",
-                RUN,
-                SINCE,
-            ),
-        )
-        for number in range(10_000)
-        for name in ("a", "b")
-    ]
-    with sqlite_ledger(tmp_path) as ledger:
-        ledger.write((SEEN, rows))
-        started = time.process_time()
-        keys = SeenKeyRecords(ledger).all()
-        used = time.process_time() - started
-    assert (len(keys), {len(key.devices) for key in keys}) == (10_000, {2})
-    assert used < 1

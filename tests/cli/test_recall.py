@@ -192,18 +192,22 @@ def test_a_shared_ledger_has_the_keys_of_all_computers(
     assert [row["user"] for row in rows] == ["user-0", "user-1"]
 
 
-def test_the_audit_reads_the_ledger_and_makes_no_further_call(mfa_kit: MfaKit, at_lab: Lab, user: str) -> None:
-    """IAM shows that the user no longer has the recorded device."""
+def test_the_audit_reads_the_ledger_and_makes_no_further_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IAM shows that the user no longer has the recorded device. No other test makes devices in this lab."""
+    kit = MfaKit(tmp_path / "desk")
+    with Lab(("alice",)) as lab:
+        for name, value in {**lab.env, "MFA_KIT_HOME": str(kit.home)}.items():
+            monkeypatch.setenv(name, value)
 
-    def audit() -> tuple[str, list[str], list[str]]:
-        before = len(at_lab.calls)
-        done = mfa_kit.run("audit", "--rule", "devices.recalled", "--output", "json")
-        [rule] = json.loads(done.out)["rules"]
-        calls = sorted(call.operation for call in at_lab.calls[before:])
-        return rule["result"], [about["subject"] for about in rule["unknown"]], calls
+        def audit() -> tuple[str, list[str], list[str]]:
+            before = len(lab.calls)
+            done = kit.run("audit", "--rule", "devices.recalled", "--output", "json")
+            [rule] = json.loads(done.out)["rules"]
+            calls = sorted(call.operation for call in lab.calls[before:])
+            return rule["result"], [about["subject"] for about in rule["unknown"]], calls
 
-    audit()  # the first one lets IAM generate the report
-    result, subjects, calls = audit()
-    assert (result, subjects) == ("unknown", [ACCOUNT])
-    record(mfa_kit.home, (CURRENT, device(user)))
-    assert audit() == ("pass", [], calls)
+        audit()  # the first one lets IAM generate the report
+        result, subjects, calls = audit()
+        assert (result, subjects) == ("unknown", [ACCOUNT])
+        record(kit.home, (CURRENT, device("alice")))
+        assert audit() == ("pass", [], calls)

@@ -9,24 +9,26 @@ end
 $$;
 create table device_uses (
     account text not null, serial text collate "C" not null, principal text collate "C" not null,
-    source text not null check (source in ('history', 'files')), writer text collate "C" not null,
+    source text not null, writer text collate "C" not null,
     "user" text not null, at double precision not null,
-    event text not null check (event in ('ConsoleLogin', 'GetSessionToken', 'AssumeRole')), region text not null,
+    event text not null, region text not null,
     team text collate "C" not null default my_team(), role name not null default session_user,
     computer text not null default my_computer(), recorded timestamptz not null default clock_timestamp(),
     primary key (team, account, serial, principal, source, writer),
-    constraint well_formed check (is_time(at) and octet_length(device_uses::text) < 4096)
+    constraint well_formed check (source in ('history', 'files')
+        and event in ('ConsoleLogin', 'GetSessionToken', 'AssumeRole') and is_time(at) and octet_length(device_uses::text) < 4096)
 );
 create table event_reads (
     account text not null, region text collate "C" not null,
-    event text not null check (event in ('ConsoleLogin', 'GetSessionToken', 'AssumeRole')),
-    source text not null check (source in ('history', 'files')), writer text collate "C" not null,
+    event text not null,
+    source text not null, writer text collate "C" not null,
     since double precision, until double precision, reached double precision, top double precision,
     unread bigint not null, why text not null,
     team text collate "C" not null default my_team(), role name not null default session_user,
     computer text not null default my_computer(), recorded timestamptz not null default clock_timestamp(),
     primary key (team, account, region, event, source, writer),
-    constraint well_formed check (is_time(since) and is_time(until) and is_time(reached) and is_time(top)
+    constraint well_formed check (source in ('history', 'files')
+        and event in ('ConsoleLogin', 'GetSessionToken', 'AssumeRole') and is_time(since) and is_time(until) and is_time(reached) and is_time(top)
         and octet_length(event_reads::text) < 16384)
 );
 do $$
