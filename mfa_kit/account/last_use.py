@@ -22,10 +22,10 @@ AHEAD = 300.0
 class LastUse:
     """The last use of a device that was seen, in Unix seconds, or None.
 
-    `unseen_since` says since when all events were read without a use, or is None if that is unknown; `is_whole` says
-    whether these are all events since the device was enabled. `is_current` says whether a later use would have been
-    seen: all Regions were read, until at most FRESH seconds ago. With `is_unnamed`, the user signed in later with a
-    device that CloudTrail does not name.
+    `unseen_since` says since when all events were read without a use. It is None if that is unknown, or if all events
+    since `at` were read. `is_whole` says whether these are all events since the device was enabled. `is_current` says
+    whether a later use would have been seen: all Regions were read, until at most FRESH seconds ago. With `is_unnamed`,
+    the user signed in later with a device that CloudTrail does not name.
     """
 
     at: float | None = None
@@ -37,23 +37,28 @@ class LastUse:
 
     @property
     def text(self) -> str:
-        """The day of the last use, or `no use seen since DAY`, or `unknown`, and whether that comes from files."""
+        """The day of the last use, or `no use seen since DAY`, or `unknown`, and whether that comes from files.
+
+        `or later` means that events after the use were not read.
+        """
         if self.at is None and self.unseen_since is None:
             return "unknown: used MFA, device not named" if self.is_unnamed else "unknown"
         mark = " (from files)" if self.from_files else ""
         if self.at is not None:
-            return f"{_day(self.at)}{mark}"
+            return f"{_day(self.at)}{' or later' if self.unseen_since is not None else ''}{mark}"
         return f"no use seen since {_day(self.unseen_since or 0.0)}{mark}"
 
     def is_unused(self, days: float, *, now: float) -> bool | None:
         """Return whether the device was not used for this many days before `now`, or None if that is unknown."""
-        last = self.unseen_since if self.at is None else self.at
-        if last is None:
+        if self.at is not None and now - self.at < days * DAY:
+            return False
+        since = self.at if self.unseen_since is None else self.unseen_since
+        if since is None:
             return None
-        if now - last >= days * DAY:
+        if now - since >= days * DAY:
             return True if self.is_current else None
-        # Without a use, nothing is known about the time before the first event that was read.
-        return False if self.at is not None or self.is_whole else None
+        # Nothing is known about the time before the first event that was read.
+        return False if self.at is None and self.is_whole else None
 
 
 def _day(time: float) -> str:
@@ -123,7 +128,8 @@ class LastUses:
         if self._has_unnamed_use(device, last.at if last else enabled, user_id):
             unseen = LastUse(is_unnamed=True)
         if last:
-            return replace(unseen, at=last.at, unseen_since=None, from_files=last.from_files)
+            gap_end = unseen.unseen_since if (unseen.unseen_since or 0.0) > last.at else None
+            return replace(unseen, at=last.at, unseen_since=gap_end, from_files=last.from_files)
         if unseen.unseen_since is None:
             return unseen
         return replace(unseen, unseen_since=max(enabled, unseen.unseen_since), is_whole=unseen.unseen_since <= enabled)

@@ -133,13 +133,18 @@ def random_history(number: int) -> tuple[History, list[Life]]:
     return history, lives
 
 
-def update_at_random(history: History, ledger: Ledger, chance: random.Random) -> tuple[list[float], int]:
-    """Update several times, with kills before and Regions that deny. Return the times, and the number of kills."""
-    times, kills = list[float](), 0
+def update_at_random(
+    history: History, ledger: Ledger, chance: random.Random
+) -> tuple[list[tuple[float, set[str]]], int]:
+    """Update several times, with kills before and Regions that deny.
+
+    Return the time of each update with the Regions that denied it, and the number of kills.
+    """
+    times, kills = list[tuple[float, set[str]]](), 0
     for _ in range(chance.randint(1, 4)):
         history.now = history.now + chance.choice([0.1, 3, 20, 95]) * DAY if times else BEGIN
-        times.append(history.now)
         history.denied = {region for region in REGIONS[1:] if chance.random() < 0.15}
+        times.append((history.now, history.denied))
         for _ in range(chance.randint(0, 3)):
             history.calls, history.kill_after = 0, chance.randint(1, 12)
             with suppress(Killed):
@@ -160,6 +165,7 @@ def test_last_uses_in_random_histories_are_those_of_the_oracle(
         chance = random.Random(-number)
         times, kills = update_at_random(history, ledger, chance)
         counts["killed"] += kills
+        regions = {used: region for used, region, *_ in history.events}
         asked = history.now + chance.choice([0, 1, 6]) * DAY
         last_uses = LastUses(UsageRecords(ledger).usage(history.account), now=asked)
         read_until = min(filter(None, last_uses.periods_by_region().values()), default=None)
@@ -168,7 +174,10 @@ def test_last_uses_in_random_histories_are_those_of_the_oracle(
             seen = [
                 used
                 for used in life.uses
-                if any(time - HISTORY_DAYS * DAY <= used <= time - history.delay for time in times)
+                if any(
+                    time - HISTORY_DAYS * DAY <= used <= time - history.delay and regions[used] not in denied
+                    for time, denied in times
+                )
             ]
             counts[check(last, life, seen, read_until, is_whole=not history.denied)] += 1
     record_property("counts", dict(counts))
@@ -181,6 +190,10 @@ def check(last: LastUse, life: Life, seen: Sequence[float], read_until: float | 
         assert last.at == max(seen, default=None), life
     if last.at is not None:
         assert last.at in life.uses, life
+        since = last.at if last.unseen_since is None else last.unseen_since
+        assert read_until is None or not is_whole or not [used for used in life.uses if since < used <= read_until], (
+            life
+        )
         return "used"
     if last.unseen_since is None:
         return "unknown"

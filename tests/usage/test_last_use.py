@@ -67,3 +67,22 @@ def test_a_later_sign_in_with_a_device_that_is_not_named_leaves_the_device_unkno
 def test_nothing_is_known_of_a_device_without_the_date_of_its_enabling() -> None:
     """The event may be of an older device with the same serial."""
     assert text(*reads("us-east-1", 90), uses=(USE,), device=replace(PHONE, since=None)) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("used", "read", "told", "unused"),
+    [
+        (20, 90, "2026-09-01", False),
+        (100, 90, "2026-06-13 or later", True),
+        (100, 30, "2026-06-13 or later", None),
+        (80, 30, "2026-07-03 or later", False),
+        (100, 100, "2026-06-13", True),
+    ],
+)
+def test_events_that_were_not_read_after_a_use_may_be_later_uses(
+    used: int, read: int, told: str, unused: bool | None
+) -> None:
+    """The event history has 90 days, so after a long pause there is a gap."""
+    usage = AccountUsage(uses=(replace(USE, at=NOW - used * DAY),), reads=reads("us-east-1", read))
+    last = LastUses(usage, now=NOW).of(PHONE)
+    assert (last.text, last.is_unused(90, now=NOW)) == (told, unused)
