@@ -101,7 +101,9 @@ def _recalled(user: str, recall: DeviceRecall) -> Iterator[Observation]:
             remedy=(mfa_kit("key recall"), "# give the user another key:", mfa_kit("replace {} --with KIND", user)),
         )
     elif recall.verdict is Verdict.UNKNOWN:
-        yield UnknownSubject(recall.serial, f"{user}'s key, {recall.key}: facts are missing, or only claimed")
+        yield UnknownSubject(
+            recall.serial, f"{user}'s key, {recall.key}, may be affected: facts are missing, or only claimed"
+        )
 
 
 def _not_applicable(context: RuleContext) -> Iterator[NotApplicable]:

@@ -39,7 +39,7 @@ def _parse_entry(entry: dict[str, object], place: str) -> Advisory:
     if unknown := next((field for field in entry if field not in _FIELDS), None):
         raise UsageFault(f"{place} has an unknown field {unknown[:40]!a}", f"use only {', '.join(_FIELDS)}")
     if missing := next((field for field in ("name", "source", "what") if field not in entry), None):
-        raise UsageFault(f"{place} has no {missing}", FORM)
+        raise UsageFault(f"{place} has no field {missing!r}", FORM)
     values: dict[str, Any] = {field: _read(field, content, place) for field, content in entry.items()}
     advisory = Advisory(**values)
     if not advisory.models and not advisory.aaguids:

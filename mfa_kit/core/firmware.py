@@ -54,7 +54,8 @@ class Advisory:
 
     `source` is the URL of the advisory, `quote` a sentence that says which keys are affected, and `quoted_from` the URL
     of its page if it is not the source. `unfit` means that the key's signatures cannot be relied on, so the key must
-    not be used for FIDO. `oath` says whether the flaw affects OATH.
+    not be used for FIDO. `oath` says whether the flaw affects OATH; every
+    text but NOT_OATH means that it may.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Advisory:
     since: Version = Version(0, 0, 0)  # noqa: RUF009 - a version is immutable
     before: Version | None = None
     unfit: bool = False
-    oath: str = NOT_OATH
+    oath: str = "the source does not say whether OATH is affected"
     quote: str = ""
     quoted_from: str = ""
 

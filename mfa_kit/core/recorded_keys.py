@@ -152,8 +152,8 @@ class RecordedKey:
     computers: tuple[str, ...] = ()
 
     def answers_to(self, name: str) -> bool:
-        """Return whether `name` is the serial, the label, an OATH identity or the identity of the key."""
-        return name in {self.facts.serial, self.facts.label, self.identity, *self.cards}
+        """Return whether `name` is the serial, the label, the name, an OATH identity or the identity of the key."""
+        return name in {self.facts.serial, self.facts.label, self.facts.name, self.identity, *self.cards}
 
 
 class KeyRecords(Protocol):

@@ -176,7 +176,36 @@ def test_nobody_to_exchange_means_no_roster(mfa_kit: MfaKit, tmp_path: Path) -> 
     record(mfa_kit.home, (CURRENT, device("carol")))
     done = mfa_kit.run("key", "recall", "--roster", tmp_path / "roster.csv")
     assert (done.code, (tmp_path / "roster.csv").exists()) == (0, False)
-    assert "nobody needs another key, so no roster was written" in done.err
+    assert "no roster was written, because it would have no users; no key is known to be affected" in done.err
+
+
+def oath_on(facts: KeyFacts, user: str) -> tuple[KeyFacts, KeyDevice]:
+    return replace(facts, card="c"), replace(device(user, name="mfa"), card="c")
+
+
+def test_a_flaw_that_is_not_in_oath_is_no_reason_to_exchange_oath(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """The key is affected, so the list has it. A message says why the user needs no other key."""
+    record(mfa_kit.home, oath_on(KEY, "erin"))
+    done = mfa_kit.run("key", "recall", "--roster", tmp_path / "roster.csv")
+    assert (done.code, (tmp_path / "roster.csv").exists()) == (1, False)
+    assert "1 device of OATH needs no other key, because the advisories on the key do not affect OATH" in done.err
+    assert "no roster was written, because it would have no users; 1 left out: " in done.err
+
+
+def test_an_advisory_that_does_not_mention_oath_may_affect_it(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """Only a file that says so leaves devices in OATH out of the roster."""
+    record(mfa_kit.home, oath_on(KEY, "erin"))
+    file, roster = tmp_path / "advisory.toml", tmp_path / "roster.csv"
+    text = '[[advisory]]\nname = "NEW-1"\nsource = "https://example.com/1"\nwhat = "w"\nmodels = ["YubiKey*"]\n'
+    file.write_text(text + 'oath = "OATH is not affected"\n')
+    done, _ = recall(mfa_kit, "--advisory", file, "--roster", roster)
+    assert (done.code, roster.exists()) == (1, False)
+    file.write_text(text)
+    done, [row] = recall(mfa_kit, "--advisory", file, "--roster", roster)
+    assert row["what"] == ["w; the source does not say whether OATH is affected"]
+    assert "needs no other key" not in done.err
+    assert "roster.csv has 1 user; a rollout skips users" in done.err
+    assert '"erin","oath"' in roster.read_text()
 
 
 def test_a_shared_ledger_has_the_keys_of_all_computers(

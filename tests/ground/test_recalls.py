@@ -179,7 +179,7 @@ def test_a_file_of_advisories_is_read_completely(tmp_path: Path) -> None:
             GOOD + 'since = "5.7.0"\nbefore = "5.7.0"\n',
             "advisory 1 of {file} affects no version: since is 5.7.0, and before is 5.7.0",
         ),
-        (GOOD.replace("source", "quote"), "advisory 1 of {file} has no source"),
+        (GOOD.replace("source", "quote"), "advisory 1 of {file} has no field 'source'"),
         (GOOD.replace("https", "http"), "source of advisory 1 of {file} is not a URL that begins with https://"),
         (ENTRY, "advisory 1 of {file} names no model"),
         (ENTRY + "models = []\n", "models of advisory 1 of {file} is not a list of patterns"),

@@ -98,7 +98,7 @@ def test_devices_of_a_key_are_listed_by_its_serial(home: MfaKit, user: str, user
     enroll(home, user, "--no-touch", "--asset", "desk 7")
     enroll(home, other, "--no-touch", "--asset", "desk 7", "--yes")
     [key] = keys_of(home)
-    for name in ("12345678", "desk 7", key.cards[0]):
+    for name in ("12345678", "desk 7", KEY, key.cards[0]):
         found = rows(home, "status", "--key", name)
         assert {(row["account"], row["user"], row["device"]) for row in found} == {
             (ACCOUNT, owner, serial_of(owner)) for owner in (user, other)
@@ -113,6 +113,7 @@ def test_devices_of_a_key_are_listed_by_its_serial(home: MfaKit, user: str, user
 def test_an_unknown_key_is_one_sentence(home: MfaKit, user: str) -> None:
     done = home.run("status", "--key", "00000000")
     assert (done.code, done.out) == (1, "no key 00000000 is in the ledger\n")
+    assert "mfa-kit verify user USER" in done.err
     assert home.run("status", user, "--key", "1").code == 2
 
 

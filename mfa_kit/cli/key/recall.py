@@ -57,6 +57,9 @@ def recall(
     with wiring.ledger.open_ledger(settings) as ledger:
         recalls = find_recalls(wiring.ledger.recorded_keys(ledger), advisories)
     _print(recalls, settings, output)
+    if in_oath := [recalled for recalled in recalls if _is_in_unaffected_oath(recalled)]:
+        count = count_of(len(in_oath), "device of OATH needs", "devices of OATH need")
+        settings.progress.note(f"{count} no other key, because the advisories on the key do not affect OATH")
     if roster:
         _write_roster(roster, recalls, settings)
     return 1 if any(recalled.recall.verdict.is_affected for recalled in recalls) else 0
@@ -103,10 +106,15 @@ def _row(recalled: RecalledKey) -> ResultRow:
 
 def _needs_exchange(recalled: RecalledKey) -> bool:
     """Return whether an IAM user needs another key: not if the secret is in OATH, and the flaw is elsewhere."""
+    device = recalled.device
+    return device is not None and USER_NAME.fullmatch(device.user) is not None and not _is_in_unaffected_oath(recalled)
+
+
+def _is_in_unaffected_oath(recalled: RecalledKey) -> bool:
+    """Return whether the device on an affected key is in OATH, which none of the advisories affects."""
     device, recall = recalled.device, recalled.recall
-    if device is None or not USER_NAME.fullmatch(device.user):
-        return False
-    return device.card is None or any(advisory.oath != NOT_OATH for advisory in recall.advisories)
+    is_oath = device is not None and device.card is not None
+    return is_oath and recall.verdict.is_affected and all(advisory.oath == NOT_OATH for advisory in recall.advisories)
 
 
 def _write_roster(file: Path, recalls: Iterable[RecalledKey], settings: Settings) -> None:
@@ -114,8 +122,11 @@ def _write_roster(file: Path, recalls: Iterable[RecalledKey], settings: Settings
     affected = [recalled for recalled in recalls if recalled.recall.verdict.is_affected]
     devices = [recalled.device for recalled in filter(_needs_exchange, affected) if recalled.device]
     rows = {(device.account, device.user.casefold()): device for device in reversed(devices)}
+    left_out = len(affected) - len(devices)
+    why_out = f"{left_out} left out: without a device, of root, or in OATH, which is not affected"
     if not rows:
-        settings.progress.note("nobody needs another key, so no roster was written")
+        why = why_out if left_out else "no key is known to be affected"
+        settings.progress.note(f"no roster was written, because it would have no users; {why}")
         return
     if not settings.dry_run:
         lines = [
@@ -124,7 +135,6 @@ def _write_roster(file: Path, recalls: Iterable[RecalledKey], settings: Settings
         ]
         wiring.files.write_new_file(file, csv_table((*COLUMNS, ACCOUNT), lines).encode())
     verb = "would have" if settings.dry_run else "has"
-    left_out = f"{len(affected) - len(devices)} left out: without a device, of root, or in OATH, which has no flaw"
     again = "a rollout skips users until their old devices are revoked; to exchange one device"
-    message = f"{file} {verb} {count_of(len(rows), 'user')}; {left_out}; {again}"
-    settings.progress.note(suggest(message, "replace USER --with KIND --mfa-device DEVICE"))
+    parts = [f"{file} {verb} {count_of(len(rows), 'user')}", *([why_out] if left_out else []), again]
+    settings.progress.note(suggest("; ".join(parts), "replace USER --with KIND --mfa-device DEVICE"))
