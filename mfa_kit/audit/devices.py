@@ -69,7 +69,7 @@ def devices_recalled(context: RuleContext) -> Iterator[Observation]:
     for recall in context.snapshot.recalls or ():
         by_user[recall.user.casefold()].append(recall)
     if not by_user:
-        yield UnknownSubject(context.snapshot.account, "the ledger has no keys of this account's devices")
+        yield UnknownSubject(context.snapshot.account, "the ledger has no key on which a device of this account is now")
     for user in context.users if by_user else ():
         recalls = _current(user, by_user[user.name.casefold()])
         for recall in recalls:

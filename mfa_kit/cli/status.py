@@ -235,8 +235,6 @@ def _print_devices_on_key(key_name: str, settings: Settings, output: Output) -> 
     """Print the devices on the keys with this serial, label or identity, from the ledger. Return the exit code."""
     with wiring.ledger.open_ledger(settings) as ledger:
         keys = [key for key in wiring.ledger.recorded_keys(ledger) if key.answers_to(key_name)]
-    if not keys:
-        settings.progress.alert(suggest("to record a key, plug it in, and verify the device on it", "verify user USER"))
     details = output.form != "table"
     rows = [
         {
@@ -259,6 +257,8 @@ def _print_devices_on_key(key_name: str, settings: Settings, output: Output) -> 
         empty=no_device,
         narrow=("account", "user", "device", "key"),
     )
+    if not keys:
+        settings.progress.alert(suggest("to record a key, plug it in, and verify the device on it", "verify user USER"))
     return 0 if keys else 1
 
 

@@ -132,6 +132,9 @@ def test_a_reset_key_no_longer_has_its_device(home: MfaKit, user: str, card: Yko
     """IAM still lists the device. The next time that the key is seen, its applet has another identity."""
     enroll(home, user, "--no-touch")
     card.erase()
+    done = home.run("key", "info")
+    assert (serial_of(user) in done.out, "none in the ledger" in done.out) == (False, True)
+    assert "OATH on this key was reset, so the key has lost the secrets of 1 device" in done.err
     assert home.run("verify", "oath").code == 0
     assert [(row["key"], row["key_erased"]) for row in rows(home, "status", user)] == [(f"{KEY} (was reset)", True)]
     assert rows(home, "status", "--key", "12345678")[0]["key_erased"] is True

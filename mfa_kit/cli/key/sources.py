@@ -14,6 +14,7 @@ from mfa_kit.core.errors import MfaKitError, NoApplet
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses
 from mfa_kit.core.recorded_keys import KeyFacts, vendor_of
+from mfa_kit.core.text import count_of
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.authenticator import KeyInfo, Model
 from mfa_kit.wiring.settings import Settings
@@ -328,15 +329,22 @@ def device_cells(row: KeyRow, settings: Settings, *, as_text: bool) -> ResultRow
     except MfaKitError as fault:
         settings.progress.alert(clauses([f"the devices on the key are unknown: {fault}", fault.hint]))
         return {"devices": None}
-    devices = [
+    recorded = [
         device
         for key in keys
         if key.identity == facts.identity or facts.card in key.cards
         for device in key.devices
         if device.is_in_use
     ]
+    # The ledger does not know of a reset since it last recorded the key, but the identity of the OATH applet shows it.
+    devices = [device for device in recorded if facts.card is None or device.card in {None, facts.card}]
+    if erased := len(recorded) - len(devices):
+        settings.progress.note(
+            f"OATH on this key was reset, so the key has lost the secrets of {count_of(erased, 'device')}"
+        )
     if as_text:
-        return {"devices": [f"{device.serial} of {device.user} in account {device.account}" for device in devices]}
+        texts = [f"{device.serial} of {device.user} in account {device.account}" for device in devices]
+        return {"devices": texts or "none in the ledger"}
     return {
         "devices": [{"account": device.account, "user": device.user, "device": device.serial} for device in devices]
     }
