@@ -21,7 +21,7 @@ class AtConsole:
     If `examine` is None, the key is not examined. mfa-kit records the key under the label `asset`, or else under the
     serial or AAGUID that the examination found. `make` waits until the key is registered. `given_away` has the keys
     that users already got. A key is added to `given_away` once it is registered. `record` then
-    records in the ledger that the device is on the examined key.
+    records in the ledger that the device is on the examined key, or on the one with this label.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class AtConsole:
         *,
         asset: str | None,
         given_away: SeenKeys,
-        record: Callable[[Evidence, KeyDevice], None],
+        record: Callable[[Evidence | None, KeyDevice], None],
         progress: Progress,
     ) -> None:
         self._record = record
@@ -91,7 +91,7 @@ class AtConsole:
         """
         enrolled = self._make(spec, self, ports=ports, run=run)
         self._given_away.become(self._seen)
-        if self._evidence:
+        if self._evidence or self._asset:
             since = enrolled.registered.since if enrolled.registered else None
             done = enrolled.spec
             device = KeyDevice(account=done.account, user=done.user, serial=done.serial, run=run, since=since)

@@ -47,6 +47,21 @@ def test_an_enrolled_key_is_recorded_with_its_device(
     assert (status["key"], "model" in status["key_attested"]) == ("mfa-kit lab key KEY-7", True)
 
 
+def test_a_key_that_was_not_examined_is_known_by_its_label(
+    desk: Desk, published: Published, users: Callable[[], str], registers: Callable[[str], list[str]]
+) -> None:
+    """Nothing else is known about it, so it is unknown whether an advisory names it. Without a label it has no name."""
+    user, other = users(), users()
+    registers(user)
+    assert enroll(desk, user, published, "--skip-key-check", "--asset", "BOX-7")[0] == 0
+    registers(other)
+    assert enroll(desk, other, published, "--skip-key-check")[0] == 0
+    [status] = json.loads(desk.run("status", "--key", "BOX-7", "--output", "json").out)["rows"]
+    assert (status["user"], status["key"], status["key_model"]) == (user, "key BOX-7", None)
+    [row] = json.loads(desk.run("key", "recall", "--output", "json").out)["rows"]
+    assert (row["user"], row["key"], row["verdict"]) == (user, "BOX-7", "unknown")
+
+
 def test_two_keys_without_a_serial_are_two(bus: Bus, maker: AttestationCa, desk: Desk, published: Published) -> None:
     """As Security Keys are. They have the same certificate, which does not identify a key."""
     for key in (lab_key(maker), lab_key(maker)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import DeviceType, Method, RosterMethod
+from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.enrollment.fido_console import REGISTERING
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
@@ -91,7 +92,8 @@ class Fido2Options(Options):
             asset=self.asset,
             given_away=context.given_away,
             record=lambda evidence, device: context.record_key(
-                replace(keys.facts_of(evidence, context.oath_keys), label=self.asset), device
+                replace(keys.facts_of(evidence, context.oath_keys) if evidence else KeyFacts(), label=self.asset),
+                device,
             ),
             progress=settings.progress,
         )
