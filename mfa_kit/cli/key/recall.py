@@ -57,9 +57,7 @@ def recall(
     with wiring.ledger.open_ledger(settings) as ledger:
         recalls = find_recalls(wiring.ledger.recorded_keys(ledger), advisories)
     _print(recalls, settings, output)
-    if in_oath := [recalled for recalled in recalls if _is_in_unaffected_oath(recalled)]:
-        count = count_of(len(in_oath), "device of OATH needs", "devices of OATH need")
-        settings.progress.note(f"{count} no other key, because the advisories on the key do not affect OATH")
+    _name_unaffected(recalls, settings)
     if roster:
         _write_roster(roster, recalls, settings)
     return 1 if any(recalled.recall.verdict.is_affected for recalled in recalls) else 0
@@ -110,6 +108,13 @@ def _needs_exchange(recalled: RecalledKey) -> bool:
     return device is not None and USER_NAME.fullmatch(device.user) is not None and not _is_in_unaffected_oath(recalled)
 
 
+def _name_unaffected(recalls: Iterable[RecalledKey], settings: Settings) -> None:
+    """Print how many devices on affected keys are in OATH, if the advisories do not affect OATH."""
+    if number := sum(map(_is_in_unaffected_oath, recalls)):
+        count = count_of(number, "device of OATH needs", "devices of OATH need")
+        settings.progress.note(f"{count} no other key, because the advisories on the key do not affect OATH")
+
+
 def _is_in_unaffected_oath(recalled: RecalledKey) -> bool:
     """Return whether the device on an affected key is in OATH, which none of the advisories affects."""
     device, recall = recalled.device, recalled.recall
@@ -117,15 +122,18 @@ def _is_in_unaffected_oath(recalled: RecalledKey) -> bool:
     return is_oath and recall.verdict.is_affected and all(advisory.oath == NOT_OATH for advisory in recall.advisories)
 
 
+def _left_out(number: int) -> str:
+    return f"{number} left out: without a device, of root, or in OATH, which is not affected" if number else ""
+
+
 def _write_roster(file: Path, recalls: Iterable[RecalledKey], settings: Settings) -> None:
     """Write the roster of the users who need another key, each with the kind of the device on the key."""
     affected = [recalled for recalled in recalls if recalled.recall.verdict.is_affected]
     devices = [recalled.device for recalled in filter(_needs_exchange, affected) if recalled.device]
     rows = {(device.account, device.user.casefold()): device for device in reversed(devices)}
-    left_out = len(affected) - len(devices)
-    why_out = f"{left_out} left out: without a device, of root, or in OATH, which is not affected"
+    why_out = _left_out(len(affected) - len(devices))
     if not rows:
-        why = why_out if left_out else "no key is known to be affected"
+        why = why_out or "no key is known to be affected"
         settings.progress.note(f"no roster was written, because it would have no users; {why}")
         return
     if not settings.dry_run:
@@ -136,5 +144,5 @@ def _write_roster(file: Path, recalls: Iterable[RecalledKey], settings: Settings
         wiring.files.write_new_file(file, csv_table((*COLUMNS, ACCOUNT), lines).encode())
     verb = "would have" if settings.dry_run else "has"
     again = "a rollout skips users until their old devices are revoked; to exchange one device"
-    parts = [f"{file} {verb} {count_of(len(rows), 'user')}", *([why_out] if left_out else []), again]
+    parts = filter(None, [f"{file} {verb} {count_of(len(rows), 'user')}", why_out, again])
     settings.progress.note(suggest("; ".join(parts), "replace USER --with KIND --mfa-device DEVICE"))

@@ -3,7 +3,7 @@
 A KeySource supplies the rows of one kind of key. Without a shared ledger, no users are shown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -13,7 +13,7 @@ from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import MfaKitError, NoApplet
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses
-from mfa_kit.core.recorded_keys import KeyFacts, vendor_of
+from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts, RecordedKey, vendor_of
 from mfa_kit.core.text import count_of
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.authenticator import KeyInfo, Model
@@ -313,6 +313,24 @@ def key_users(settings: Settings) -> "wiring.ledger.KeyUsers | None":
         return None
 
 
+def _devices_on(keys: Iterable[RecordedKey], facts: KeyFacts, settings: Settings) -> list[KeyDevice]:
+    """Return the recorded devices on the connected key with these facts. Print how many it lost in a reset."""
+    recorded = [
+        device
+        for key in keys
+        if key.identity == facts.identity or facts.card in key.cards
+        for device in key.devices
+        if device.is_in_use
+    ]
+    # The ledger does not know of a reset since it last recorded the key, but the identity of the OATH applet shows it.
+    devices = [device for device in recorded if facts.card is None or device.card in {None, facts.card}]
+    if erased := len(recorded) - len(devices):
+        settings.progress.note(
+            f"OATH on this key was reset, so the key has lost the secrets of {count_of(erased, 'device')}"
+        )
+    return devices
+
+
 def device_cells(row: KeyRow, settings: Settings, *, as_text: bool) -> ResultRow:
     """Return the cell with the devices on a key, according to the ledger; None if they are unknown.
 
@@ -329,19 +347,7 @@ def device_cells(row: KeyRow, settings: Settings, *, as_text: bool) -> ResultRow
     except MfaKitError as fault:
         settings.progress.alert(clauses([f"the devices on the key are unknown: {fault}", fault.hint]))
         return {"devices": None}
-    recorded = [
-        device
-        for key in keys
-        if key.identity == facts.identity or facts.card in key.cards
-        for device in key.devices
-        if device.is_in_use
-    ]
-    # The ledger does not know of a reset since it last recorded the key, but the identity of the OATH applet shows it.
-    devices = [device for device in recorded if facts.card is None or device.card in {None, facts.card}]
-    if erased := len(recorded) - len(devices):
-        settings.progress.note(
-            f"OATH on this key was reset, so the key has lost the secrets of {count_of(erased, 'device')}"
-        )
+    devices = _devices_on(keys, facts, settings)
     if as_text:
         texts = [f"{device.serial} of {device.user} in account {device.account}" for device in devices]
         return {"devices": texts or "none in the ledger"}
