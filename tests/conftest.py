@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 
 from mfa_kit.cli import fitting, terminal
 from mfa_kit.cli.main import GARBAGE_AT, run
+from mfa_kit.cli.messages import EVENTS
 from mfa_kit.core.message import Command, Message, ShellText, parts_of
 from mfa_kit.core.models import Backup
 from mfa_kit.core.stopping import INTERRUPTS
@@ -365,6 +366,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for what, number in sorted(counted.items()):
             terminalreporter.line(f"{what}: {number}")
         terminalreporter.line(f"{LOST}: {lost}")
+
+
+@pytest.fixture(autouse=True)
+def messages_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn off the log of events after each test, because a command with --log json turns it on for its process."""
+    monkeypatch.setattr(EVENTS, "on", False)
 
 
 # The commands that tests of this process have printed and pasted.
