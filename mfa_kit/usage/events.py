@@ -76,7 +76,7 @@ def device_use(event: Mapping[str, object], account: str, *, now: float, from_fi
     if name is None:
         return None
     identity, serial = _object(event, "userIdentity"), _serial(name, event)
-    if serial is None or identity.get("type") not in IDENTITIES:
+    if serial is None or str(identity.get("type")) not in IDENTITIES:
         return None
     # An AssumeRole of another account's role is recorded in both accounts. Only the account of the user counts.
     if [identity.get("accountId"), event.get("recipientAccountId", account)] != [account, account]:

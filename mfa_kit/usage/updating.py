@@ -206,7 +206,7 @@ def update_account(reader: HistoryReader, map_each: "MapEach") -> list[RegionRes
 
 
 def _completed(reading: EventsReading, floor: float) -> EventsReading:
-    """Return a EventsReading that has reached `floor`. After an unreadable event, the known period begins anew."""
+    """Return an EventsReading that has reached `floor`. After an unreadable event, the known period begins anew."""
     until = max((reading.top or floor) - DELAY, floor)
     has_gap = reading.until is None or reading.until < floor
     since = floor if has_gap else reading.since
@@ -260,7 +260,7 @@ def read_file(file: EventFile, accounts: Collection[str], *, now: float) -> File
                 first, last = periods.get((account, region), LATER_AND_EARLIER)
                 if not first <= time <= last:
                     periods[account, region] = min(first, time), max(last, time)
-            if event.get("eventName") in EVENTS:
+            if str(event.get("eventName")) in EVENTS:
                 result.collectors[account].add(event)
     except Expired:
         raise

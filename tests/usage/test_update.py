@@ -1,22 +1,26 @@
 """`mfa-kit usage update` and what `status` and `audit` say afterward, with the CloudTrail of the lab."""
 
 import gzip
+import io
 import json
 import re
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mfa_kit.adapters.aws import event_history
+from mfa_kit.adapters.files.event_files import LogFile
 from mfa_kit.core.text import iso_time
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.usage.updating import read_file
 from tests.conftest import MfaKit, Result
 from tests.faults.conftest import wait_until
 from tests.sizes import sample
@@ -294,6 +298,18 @@ def test_a_dry_run_is_refused_because_nothing_could_be_shown(lab: Lab, kit: MfaK
     assert (done.code, done.out) == (2, "")
     assert "usage update has no --dry-run, so nothing was done" in done.err
     assert not [call for call in lab.calls if call.operation == "LookupEvents"]
+
+
+@pytest.mark.parametrize("wrong", [["x"], {"x": "y"}, 7, None, True])
+@pytest.mark.parametrize("member", [*sign_in_event(PHONE), "identity"])
+def test_an_event_with_other_types_than_documented_is_no_internal_error(member: str, wrong: object) -> None:
+    event = sign_in_event(PHONE)
+    changed = [{**event, member: wrong}]
+    if member == "identity":
+        identity = event["userIdentity"]
+        changed = [{**event, "userIdentity": {**identity, name: wrong}} for name in identity]
+    file = LogFile("log", partial(io.BytesIO, json.dumps({"Records": changed}).encode()))
+    assert read_file(file, [ACCOUNT], now=time.time()).problems == []
 
 
 def test_a_folder_without_log_files_is_refused(kit: MfaKit, tmp_path: Path) -> None:
