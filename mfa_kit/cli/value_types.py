@@ -23,6 +23,8 @@ class Number(click.FloatRange):
     Unlike click's FloatRange, this type rejects nan, which is neither below nor above any limit.
     """
 
+    name = "number"
+
     def __init__(self, most: float = 1e6) -> None:
         super().__init__(0, most)
 
