@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from mfa_kit.account.last_use import AHEAD, DAY
 from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import LAST_TIME
-from mfa_kit.core.errors import Expired, MfaKitError
+from mfa_kit.core.errors import AwsFault, Expired, MfaKitError
 from mfa_kit.core.file_formats import JsonError, object_of, read_json
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.enrollment.pacing import CallPolicy
@@ -150,9 +150,11 @@ class HistoryReader:
     def _read_down(self, reading: EventsReading, floor: float, result: RegionResult) -> EventsReading:
         """Read the events from `reading.reached` down to `floor`, and record the position after each page."""
         query = EventQuery(region=reading.region, event=reading.event, start=floor, end=reading.reached or floor)
-        token: str | None = None
+        token, used_tokens = None, set[str | None]()
         while True:
             page = self.turn(partial(self.history.page, query, token))
+            if page.token in used_tokens:  # the pages would not end
+                raise AwsFault("CloudTrail returned a page twice", "try again; report it if it happens again")
             uses, problems = self._uses(page)
             result.pages += 1
             result.devices.update(use.serial for use in uses)
@@ -167,6 +169,7 @@ class HistoryReader:
             if page.token is None:
                 return reading
             token = page.token
+            used_tokens.add(token)
 
     def _uses(self, page: EventPage) -> tuple[list[DeviceUse], Counter[str]]:
         """Return the last use of each device on a page, and how many events could not be read, by reason."""

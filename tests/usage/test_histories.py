@@ -13,7 +13,7 @@ from mfa_kit.account.last_use import LastUse, LastUses
 from mfa_kit.account.snapshot import UseEvent
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
-from mfa_kit.core.errors import AccessDenied
+from mfa_kit.core.errors import AccessDenied, AwsFault
 from mfa_kit.core.models import Device
 from mfa_kit.core.text import iso_time
 from mfa_kit.usage.events import EventPage, EventQuery
@@ -250,3 +250,18 @@ def test_the_known_period_begins_with_the_oldest_event_that_was_left_when_its_pa
     assert usage.uses
     since = [read.since or 0.0 for read in usage.reads if read.region == "us-east-1"]
     assert min(since) > BEGIN - HISTORY_DAYS * DAY + 3600
+
+
+class Endless(History):
+    """A server that is not AWS, whose pages name each other in turn."""
+
+    def page(self, query: EventQuery, token: str | None) -> EventPage:
+        self.calls += 1
+        return EventPage(events=[], token="b" if token == "a" else "a")
+
+
+def test_pages_that_do_not_end_are_an_error(ledger: Ledger) -> None:
+    history = Endless("111122223333")
+    with pytest.raises(AwsFault, match="returned a page twice"):
+        update_account(reader(history, ledger), map)
+    assert history.calls < 20 * len(REGIONS)
