@@ -54,8 +54,7 @@ class Advisory:
 
     `source` is the URL of the advisory, `quote` a sentence that says which keys are affected, and `quoted_from` the URL
     of its page if it is not the source. `unfit` means that the key's signatures cannot be relied on, so the key must
-    not be used for FIDO. `oath` says whether the flaw affects OATH; every
-    text but NOT_OATH means that it may.
+    not be used for FIDO. `oath` says whether the flaw affects OATH; every text but NOT_OATH means that it may.
     """
 
     name: str
