@@ -3,11 +3,12 @@
 A password that was set, changed or removed is checked: the key is opened again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mfa_kit.core.errors import Declined, DeviceFault, NoApplet, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.message import mfa_kit, suggest
+from mfa_kit.core.otp import Secret
 from mfa_kit.oath_keys.applet import LockableKeys, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
@@ -136,14 +137,36 @@ def give_password(keys: LockableKeys, key_name: str | None, *, had: bool) -> Oat
     if key.password is not had:
         has, verb = ("a", "change") if key.password else ("no", "set")
         raise UsageFault(f"{key.description} has {has} password", mfa_kit(f"key password {verb}"))
+    _set_password(keys, key, lambda: keys.ask_new_password(key))
+    return key
+
+
+def seal_password(
+    keys: LockableKeys, key: OathKey, *, generate: Callable[[], Secret[str]], seal: Callable[[Secret[str]], None]
+) -> None:
+    """Generate a password, encrypt it with `seal`, and only then set it on a key.
+
+    If this is interrupted, the encrypted password opens the key, or the key has the password that it had before, or
+    none. A key that already has a password is opened with it first. Raise the errors of `seal`, and DeviceFault if the
+    key does not ask for the new password.
+    """
+
+    def sealed() -> Secret[str]:
+        seal(password := generate())
+        return password
+
+    _set_password(keys, key, sealed)
+
+
+def _set_password(keys: LockableKeys, key: OathKey, choose: Callable[[], Secret[str]]) -> None:
+    """Set the password that `choose` returns, and check that the key asks for it and accepts it."""
     with keys.open(key) as applet:
-        access = applet.derive_key(keys.ask_new_password(key))
+        access = applet.derive_key(choose())
         applet.set_key(access)
     keys.remember_password(key, access)
     with keys.open(key) as applet:
         if not applet.guarded:
             raise DeviceFault(f"{key.description} accepted a password, but does not ask for it", "do not use this key")
-    return key
 
 
 def clear_password(keys: LockableKeys, key_name: str | None) -> OathKey:

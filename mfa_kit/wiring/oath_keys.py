@@ -143,6 +143,15 @@ def _adapter() -> "type[Keys]":
     return Keys
 
 
+# The characters of a generated password, without those that look alike in print, and their number: 79 bits.
+PASSWORD_CHARACTERS, PASSWORD_LENGTH = "23456789abcdefghjkmnpqrstuvwxyz", 16
+
+
+def random_password() -> Secret[str]:
+    """Return a random OATH password."""
+    return Secret("".join(secrets.choice(PASSWORD_CHARACTERS) for _ in range(PASSWORD_LENGTH)))
+
+
 # The length of AWS's seeds in octets.
 SEED_OCTETS = 40
 
