@@ -213,6 +213,7 @@ def reconcile_ledger(
         ledger = organization.ledger
         if adopt and not settings.dry_run:
             wiring.rollout.record_lost_hashes(ledger, record)
+            wiring.rollout.record_lost_states(ledger, record)
 
         def read(account: OrgAccount) -> AccountRows:
             opened = organization.enter(account)

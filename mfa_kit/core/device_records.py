@@ -1,14 +1,16 @@
-"""What the ledger and the record of a run store about a device: its intent (DeviceSpec) and its backups, as JSON.
+"""What the ledger and the record of a run store about a device: its intent (DeviceSpec), backups and states, as JSON.
 
-The record has a line for the run, and one for each device that it makes, with the SHA-256 of its backups.
+The record has a line for the run, one for each device that it makes, with the SHA-256 of its backups, and one for each
+state of a device that IAM cannot report.
 docs/formats.md describes the file. It proves what tags and backups alone do not: whoever may create devices and write
 to the bucket can forge both.
 """
 
 import json
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from functools import cached_property
 from typing import TypeGuard
 
@@ -171,6 +173,55 @@ class RecordedDevice:
         return JournalEntry(run=self.run.id, spec=self.spec, reached=reached, backup=backup, sealed=backup is not None)
 
 
+class DeviceState(StrEnum):
+    """A state of a device that IAM cannot report: whether its user has it, and has used it."""
+
+    PREPARED = "prepared"
+    ARRIVED = "arrived"
+    PROVEN = "proven"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedState:
+    """A line of a record about the state of a device, at the Unix time `at` by AWS's clock.
+
+    `how` says in a short phrase how the state was established, for example "two codes at the desk".
+    """
+
+    run: RecordedRun
+    at: float
+    serial: str
+    user: str
+    state: DeviceState
+    how: str
+
+    @property
+    def line(self) -> str:
+        """The line as JSON. It begins with STATE_LINE."""
+        return json.dumps(
+            {
+                "run": self.run.id,
+                "state": self.state,
+                "device": self.serial,
+                "user": self.user,
+                "how": self.how,
+                "at": self.at,
+            }
+        )
+
+
+def newest_states(states: Iterable[RecordedState], *, plan: str | None = None) -> dict[str, RecordedState]:
+    """Return the newest state of each device by its serial.
+
+    Leave out states that were recorded for other plans than `plan` (the SHA-256 of its file in hex), unless it is None.
+    """
+    of_plan = [state for state in states if plan in {None, state.run.plan}]
+    return {state.serial: state for state in sorted(of_plan, key=lambda state: state.at)}
+
+
+# The beginning of a state's line, as `RecordedState.line` writes it.
+STATE_LINE = re.compile(r'\{"run": "[^"\\]*", "state": ')
 # The beginning of a device's line, as `RecordedDevice.line` writes it.
 SERIAL = re.compile(r'\{"run": "[^"\\]*", "user": "(?:[^"\\]|\\.)*", "device": "([^"\\]*)", ')
 
@@ -200,10 +251,14 @@ class RecordedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecords:
-    """What several records say: their runs by ID, and the lines of these runs, oldest run first."""
+    """What several records say: their runs by ID, and the lines of these runs about devices, oldest run first.
+
+    `states` are the lines about the states of devices.
+    """
 
     runs: Mapping[str, RecordedRun] = field(default_factory=dict)
     lines: Sequence[RecordedLine] = ()
+    states: Sequence[RecordedState] = ()
 
     @property
     def devices(self) -> list[RecordedDevice]:
@@ -237,6 +292,20 @@ def parse_run(text: str) -> RecordedRun:
         run_time(run)
         plan, computer = text_of(line["plan"]), text_of(line["computer"])
         return RecordedRun(id=run, plan=plan, computer=computer)
+    except (KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def parse_state(text: str, run: RecordedRun) -> RecordedState:
+    """Parse a line about a state in the record of `run`. Raise ValueError if it is not such a line."""
+    try:
+        line = object_of(read_json(text))
+        if line["run"] != run.id or not is_time(line["at"]):
+            raise ValueError("its parts contradict each other")
+        serial, user, how = (text_of(line[name]) for name in ("device", "user", "how"))
+        return RecordedState(
+            run=run, at=line["at"], serial=serial, user=user, state=DeviceState(text_of(line["state"])), how=how
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(str(error)) from None
 

@@ -69,9 +69,15 @@ class PlanRecords:
     def lost_runs(self, record: RunRecords) -> list[RecordedRun]:
         """Return the plan's recorded runs that the ledger lacks and that have ended.
 
-        Runs of other plans are left out: another thread may be at work on the plan of another account.
+        Runs of other plans are left out: another thread may be at work on the plan of another account. So are the
+        processes that only recorded states: they are no runs of the plan.
         """
-        runs = [run for run in record.runs.values() if run.plan == self.digest and not run.in_progress]
+        only_states = {state.run.id for state in record.states} - {line.run.id for line in record.lines}
+        runs = [
+            run
+            for run in record.runs.values()
+            if run.plan == self.digest and not run.in_progress and run.id not in only_states
+        ]
         known = self.runs_of_all_plans() if runs else {*()}
         return [run for run in runs if run.id not in known]
 

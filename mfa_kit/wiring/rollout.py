@@ -20,13 +20,23 @@ from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.forge import public_keys
 from mfa_kit.adapters.ledger.records import (
     Computers,
+    DeviceStates,
     Failures,
     RolloutRuns,
     created_since,
     progress_of_plans,
     runs_of_all_plans,
 )
-from mfa_kit.core.device_records import NO_RECORDS, RecordedDevice, RecordedRun, RunRecords, backups_of
+from mfa_kit.core.device_records import (
+    NO_RECORDS,
+    DeviceState,
+    RecordedDevice,
+    RecordedRun,
+    RecordedState,
+    RunRecords,
+    backups_of,
+    newest_states,
+)
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.letter import LetterTemplate, parse_template
@@ -69,7 +79,7 @@ from mfa_kit.wiring.ledger import backup_records, open_ledger, recorded
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.organization import Organization, open_organization
-from mfa_kit.wiring.ports import enrollment_ports
+from mfa_kit.wiring.ports import enrollment_ports, new_run_id
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AnyFileStore
 
@@ -120,6 +130,10 @@ class RolloutPorts:
         """Return the ledger's records of a plan. `digest` is the SHA-256 of the plan's file in hex."""
         return plan_records(self.ledger, digest)
 
+    def states(self, plan: str | None = None) -> dict[str, RecordedState]:
+        """Return the newest state of each device by its serial, as `device_states` does."""
+        return device_states(self.ledger, self.record, plan)
+
     def prove(self, holders: Mapping[str, str | None] | None = None) -> ProvenDevices:
         """Return the devices of the account that the ledger or the record of runs proves.
 
@@ -132,26 +146,42 @@ class RolloutPorts:
         return prove_devices(account, holders=holders or {}, record=record, ports=self.ports)
 
     @contextmanager
-    def recording(self, folder: Path, *, plan: str) -> Iterator["Recording"]:
+    def recording(self, folder: Path | None, *, plan: str) -> Iterator["Recording"]:
         """Yield a Recording of this process's runs, in the folder for results.
 
-        `plan` is the SHA-256 of the plan's file in hex.
+        `plan` is the SHA-256 of the plan's file in hex. If the folder is None, states are written into the ledger only,
+        and no run can begin.
         """
-        files, computer = rollout_files.RecordFiles(folder), socket.gethostname()
+        files, computer = rollout_files.RecordFiles(folder) if folder else None, socket.gethostname()
         runs: dict[str, RecordedRun] = {}
+        beginning = threading.Lock()
 
         def begin(run: str) -> None:
-            files.begin(runs.setdefault(run, RecordedRun(id=run, plan=plan, computer=computer)))
+            runs[run] = RecordedRun(id=run, plan=plan, computer=computer)
+            if files:
+                files.begin(runs[run])
 
         def add(entry: JournalEntry, to: Sequence[str] = (), hashes: Mapping[str, str] | None = None) -> None:
             backups, now = backups_of(entry, hashes) if hashes else {}, self.ports.iam_reader.now()
-            files.add(RecordedDevice(run=runs[entry.run], at=now, spec=entry.spec, to=to, backups=backups))
+            if files:
+                files.add(RecordedDevice(run=runs[entry.run], at=now, spec=entry.spec, to=to, backups=backups))
+
+        def add_state(serial: str, user: str, state: DeviceState, how: str) -> None:
+            with beginning:
+                if not runs:
+                    begin(new_run_id(self.ports.iam_reader))
+            run, now = next(iter(runs.values())), self.ports.iam_reader.now()
+            recorded_state = RecordedState(run=run, at=now, serial=serial, user=user, state=state, how=how)
+            if files:
+                files.add(recorded_state)
+            DeviceStates(self.ledger).record(recorded_state)
 
         store = recorded(self.ports.store, self.ledger, also=add)
         try:
-            yield Recording(ports=replace(self.ports, store=store), begin=begin, add=add)
+            yield Recording(ports=replace(self.ports, store=store), begin=begin, add=add, add_state=add_state)
         finally:
-            files.close()
+            if files:
+                files.close()
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS.
@@ -172,11 +202,29 @@ class Recording:
     """Writes records of runs. `ports` have a store that writes each device into the record before its backup.
 
     `begin` must be called with the ID of a run before the run creates a device. `add` writes a device without a backup.
+    `add_state` writes a device's serial, its user, its state, and how the state was established, into the record and
+    the ledger. Without a run, it begins one, so a command that creates no device can also record states.
     """
 
     ports: EnrollmentPorts
     begin: Callable[[str], None]
     add: Callable[[JournalEntry], None]
+    add_state: Callable[[str, str, DeviceState, str], None]
+
+
+def device_states(ledger: "Ledger", record: RunRecords, plan: str | None = None) -> dict[str, RecordedState]:
+    """Return the newest state of each device by its serial, according to the ledger and the records of runs.
+
+    `plan` is the SHA-256 of the file of the plan, in hex, in whose runs the states were recorded; None for all plans.
+    """
+    return newest_states([*record.states, *DeviceStates(ledger).all()], plan=plan)
+
+
+def record_lost_states(ledger: "Ledger", record: RunRecords) -> None:
+    """Write the states in the records of runs that the ledger lacks into the ledger."""
+    known = {(state.run.id, state.serial, state.state) for state in DeviceStates(ledger).all()} if record.states else ()
+    if lost := [state for state in record.states if (state.run.id, state.serial, state.state) not in known]:
+        DeviceStates(ledger).record(*lost)
 
 
 def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
@@ -249,6 +297,10 @@ class Rollouts:
         """Return the runs of a plan, according to the ledger and the records. `digest` is the SHA-256 of its file."""
         recorded_runs = {run.id for run in self.record.runs.values() if run.plan == digest}
         return plan_records(self.ledger, digest).runs() | recorded_runs
+
+    def states(self, plan: str | None = None) -> dict[str, RecordedState]:
+        """Return the newest state of each device by its serial, as `device_states` does."""
+        return device_states(self.ledger, self.record, plan)
 
     def check_ended(self, entries: Iterable[JournalEntry]) -> None:
         """Raise UsageFault if the run of one of these devices is recorded as in progress, and the ledger is older."""

@@ -179,6 +179,7 @@ SEEN_KEYS = [
     f"'verified', {FACTS}, '[]', 'a', 'u', 'd', null, 'nan'",
     f"'verified', null, null, null, null, '[]', 'x', null, null, '[]', {NO_DEVICE}",
 ]
+STATE = "repeat('0', 64), '20261125T000000Z-0123abcd', 's', 'u', 'proven', 'codes'"
 MALFORMED = [
     step("{}"),
     step("[]"),
@@ -225,6 +226,11 @@ MALFORMED = [
             ("rollout_runs", "repeat('0', 64), 'x', 1"),
             ("rollout_runs", "repeat('0', 64), '20261125T000000Z-000000ff', 'infinity'"),
             *(("seen_keys", f"1, 'k', {row}") for row in SEEN_KEYS),
+            ("device_states", f"'nan', {STATE}"),
+            ("device_states", f"1, {STATE.replace('0123abcd', 'x')}"),
+            ("device_states", f"1, {STATE.replace('proven', 'x')}"),
+            ("device_states", f"1, {STATE.replace('codes', 'c' * 5000)}"),
+            ("device_states", f"1, 'x', {STATE.partition('64), ')[2]}"),
             ("device_uses", "'000000000000', 's1', 'p', 'x', '', 'u', 1, 'ConsoleLogin', 'r'"),
             ("device_uses", "'000000000000', 's2', 'p', 'history', '', 'u', 1, 'CheckMfa', 'r'"),
             ("device_uses", "'000000000000', 's3', 'p', 'history', '', 'u', 'nan', 'ConsoleLogin', 'r'"),
@@ -518,9 +524,9 @@ def test_an_upgrade_takes_delete_from_desks(postgresql: Server) -> None:
     first = [file.read_text("utf-8") for file in FILES if file.name < "0007"]
     numbers = "".join(f"insert into version (number) values ({number + 1});" for number in range(len(first)))
     before.execute(f"set search_path = mfa_kit, pg_temp; {BEGIN} {''.join(first)} {numbers}", OWNER)
-    later = ("withdraw", "insert (at, key_id", "device_uses", "event_reads")
+    later = ("withdraw", "insert (at, key_id", "device_uses", "event_reads", "device_states")
     sql = grants({"upgraded": "berlin"}, [])
-    for table in ("seen_keys", "device_uses", "event_reads"):
+    for table in ("seen_keys", "device_uses", "event_reads", "device_states"):
         sql = sql.replace(f", mfa_kit.{table}", "")
     lines = [line for line in sql.splitlines() if not any(word in line for word in later)]
     delete = "delete on mfa_kit.seals {} mfa_kit_desk"
@@ -537,6 +543,8 @@ def test_an_upgrade_takes_delete_from_desks(postgresql: Server) -> None:
     before.execute(WITHDRAW, "upgraded")
     row = f"1, 'k', 'verified', {FACTS}, '[]', {NO_DEVICE}"
     before.execute(f"insert into mfa_kit.seen_keys ({INSERTED['seen_keys']}) values ({row})", "upgraded")
+    state = f"insert into mfa_kit.device_states ({INSERTED['device_states']}) values (1, {STATE})"
+    before.execute(state, "upgraded")
     assert before.execute("select since::text from mfa_kit.seals", "upgraded") == [("NaN",)]
 
 

@@ -16,11 +16,14 @@ from pathlib import Path
 from mfa_kit.core.device_records import (
     NO_LINE,
     RESTORE,
+    STATE_LINE,
     RecordedDevice,
     RecordedLine,
     RecordedRun,
+    RecordedState,
     RunRecords,
     parse_run,
+    parse_state,
 )
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import read_json
@@ -163,9 +166,9 @@ class RecordFiles:
             os.fsync(folder)
         self._append(run.id, run.line)
 
-    def add(self, device: RecordedDevice) -> None:
-        """Append the line of a device. Raise IntegrityFault if it cannot be written."""
-        self._append(device.run.id, device.line)
+    def add(self, record: RecordedDevice | RecordedState) -> None:
+        """Append the line of a device or a state. Raise IntegrityFault if it cannot be written."""
+        self._append(record.run.id, record.line)
 
     def _append(self, run: str, text: str) -> None:
         """Append a line to the record of a run, and return once the line survives a power cut.
@@ -195,17 +198,20 @@ def read_records(folders: Iterable[Path], *, computer: str) -> RunRecords:
     """Return what the records in these folders, and in the folders below, say. `computer` is this computer's name.
 
     A last line that is not complete is left out. Raise IntegrityFault if a file cannot be read, could have been changed
-    by other users, or does not begin with the line of a run. The other lines are parsed when they are needed.
+    by other users, does not begin with the line of a run, or has a line about a state that is damaged. The lines about
+    devices are parsed when they are needed.
     """
     files = {file for folder in folders for names in RECORDS for file in folder.glob(names)}
     runs: dict[str, RecordedRun] = {}
     lines: list[RecordedLine] = []
+    states: list[RecordedState] = []
     for file in sorted(files, key=lambda file: file.name):
         if record := _read_record(file, computer):
-            run, of_run = record
+            run, of_run, states_of_run = record
             runs[run.id] = run
             lines += of_run
-    return RunRecords(runs=runs, lines=lines)
+            states += states_of_run
+    return RunRecords(runs=runs, lines=lines, states=states)
 
 
 def check_records(folder: Path) -> Path:
@@ -215,8 +221,11 @@ def check_records(folder: Path) -> Path:
     return folder
 
 
-def _read_record(path: Path, computer: str) -> tuple[RecordedRun, list[RecordedLine]] | None:
-    """Return the run of a record and its other lines; None if the run was killed before it wrote its first line."""
+def _read_record(path: Path, computer: str) -> tuple[RecordedRun, list[RecordedLine], list[RecordedState]] | None:
+    """Return the run of a record and its lines about devices and about states.
+
+    Return None if the run was killed before it wrote its first line.
+    """
     with faults_of(path, "read"), os.fdopen(os.open(path, READING), "rb") as file:
         status = os.fstat(file.fileno())
         if fault := fault_of_owner(path, status):
@@ -230,15 +239,26 @@ def _read_record(path: Path, computer: str) -> tuple[RecordedRun, list[RecordedL
     except ValueError:
         raise IntegrityFault(f"line 1 of {path} {NO_LINE}", RESTORE) from None
 
-    def lines_of(run: RecordedRun) -> list[RecordedLine]:
-        return [RecordedLine(run, text, f"line {number} of {path}") for number, text in enumerate(others[:-1], 2)]
+    def lines_of(run: RecordedRun) -> tuple[list[RecordedLine], list[RecordedState]]:
+        lines = [RecordedLine(run, text, f"line {number} of {path}") for number, text in enumerate(others[:-1], 2)]
+        states = [_state_of(line) for line in lines if STATE_LINE.match(line.text)]
+        return [line for line in lines if not STATE_LINE.match(line.text)], states
 
     here = run.computer == computer
     if not (alive or here):
-        last = lines_of(run)[-1:]
-        alive = time.time() - (last[0].device.at if last else run_time(run.id)) < IN_PROGRESS
+        lines, states = lines_of(run)
+        times = [line.device.at for line in lines[-1:]] + [state.at for state in states[-1:]]
+        alive = time.time() - max(times, default=run_time(run.id)) < IN_PROGRESS
     run = replace(run, in_progress=alive, here=here)
-    return run, lines_of(run)
+    return run, *lines_of(run)
+
+
+def _state_of(line: RecordedLine) -> RecordedState:
+    """Return the state in a line. Raise IntegrityFault if the line is damaged."""
+    try:
+        return parse_state(line.text, line.run)
+    except ValueError:
+        raise IntegrityFault(f"{line.where} {NO_LINE}", RESTORE) from None
 
 
 def _is_locked(file: int) -> bool:

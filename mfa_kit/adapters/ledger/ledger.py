@@ -14,7 +14,15 @@ from typing import Self
 
 from mfa_kit.account.snapshot import UseEvent
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
-from mfa_kit.core.device_records import intent_json, is_time, optional_text, optional_time, parse_intent, text_of
+from mfa_kit.core.device_records import (
+    DeviceState,
+    intent_json,
+    is_time,
+    optional_text,
+    optional_time,
+    parse_intent,
+    text_of,
+)
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import JsonError, list_of, object_of, read_json
 from mfa_kit.core.models import RUN, Call, HeldWork, JournalEntry, JournalState, RunKind, run_time
@@ -146,6 +154,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "run": lambda value: isinstance(value, str) and RUN.fullmatch(value) is not None,
     "verdict": lambda value: value in [*TokenVerdict],
     "use": lambda value: value in [*UseEvent],
+    "state": lambda value: value in [*DeviceState],
 }
 
 

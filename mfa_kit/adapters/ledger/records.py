@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mfa_kit.adapters.ledger.ledger import OPEN
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
+from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
 from mfa_kit.core.models import Recorders, Seal, backup_name
 from mfa_kit.rollout.watching import Failure, PlanProgress
 
@@ -122,6 +123,44 @@ class Failures:
         """Return the last failure of each user, by user name, without failures before the Unix time `since`."""
         rows = self._tables.select(SINCE, (self._plan, since), types="text text text")
         return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}
+
+
+STATE = """
+    insert into device_states (at, plan, run, serial, "user", state, how) values ($1, $2, $3, $4, $5, $6, $7)
+"""
+STATES = 'select at, plan, run, {}, serial, "user", state, how from device_states order by id'
+
+
+class DeviceStates:
+    """Stores the states of devices that IAM cannot report. Each computer of a shared ledger reads those of its team."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def record(self, *states: RecordedState) -> None:
+        """Record states, all of them or none."""
+        rows = [
+            (state.at, state.run.plan, state.run.id, state.serial, state.user, state.state, state.how)
+            for state in states
+        ]
+        self._tables.write((STATE, rows))
+
+    def all(self) -> list[RecordedState]:
+        """Return all states, in the order in which they were recorded."""
+        sql = STATES.format("computer" if self._tables.shared else "''")
+        return [
+            RecordedState(
+                run=RecordedRun(id=run, plan=plan, computer=computer),
+                at=at,
+                serial=serial,
+                user=user,
+                state=DeviceState(state),
+                how=how,
+            )
+            for at, plan, run, computer, serial, user, state, how in self._tables.select(
+                sql, types="time text run text text text state text"
+            )
+        ]
 
 
 # In the ledger, the names of the users' own copies of backups begin with this text.

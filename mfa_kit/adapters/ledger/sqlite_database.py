@@ -209,6 +209,12 @@ MIGRATIONS = (
         primary key (account, region, event, source, writer)
     ) without rowid;
     """,
+    """
+    create table device_states (
+        id integer primary key, at real not null, plan text not null, run text not null, serial text not null,
+        "user" text not null, state text not null, how text not null
+    );
+    """,
 )
 
 

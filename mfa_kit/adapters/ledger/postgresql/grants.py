@@ -22,6 +22,7 @@ INSERTED: Mapping[str, str] = {
     "event_reads": "account, region, event, source, writer, since, until, reached, top, unread, why",
     "failures": 'plan, "user", at, cause, reason',
     "rollout_runs": "plan, run, at",
+    "device_states": 'at, plan, run, serial, "user", state, how',
     "fingerprint_keys": "digest",
     "seen_keys": (
         "at, key_id, event, serial, model, firmware, aaguid, certifications, certificate, card, label, attested,"

@@ -38,6 +38,7 @@ COLUMNS: Mapping[str, str] = {
     "audits": "at, account, results, failed, rules",
     "audit_findings": "at, account, finding, rule, state",
     "seen_keys": INSERTED["seen_keys"],
+    "device_states": INSERTED["device_states"],
 }
 # For each table with a key: the columns of the key, the other columns, and the condition under which a copied row
 # replaces the existing row with the same key.
