@@ -67,6 +67,7 @@ REVEALS = {
     ("adapters/fido/key.py", "FidoKey.set_pin"),
     ("adapters/fido/key.py", "FidoKey.set_pin_policy"),
     ("adapters/fido/key.py", "FidoKey.try_pin"),
+    ("adapters/fido/key.py", "FidoKey.toggle_always_uv"),
     ("adapters/fido/key.py", "_Person.request_pin"),
     ("adapters/aws/iam.py", "Iam.console_session"),
     ("adapters/aws/iam.py", "_created"),

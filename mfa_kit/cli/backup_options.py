@@ -21,6 +21,11 @@ def identity(
     )
 
 
+KEY_PROFILE = click.option(
+    "--key-profile",
+    metavar="NAME",
+    help="Profile for keys: a table [profile.NAME] in the configuration file. Also --profile NAME, if there is one.",
+)
 RECIPIENTS_FILE = click.option(
     "-R",
     "--recipients-file",

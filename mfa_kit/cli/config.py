@@ -18,8 +18,17 @@ def show_config(*, output: Output) -> None:
     values = asdict(wiring.settings.load_config())
     if values["ledger"]:
         values["ledger"] = _without_password(values["ledger"])
+    values["profile_tables"] = [_line_of(profile) for profile in values.pop("key_profiles").values()]
     row = {wiring.settings.key_of(name): value or None for name, value in values.items()}
     output.one("config-show", {"path": str(wiring.settings.config_path()), **row})
+
+
+def _line_of(profile: dict[str, object]) -> str:
+    """Return the settings of a profile of keys as `NAME: key value, …`. Settings that are not set are left out."""
+    name = profile.pop("name")
+    words = {wiring.settings.key_of(key): setting for key, setting in profile.items() if setting not in (None, ())}
+    shown = {key: " ".join(setting) if isinstance(setting, tuple) else setting for key, setting in words.items()}
+    return f"{name}: {', '.join(f'{key} {str(setting).lower()}' for key, setting in shown.items())}"
 
 
 def _without_password(address: str) -> str:
@@ -49,8 +58,11 @@ def path(*, output: Output) -> None:
 def validate(*, output: Output) -> None:
     """Check the configuration file: its permissions, settings, plugins and recipients, and the ledger's address."""
     plugins, recipients = wiring.age_keys.check_configured_plugins(), wiring.age_keys.configured_recipients()
-    if ledger := wiring.settings.load_config().ledger:
-        wiring.ledger.check_address(ledger)
+    config = wiring.settings.load_config()
+    if config.ledger:
+        wiring.ledger.check_address(config.ledger)
+    for name, profile in config.key_profiles.items():
+        wiring.age_keys.read_recipients(profile.recipients, source=f"in profile {name},")
     path = wiring.settings.config_path()
     row: ResultRow = {
         "path": str(path),
@@ -58,5 +70,6 @@ def validate(*, output: Output) -> None:
         "valid": True,
         "recipients": len(recipients),
         "age_plugins": plugins,
+        "profiles": len(config.key_profiles),
     }
     output.one("config-validate", row)

@@ -62,7 +62,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         "--require-certification",
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
-        *("--page", "--phone", "--root-ceremony", "--deadline", "--template"),
+        *("--page", "--phone", "--root-ceremony", "--deadline", "--template", "--key-profile"),
     ),
     "their values may contain spaces, but a variable is split at spaces": ("--reader",),
     "they apply to the result of a single command": ("--query",),

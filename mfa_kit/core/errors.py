@@ -79,6 +79,10 @@ class LostError(DeviceFault):
     """The key was removed or does not respond. The last request to it may have taken effect."""
 
 
+class RefusedPin(DeviceFault):
+    """The key refuses the new PIN, for example because it is easy to guess. The key is unchanged."""
+
+
 class Unreachable(DeviceFault):
     """The key cannot be used, although it may be plugged in. Nothing was changed."""
 

@@ -5,11 +5,14 @@ only `Trusted` has a proven model. Most fields have their names from CTAP 2.1, W
 Service 3.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from itertools import pairwise
 
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
@@ -18,6 +21,12 @@ from mfa_kit.core.otp import Secret
 # 6.5.1). A key may have a larger minimum.
 SHORTEST_PIN = 4
 LONGEST_PIN = 63
+# The length of a generated PIN. Eight digits are enough, because a key allows only eight tries.
+DIGITS = 8
+# How often a digit may occur in a PIN of digits on a key with the rules of Token2 PIN+.
+MOST_EQUAL = 3
+# The numbers in Yubico's blocklist of PINs (YubiKey 5.7, PIN complexity) that follow no other rule.
+BLOCKED_PINS = {"112233", "121212", "123123", "123654", "159753", "520520"}
 
 
 # What a reset costs, and the message and hint for a key without PIN tries (CTAP 2.1, 6.5.3).
@@ -38,6 +47,17 @@ class Pin(Secret[str]):
     def fits(self, shortest: int) -> bool:
         """Return whether a key with the minimum length `shortest` can have this PIN. If not, a try would be wasted."""
         return len(self._value) >= shortest and len(self._value.encode()) <= LONGEST_PIN
+
+    def is_simple(self) -> bool:
+        """Return whether some keys refuse this PIN of digits, because it is easy to guess.
+
+        These are numbers in which a digit occurs more than three times, palindromes and numbers whose digits differ by
+        the same step (Token2 PIN+), and the numbers in Yubico's blocklist that none of these rules covers.
+        """
+        digits = [int(digit) for digit in self._value]
+        steps = {(after - before) % 10 for before, after in pairwise(digits)}
+        most = max(Counter(digits).values())
+        return most > MOST_EQUAL or digits == digits[::-1] or len(steps) == 1 or self._value in BLOCKED_PINS
 
 
 class Link(StrEnum):
@@ -72,13 +92,13 @@ class PluggedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
-    """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4, and CTAP 2.3 for the last three fields).
+    """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4, and CTAP 2.3 for the last four fields).
 
     A field has its default value if the key does not report it. `pin_retries` is the number of PIN tries left, and
     `replug` says whether the key must be unplugged before the next try. `resident_used` and `resident_free` say how
     many resident credentials the key has, and how many more fit. `long_touch_for_reset` says whether a reset needs a
     long touch, and `transports_for_reset` over which transports a reset is possible. `pin_complexity` says whether the
-    key refuses simple PINs.
+    key refuses simple PINs, and `max_pin_length` is the maximum length of a PIN in characters.
     """
 
     plugged: PluggedKey
@@ -99,6 +119,7 @@ class KeyInfo:
     long_touch_for_reset: bool = False
     transports_for_reset: tuple[str, ...] = ()
     pin_complexity: bool | None = None
+    max_pin_length: int = LONGEST_PIN
 
     @property
     def ctap2(self) -> bool:
@@ -129,6 +150,23 @@ class KeyInfo:
     def verifies(self) -> bool:
         """Whether user verification is set up: a PIN, or a method of the key such as a fingerprint."""
         return bool(self.pin_set or self.options.get("uv"))
+
+
+# For each kind of connection, the transports that it may use (WebAuthn Level 3, 5.8.4). A USB key can also appear as a
+# card reader.
+RESETS_OVER = {Link.HID: {"usb"}, Link.PCSC: {"nfc", "smart-card", "usb"}}
+
+
+def check_reset(info: KeyInfo) -> None:
+    """Raise DeviceFault for a key that cannot be reset at all, or not over its present connection."""
+    if not info.ctap2:
+        raise DeviceFault("a U2F key cannot be reset", "use it as it is: it has nothing to erase")
+    transports = RESETS_OVER[info.plugged.link]
+    if info.transports_for_reset and not transports & {name.lower() for name in info.transports_for_reset}:
+        raise DeviceFault(
+            f"this key can be reset only over {' or '.join(info.transports_for_reset)}",
+            "connect it in that way, and repeat the command",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,16 @@ from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import count_of, iso_time
-from mfa_kit.security_keys.authenticator import LONGEST_PIN, PIN_LOCKED, SHORTEST_PIN, KeyInfo, Link, Pin, PluggedKey
+from mfa_kit.security_keys.authenticator import (
+    DIGITS,
+    LONGEST_PIN,
+    PIN_LOCKED,
+    SHORTEST_PIN,
+    KeyInfo,
+    Pin,
+    PluggedKey,
+    check_reset,
+)
 from mfa_kit.security_keys.ports import LOOK, NewPinEntry, NewPinSource, PinAuthenticator, PinEntry, PluggedKeys
 
 # With this many tries left or fewer, the user has to confirm by typing.
@@ -158,23 +167,6 @@ def confirm_by_name(action: str, info: KeyInfo, *, key_name: str | None, yes: bo
     elif key_name is None:
         raise UsageFault(
             "--yes needs --key, so nothing was done", suggest("add --key SERIAL; to see the serial", "key list")
-        )
-
-
-# For each kind of connection, the transports that it may use (WebAuthn Level 3, 5.8.4). A USB key can also appear as a
-# card reader.
-RESETS_OVER = {Link.HID: {"usb"}, Link.PCSC: {"nfc", "smart-card", "usb"}}
-
-
-def check_reset(info: KeyInfo) -> None:
-    """Raise DeviceFault for a key that cannot be reset at all, or not over its present connection."""
-    if not info.ctap2:
-        raise DeviceFault("a U2F key cannot be reset", "use it as it is: it has nothing to erase")
-    transports = RESETS_OVER[info.plugged.link]
-    if info.transports_for_reset and not transports & set(info.transports_for_reset):
-        raise DeviceFault(
-            f"this key can be reset only over {' or '.join(info.transports_for_reset)}",
-            "connect it in that way, and repeat the command",
         )
 
 
@@ -335,8 +327,6 @@ class KeyReset:
         return [] if place in places else [places]
 
 
-# The length of a generated PIN. Eight digits are enough, because a key allows only eight tries.
-DIGITS = 8
 INSTEAD = "-r RECIPIENT -o FILE"
 
 # A function that returns the given number of random digits.

@@ -94,6 +94,10 @@ class PinAuthenticator(Protocol):
         """
         ...
 
+    def toggle_always_uv(self, pin: Pin) -> None:
+        """Switch the option alwaysUv on if it is off, and off if it is on (CTAP 2.1, 6.11.2)."""
+        ...
+
     def reset(self) -> None:
         """Erase the key after a touch. The key accepts this only within ten seconds after it was plugged in."""
         ...

@@ -10,9 +10,9 @@ import stat
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
@@ -21,6 +21,7 @@ from mfa_kit.core.models import ACCOUNT_ID, BackupLocation, parse_location
 from mfa_kit.core.stopping import Stop
 from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.posix.processes import harden as harden  # noqa: PLC0414 - other modules import it from here
+from mfa_kit.security_keys.profile import KeyProfile, parse_profile
 
 # The person who answers the questions of age plugins, or None if the command did not create a Settings object.
 person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
@@ -34,7 +35,11 @@ IDENTITY = b"AGE-SECRET-KEY-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The values in the configuration file. A key in the file has `-` where the field's name has `_`."""
+    """The values in the configuration file. A key in the file has `-` where the field's name has `_`.
+
+    `key_profiles` has the tables `[profile.NAME]` by name. In a file with such tables, the key `aws-profile` has the
+    value of `profile`.
+    """
 
     profile: str | None = None
     region: str | None = None
@@ -54,6 +59,7 @@ class Config:
     company: str | None = None
     contact: str | None = None
     letter_template: str | None = None
+    key_profiles: Mapping[str, KeyProfile] = field(default_factory=dict)
 
 
 # The condition that the value of a key meets, and how such a value is written. Other keys take a string.
@@ -79,7 +85,8 @@ def key_of(name: str) -> str:
     return name.replace("_", "-")
 
 
-CONFIG_KEYS = tuple(key_of(field.name) for field in fields(Config))
+AWS_PROFILE, PROFILES = "aws-profile", "profile"
+CONFIG_KEYS = tuple(key_of(field.name) for field in fields(Config) if field.name != "key_profiles")
 
 
 def config_path() -> Path:
@@ -139,10 +146,27 @@ def _parse(text: bytes, file: Path) -> Config:
             Message("replace the identity with its public key", command("age-keygen -y FILE")),
         )
     try:
-        document: Mapping[str, object] = tomllib.loads(text.decode())
+        document: dict[str, object] = tomllib.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise UsageFault(f"{file} is not valid TOML: {error}", "see docs/configuration.md") from None
-    return Config(**{key.replace("-", "_"): _checked(key, value, file) for key, value in document.items()})
+        raise UsageFault(
+            f"{file} is not valid TOML: {error}",
+            f"see docs/configuration.md; beside tables [profile.NAME], the AWS profile is {AWS_PROFILE}",
+        ) from None
+    tables = document.pop(PROFILES) if isinstance(document.get(PROFILES), dict) else {}
+    if AWS_PROFILE in document:
+        document = {PROFILES: document.pop(AWS_PROFILE), **document}
+    return Config(
+        **{key.replace("-", "_"): _checked(key, value, file) for key, value in document.items()},
+        key_profiles=_key_profiles(tables, file),
+    )
+
+
+def _key_profiles(tables: object, file: Path) -> dict[str, KeyProfile]:
+    """Return the profiles in the table `profile` of the configuration file. Raise UsageFault if one is wrong."""
+    try:
+        return {name: parse_profile(name, table) for name, table in cast("Mapping[str, object]", tables).items()}
+    except UsageFault as fault:
+        raise UsageFault(f"{file}: {fault}", fault.hint) from None
 
 
 def _checked(key: str, value: object, file: Path) -> Any:
@@ -198,6 +222,30 @@ class Settings:
     def still(self) -> bool:
         """Whether lines on stderr must not be redrawn, because of --plain or --quiet."""
         return self.plain or self.quiet
+
+
+def find_key_profile(config: Config, name: str) -> KeyProfile:
+    """Return the profile of keys with this name. Raise UsageFault if the configuration file has none."""
+    if name not in config.key_profiles:
+        known = ", ".join(config.key_profiles)
+        raise UsageFault(
+            f"there is no profile {name!r} for keys in {config_path()}",
+            f"use one of {known}" if known else f"add a table [profile.{name}]; docs/configuration.md shows one",
+        )
+    return config.key_profiles[name]
+
+
+def take_key_profile(settings: Settings, named: str | None) -> tuple[Settings, KeyProfile | None]:
+    """Return the profile of keys that the command line names, and the settings without it.
+
+    `named` is the value of --key-profile. `--profile NAME` names the profile of keys too if the configuration file has
+    a table `[profile.NAME]`. The AWS profile is then that of the configuration file. Raise UsageFault for an unknown
+    name.
+    """
+    config, given = settings.config, settings.profile
+    if named is None and given and given != config.profile and given in config.key_profiles:
+        return replace(settings, profile=config.profile), config.key_profiles[given]
+    return settings, find_key_profile(config, named) if named else None
 
 
 def home() -> Path:

@@ -24,8 +24,8 @@ from mfa_kit.lab.devices.clientpin import ClientPin
 from mfa_kit.lab.devices.ctap import Parameters
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import pin
-from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
-from mfa_kit.security_keys.pin import KeyReset, PipedPins, check_reset
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey, check_reset
+from mfa_kit.security_keys.pin import KeyReset, PipedPins
 from tests.conftest import Result, bare
 from tests.fido.conftest import Bus, Desk, Hands, Port, has
 from tests.letters.judges import text_of

@@ -47,7 +47,7 @@ from mfa_kit.adapters.fido.links import (
     short_reason,
     shortened,
 )
-from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.errors import DeviceFault, RefusedPin
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.message import Message, UserAction
 from mfa_kit.core.text import count_of
@@ -277,6 +277,14 @@ class FidoKey:
                 config = Config(ctap)
             config.set_min_pin_length(shortest, force_change_pin=force_change)
 
+    def toggle_always_uv(self, pin: Pin) -> None:
+        """Switch the option alwaysUv on if it is off, and off if it is on (CTAP 2.1, 6.11.2)."""
+        with key_faults(), self._pin_errors():
+            ctap = Ctap2(self._device)
+            client_pin = ClientPin(ctap)
+            token = client_pin.get_pin_token(pin.reveal(), ClientPin.PERMISSION.AUTHENTICATOR_CFG)
+            Config(ctap, client_pin.protocol, token).toggle_always_uv()
+
     def reset(self) -> None:
         """Erase the key (CTAP 2.1, 6.6).
 
@@ -417,7 +425,7 @@ class FidoKey:
         except CtapError as error:
             if error.code != CtapError.ERR.PIN_POLICY_VIOLATION:
                 raise
-            raise DeviceFault(
+            raise RefusedPin(
                 "the key rejected the new PIN; nothing was changed",
                 "choose a longer PIN that is not a sequence such as 123456",
             ) from None
@@ -499,4 +507,5 @@ def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version
         long_touch_for_reset=bool(info.long_touch_for_reset),
         transports_for_reset=all_shortened(info.transports_for_reset),
         pin_complexity=None if info.pin_complexity_policy is None else bool(info.pin_complexity_policy),
+        max_pin_length=int(info.max_pin_length),
     )

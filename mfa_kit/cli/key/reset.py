@@ -47,7 +47,7 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
         With --yes and --key, ask nothing. Raise UsageFault for --yes without --key. Raise Lockout if the key has or may
         have OATH credentials, for --yes without --erase-oath.
         """
-        halves.append(half := _find_oath_half(info.plugged, fido, settings))
+        halves.append(half := find_oath_half(info.plugged, fido, settings))
         if half.at_risk:
             settings.progress.alert(f"this key {half.state}; {SOME_KEYS}")
         names = {info.plugged.serial, *(name for key in half.keys for name in (key.serial, key.identity))}
@@ -67,7 +67,7 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
     def report(plugged: PluggedKey) -> None:
         """Say which OATH credentials are gone after the reset."""
         if halves[0].at_risk:
-            settings.progress.alert(halves[0].loss(_find_oath_half(plugged, fido, settings)))
+            settings.progress.alert(halves[0].loss(find_oath_half(plugged, fido, settings)))
 
     info = fido.resetter().reset(wanted, confirm=confirm, erased=report)
     facts = halves[0].joined(
@@ -104,6 +104,11 @@ class OathHalf:
         return [label for key in self.keys for label in key.labels]
 
     @property
+    def has_applet(self) -> bool | None:
+        """Whether the key has an OATH applet; None if that is unknown."""
+        return None if self.doubts else bool(self.keys)
+
+    @property
     def at_risk(self) -> bool:
         """Whether the key has OATH credentials, or may have some."""
         return bool(self.labels or self.doubt)
@@ -137,7 +142,7 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join([*names, *([f"{count_of(others, 'credential')} of other services"] if others else [])])
 
 
-def _find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKeys", settings: Settings) -> OathHalf:
+def find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKeys", settings: Settings) -> OathHalf:
     """Read the OATH half of a FIDO key. If none is certain, each OATH key or error that may be about it is a doubt."""
     try:
         fido_rows, _ = FidoSource(fido, key_name=plugged.where).rows()

@@ -11,7 +11,8 @@ import click
 
 from mfa_kit import __version__, wiring
 from mfa_kit.cli import messages
-from mfa_kit.cli.backup_options import PIN_STDIN, WHICH_FIDO, metadata_options
+from mfa_kit.cli.backup_options import KEY_PROFILE, PIN_STDIN, WHICH_FIDO, metadata_options
+from mfa_kit.cli.key.reset import find_oath_half
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
@@ -24,6 +25,7 @@ from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import iso_time, one_line
 from mfa_kit.security_keys.attestation import Examined, KeyExaminer, SeenBefore
 from mfa_kit.security_keys.authenticator import MetadataSource, PluggedKey, Trusted
+from mfa_kit.security_keys.profile import KeyProfile, KeyState, compare_profile
 from mfa_kit.wiring.settings import Settings
 
 
@@ -35,6 +37,7 @@ from mfa_kit.wiring.settings import Settings
     metavar="FILE",
     help="Requirements for keys: a policy file (docs/policy-file.md).",
 )
+@KEY_PROFILE
 @metadata_options
 @click.option("--watch", is_flag=True, help="Check one key after another, until Ctrl-C.")
 @click.option(
@@ -47,13 +50,22 @@ def verify_fido2(
     *,
     wanted: str | None,
     require: Path | None,
+    key_profile: str | None,
     watch: bool,
     asset: str | None,
     settings: Settings,
     output: Output,
     **key_options: "Unpack[wiring.security_keys.KeyOptions]",
 ) -> int:
-    """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key."""
+    """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key.
+
+    With --key-profile, no touch is needed: mfa-kit prints what the key lacks for the profile, and changes nothing.
+    """
+    settings, profile = wiring.settings.take_key_profile(settings, key_profile)
+    if profile:
+        if require or watch or asset:
+            raise UsageFault("a profile is compared with one key", "omit --require, --watch and --asset")
+        return _compare(profile, wanted, settings, output)
     keys = wiring.security_keys.SecurityKeys(settings, **key_options)
     policy = keys.read_policy(require)
     if watch and (wanted or key_options.get("pin_stdin")):
@@ -72,6 +84,27 @@ def verify_fido2(
     record(examined, asset)
     _print(examined, asset=asset, output=output)
     return 0 if isinstance(examined.answer, Passed) else 1
+
+
+def _compare(profile: KeyProfile, key_name: str | None, settings: Settings, output: Output) -> int:
+    """Print what a key lacks for a profile. Return the exit code: 1 if it lacks something, otherwise 0."""
+    keys = wiring.security_keys.SecurityKeys(settings)
+    with keys.open(key_name) as opened:
+        info = opened.info()
+    half = find_oath_half(info.plugged, keys, settings)
+    lacks = compare_profile(profile, KeyState(info=info, oath=half.has_applet))
+    row: ResultRow = {
+        "verdict": "lacking" if lacks else "suitable",
+        "profile": profile.name,
+        "key": info.plugged.product or "security key",
+        "serial": info.plugged.serial,
+        "where": info.plugged.where,
+        "lacks": lacks,
+    }
+    output.one("verify-profile", row)
+    for warning in profile.warnings:
+        settings.progress.alert(warning)
+    return int(bool(lacks))
 
 
 def _print(examined: Examined, *, asset: str | None, output: Output) -> None:

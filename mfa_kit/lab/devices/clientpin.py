@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes
@@ -32,7 +33,7 @@ class ClientPin:
     `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the PIN's length in code points. With
     `stays_blocked`, a blocked key accepts PINs again after it was unplugged. Until it receives the right PIN, it still
     reports that it must be unplugged (pico-fido). `wrong_pin` is the status for a wrong PIN. For tests, `tries` counts
-    the PINs that the key compared with its own.
+    the PINs that the key compared with its own. `refuses` says which new PINs the key refuses because they are simple.
     """
 
     hash: bytes | None = None
@@ -44,6 +45,7 @@ class ClientPin:
     tries: int = 0
     stays_blocked: bool = False
     wrong_pin: CtapStatus = CtapStatus.PIN_INVALID
+    refuses: Callable[[str], bool] = lambda _: False
     token: bytes = field(default_factory=lambda: os.urandom(32))
     permissions: int = 0
     _was_blocked: bool = False
@@ -134,7 +136,7 @@ class ClientPin:
         self.wrong_in_a_row = 0
 
     def _set(self, secret: "_SharedSecret", request: Parameters) -> None:
-        """Set a new PIN. Raise CtapRefusal if the MAC is wrong or the PIN is too short.
+        """Set a new PIN. Raise CtapRefusal if the MAC is wrong, or if the PIN is too short or too simple.
 
         Also raise CtapRefusal if the user must change the PIN and the new PIN is the old one.
         """
@@ -143,7 +145,7 @@ class ClientPin:
         if not hmac.compare_digest(secret.mac(signed), request.need(4, bytes)):
             raise CtapRefusal(CtapStatus.PIN_AUTH_INVALID)
         pin = secret.decrypt(encrypted).rstrip(b"\0")
-        if len(pin.decode()) < self.shortest:
+        if len(pin.decode()) < self.shortest or self.refuses(pin.decode()):
             raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         if self.force_change and digest(pin) == self.hash:
             raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)

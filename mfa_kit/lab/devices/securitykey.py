@@ -34,8 +34,8 @@ from mfa_kit.lab.devices.ctap import (
 
 # Flags of authenticatorData: user present, user verified, attested credential data (WebAuthn, 6.1).
 UP, UV, AT = 0x01, 0x04, 0x40
-# The command authenticatorConfig, and its subcommand setMinPINLength (CTAP 2.1, 6.11.4).
-CONFIG, SET_MIN_PIN_LENGTH = 0x0D, 3
+# The command authenticatorConfig, and its subcommands toggleAlwaysUv and setMinPINLength (CTAP 2.1, 6.11).
+CONFIG, TOGGLE_ALWAYS_UV, SET_MIN_PIN_LENGTH = 0x0D, 2, 3
 # The subcommand getCredsMetadata of authenticatorCredentialManagement (CTAP 2.1, 6.8.2).
 GET_CREDENTIALS_METADATA = 1
 # In U2F raw messages: the control byte check-only, and the total length in octets of the challenge parameter and the
@@ -136,6 +136,7 @@ class SimulatedKey:
     ) -> None:
         self.model = model or KeyModel()
         self.behavior = behavior or KeyBehavior()
+        self.always_uv = self.behavior.always_uv
         self.client_pin = ClientPin(
             hash=digest(pin.encode()) if pin else None,
             length=len(pin or ""),
@@ -153,7 +154,8 @@ class SimulatedKey:
 
     def reset(self) -> None:
         """Forget the PIN, the credentials and the secret (CTAP 2.1, 6.6)."""
-        self.client_pin = ClientPin(shortest=self._factory)
+        self.client_pin = ClientPin(shortest=self._factory, refuses=self.client_pin.refuses)
+        self.always_uv = self.behavior.always_uv
         self.resident.clear()
         self._secret = CredentialSecret()
         self.behavior.erases()
@@ -187,7 +189,7 @@ class SimulatedKey:
             "credMgmt": True,
             "pinUvAuthToken": True,
             "makeCredUvNotRqd": self.behavior.uv_not_required,
-            "alwaysUv": self.behavior.always_uv,
+            "alwaysUv": self.always_uv,
         }
         if self.behavior.configurable:
             options |= {"authnrCfg": True, "setMinPINLength": True}
@@ -237,7 +239,7 @@ class SimulatedKey:
     def _needs_verification(self, *, resident: bool) -> bool:
         """Return whether a new credential requires user verification (CTAP 2.1, 6.1.2, makeCredUvNotRqd)."""
         has_pin = self.client_pin.hash is not None
-        return self.behavior.always_uv or (has_pin and (resident or not self.behavior.uv_not_required))
+        return self.always_uv or (has_pin and (resident or not self.behavior.uv_not_required))
 
     def _attested(self, credential: bytes, private: ec.EllipticCurvePrivateKey) -> bytes:
         """Return attested credential data (WebAuthn, 6.5.1)."""
@@ -266,7 +268,7 @@ class SimulatedKey:
         request = GetAssertionRequest.parse(parameters)
         rp_hash = hashlib.sha256(request.rp_id.encode()).digest()
         verified = self._verify_user(request.verification, request.client_data_hash, touch)
-        if self.behavior.always_uv and request.presence and not verified:
+        if self.always_uv and request.presence and not verified:
             raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
         known = [credential_id for credential_id in request.allowed if self._secret.accepts(credential_id, rp_hash)]
         if request.presence:
@@ -305,12 +307,17 @@ class SimulatedKey:
         return {1: len(self.resident), 2: self.model.residents - len(self.resident)}
 
     def _config(self, request: Parameters, _: Touch) -> None:
-        """Answer authenticatorConfig (CTAP 2.1, 6.11). Only setMinPINLength is supported."""
-        command, parameters = request.need(1, int), request.inner(2)
-        if not self.behavior.configurable or command != SET_MIN_PIN_LENGTH:
+        """Answer authenticatorConfig (CTAP 2.1, 6.11). Only toggleAlwaysUv and setMinPINLength are supported."""
+        command = request.need(1, int)
+        if not self.behavior.configurable or command not in {TOGGLE_ALWAYS_UV, SET_MIN_PIN_LENGTH}:
             raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
+        parameters = request.inner(2) if command == SET_MIN_PIN_LENGTH else None
         if self.client_pin.hash:
-            self._verify_token(request, b"\xff" * 32 + bytes([CONFIG, command]) + cbor.encode(parameters.members))
+            sent = cbor.encode(parameters.members) if parameters else b""
+            self._verify_token(request, b"\xff" * 32 + bytes([CONFIG, command]) + sent)
+        if parameters is None:
+            self.always_uv = not self.always_uv
+            return
         self.client_pin.configure(parameters.get(1, int), force_change=bool(parameters.get(3, int)))
 
     def _verify_token(self, request: Parameters, message: bytes) -> None:
