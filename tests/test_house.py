@@ -551,7 +551,17 @@ SEARCHES = {"search", "match", "fullmatch", "sub", "subn", "findall", "finditer"
 # are patterns for messages of click, which have no fields.
 SEARCHED = {"ARN", "CELL", "PATH", "RESOURCE", "SURROGATE", "pattern", "self.pattern", "EXTRA", "GIVEN", "reason"}
 SEARCHED |= {"CLOCK", "CODE", "DIGEST", "EMAIL", "EXTERNAL_ID", "GAP", "INDEX_BEGIN", "JSON_DOCUMENT", "PRIVATE", "RUN"}
-SEARCHED |= {"ACCOUNT_ID", "EXCEL_SEPARATOR", "ROLE_ARN", "ROUNDED", "SERIAL", "SHORT", "TAG_KEY", "TAG_VALUE"}
+SEARCHED |= {
+    "ACCOUNT_ID",
+    "EXCEL_SEPARATOR",
+    "OLD_DEVICE",
+    "ROLE_ARN",
+    "ROUNDED",
+    "SERIAL",
+    "SHORT",
+    "TAG_KEY",
+    "TAG_VALUE",
+}
 SEARCHED |= {"USER_NAME", "re", "results", "compiled", "declared.name", "name"}
 SEARCHED |= {"outcome.value", "state.value", "name.removeprefix('--').upper()"}
 SEARCHED |= {"ROLE_ARN if text.startswith('arn:') else ROLE_NAME"}

@@ -134,17 +134,26 @@ class RosterMethod:
     """How the user of a row gets a device. If `method` is None, the user enrolls the device.
 
     `unattended` means that `rollout apply` makes the device without help from a person. `by_serial` means that AWS
-    already has the device's seed, so the roster must contain the serial that is printed on the device.
+    already has the device's seed, so the roster must contain the serial that is printed on the device. `halves` are the
+    two methods of a `pair`: one physical key with an OATH credential and a FIDO credential.
     """
 
     method: Method | None = None
     unattended: bool = False
     by_serial: bool = False
+    halves: tuple["RosterMethod", ...] = ()
 
     @property
     def name(self) -> str:
-        """The word in the roster column `kind`: the name of an enrollment method, or `self`."""
+        """The word in the roster column `kind`: the name of an enrollment method, `pair` or `self`."""
+        if self.halves:
+            return "pair"
         return self.method.name if self.method else "self"
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether its device is a virtual device in IAM."""
+        return self.method is not None and self.method.device_type is DeviceType.VIRTUAL
 
     def __str__(self) -> str:
         return self.name

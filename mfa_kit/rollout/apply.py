@@ -15,28 +15,30 @@ from mfa_kit.enrollment.settling import is_listed, settle_each
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, confirm_devices, run_row
 from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
 from mfa_kit.rollout.proven_devices import REMOVE_UNPROVEN, lost_lines, prove_devices, record_adopted
-from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
+from mfa_kit.rollout.row_status import entries_by_serial, join_serials, known_hardware, result_without_work
 
 # The largest number of names that a message lists. More names do not fit on one line.
 
 
-def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool, sealed: bool) -> None:
+def check_copies(
+    without_copy: Sequence[str], shut_out: Sequence[str], *, staged: bool, accept_lockout: bool, sealed: bool
+) -> None:
     """Raise an error if devices must not be made because backups or copies of secrets would be missing.
 
-    `shut_out` are the users who would get no copy of their secret. `sealed` means that every backup is also encrypted
-    to a recipient other than the device's user. If `sealed` is false, raise UsageFault in two cases: devices are to be
-    staged, but only their users could decrypt the backups from which they are enabled later; or there are users in
-    `shut_out`, whose backups no one could decrypt. Raise Lockout if there are users in `shut_out`, unless the devices
-    are to be staged or `accept_lockout` is true.
+    `without_copy` are the users who would get no copy of their secret, and `shut_out` those of them who have no other
+    device. `sealed` means that every backup is also encrypted to a recipient other than the device's user. If `sealed`
+    is false, raise UsageFault in two cases: devices are to be staged, but only their users could decrypt the backups
+    from which they are enabled later; or there are users in `without_copy`, whose backups no one could decrypt. Raise
+    Lockout if there are users in `shut_out`, unless the devices are to be staged or `accept_lockout` is true.
     """
     if staged and not sealed:
         raise UsageFault(
             "a staged device is enabled later from its backup, which only the user could decrypt",
             "add a recipient for all backups: -r age1… or -R FILE",
         )
-    if shut_out and not sealed:
+    if without_copy and not sealed:
         raise UsageFault(
-            f"no one could open the backups of {count_of(len(shut_out), 'user')}: {few(shut_out)}",
+            f"no one could open the backups of {count_of(len(without_copy), 'user')}: {few(without_copy)}",
             "add their public keys to the roster, or a recipient for all backups: -r age1… or -R FILE",
         )
     if shut_out and not (staged or accept_lockout):
@@ -73,7 +75,7 @@ def apply_plan(
     # Read the journal after IAM's list, so that it has an entry for each listed device of this computer.
     holders = execution.list_holders()
     ours = entries_by_serial(plan.account, ports=ports)
-    has = known_hardware(ours.values()) | devices_by_user(holders)
+    has = join_serials(devices_by_user(holders), known_hardware(ours.values()))
     making = _Making(plan=plan, ports=ports, run=run, execution=execution, staged=staged)
     making.enabled += _unconfirmed(ours.values(), ports=ports)
     todo: list[PlanStep] = []
@@ -81,7 +83,7 @@ def apply_plan(
         try:
             result = result_without_work(step, plan, has.get(step.user, ()), ours, ports=ports)
         except BackupDenied as denied:
-            result = RowResult.of_error(plan.intent_of(step.row), denied, run=run)
+            result = RowResult.of_error(plan.intent_of(step.row), denied, run=run).of_row(step.row)
         if result is None:
             todo.append(step)
         else:
@@ -156,7 +158,7 @@ class _Making:
     def make(self, step: PlanStep) -> RowResult:
         """Make the device of a step, and return the result. Set `stop` if more than `max_failures` users failed."""
         spec = self.plan.intent_of(step.row, staged=self.staged)
-        result = run_row(spec, lambda: self._make_device(spec), run=self.run)
+        result = run_row(spec, lambda: self._make_device(spec), run=self.run).of_row(step.row)
         if result.outcome is RowOutcome.FAILED:
             self.failed.append(result.user)
         most, stop, failed = self.execution.max_failures, self.execution.stop, len(self.failed)

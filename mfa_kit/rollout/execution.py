@@ -30,6 +30,7 @@ from mfa_kit.core.stopping import take
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import PAUSES, record_all_confirmed
 from mfa_kit.rollout.plan import WORKERS
+from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.watching import Failure
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class RowResult:
     or None without a backup. `computer` is the computer on which the device was made or the row failed; None if the
     ledger is not shared or does not record the computer. `clock_offset` is how many seconds the phone's clock is ahead;
     None if no proof has shown this number. `earlier` means that an earlier run enabled the device. `common` is
-    the reason in words that are true for other users too, or "".
+    the reason in words that are true for other users too, or "". `name` is the name of a further device, or "".
     """
 
     user: str
@@ -78,6 +79,16 @@ class RowResult:
     clock_offset: int | None = None
     earlier: bool = False
     common: str = ""
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """What identifies the row in its plan, as RosterRow.key."""
+        return f"{self.user}/{self.name}" if self.name else self.user
+
+    def of_row(self, row: RosterRow) -> "RowResult":
+        """Return this result as the one of a row: with the name of the device if it is a further device."""
+        return replace(self, name=row.name or "") if row.is_further else self
 
     @classmethod
     def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> "RowResult":
@@ -109,12 +120,13 @@ class RowResult:
     @classmethod
     def of_failure(cls, failure: Failure) -> "RowResult":
         """Return the result of a row that failed, as the ledger recorded it."""
-        return cls(user=failure.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
+        user, _, name = failure.key.partition("/")
+        return cls(user=user, name=name, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
 
     @property
     def failure(self) -> Failure:
-        """The user, cause and reason of a failed row, for the ledger."""
-        return Failure(user=self.user, cause=self.cause, reason=self.reason)
+        """The cause and reason of a failed row, for the ledger."""
+        return Failure(key=self.key, cause=self.cause, reason=self.reason)
 
 
 @dataclass(slots=True, kw_only=True)

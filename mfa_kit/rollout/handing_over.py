@@ -158,9 +158,9 @@ class Reminder:
 
 def find_reminders(plan: Plan, results: Iterable[RowResult]) -> Iterator[Reminder]:
     """Yield the users to remind, in the plan's order. `results` has the status of every row of the plan."""
-    steps = {step.user: step for step in plan.steps}
+    steps = {step.key: step for step in plan.steps}
     for result in results:
-        step = steps[result.user]
+        step = steps[result.key]
         email = step.row.email or ""
         if result.outcome is RowOutcome.STAGED and result.run:
             yield Reminder(

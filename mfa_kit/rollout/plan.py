@@ -17,9 +17,9 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import list_of, object_of, read_json
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import ACCOUNT_ID, VIRTUAL, Caller, DeviceSpec, RosterMethod
+from mfa_kit.core.models import ACCOUNT_ID, VIRTUAL, Caller, Device, DeviceSpec, DeviceType, RosterMethod
 from mfa_kit.core.text import checked_time, iso_time
-from mfa_kit.rollout.roster import DEVICE_NAME, RosterRow, key_fingerprint, parse_roster, row_cells
+from mfa_kit.rollout.roster import ACTION, DEVICE_NAME, RosterRow, key_fingerprint, parse_roster, row_cells
 
 WORKERS = 8
 # The seconds that a call to AWS takes, to estimate the run time. Others have measured and published this figure.
@@ -67,6 +67,16 @@ class PlanStep:
         return self.row.user
 
     @property
+    def key(self) -> str:
+        """What identifies the step in its plan: the user, or `USER/NAME` for a further device."""
+        return self.row.key
+
+    @property
+    def replaces(self) -> str:
+        """The serial of the user's old device, which is removed once the new one is proven, or ""."""
+        return self.row.replaces or ""
+
+    @property
     def by_apply(self) -> bool:
         """Whether `apply` makes the row's device, possibly after it finished or removed a half-made device."""
         return self.row.kind.unattended and self.open
@@ -101,11 +111,32 @@ class Plan:
             name=row.name or row.user,
             method=row.kind.method or VIRTUAL,
             path=row.path,
-            known_serial=row.serial if row.kind.by_serial else None,
+            known_serial=row.serial if row.kind.by_serial and not row.kind.is_virtual else None,
             recipient=row.recipient,
             tags=row.tags,
             staged=staged,
         )
+
+    def find_device(self, row: RosterRow, serials: Iterable[str]) -> str | None:
+        """Return which of a user's devices is the one of a row, or None. `serials` are those of the user's devices.
+
+        IAM appends an ID to the name of a security key, so its serial is not known before it is registered.
+        """
+        spec = self.intent_of(row)
+        if spec.method.device_type is not DeviceType.FIDO2:
+            return spec.serial if spec.serial in serials else None
+        keys = (Device(serial, row.user) for serial in serials if DeviceType.of(serial) is DeviceType.FIDO2)
+        return next((key.serial for key in keys if key.name == spec.name), None)
+
+    def devices_of(self, row: RosterRow, serials: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the devices with which a row is done: any device of the user, or for a further device, only this one.
+
+        `serials` are those of the user's devices.
+        """
+        if not row.is_further:
+            return serials
+        own = self.find_device(row, serials)
+        return (own,) if own else ()
 
     @property
     def steps_of_apply(self) -> list[PlanStep]:
@@ -113,12 +144,17 @@ class Plan:
         return [step for step in self.steps if step.by_apply]
 
     @property
-    def shut_out(self) -> list[str]:
-        """The users for whom `apply` makes a device, but who have no public key in the roster.
+    def without_copy(self) -> list[str]:
+        """The users for whom `apply` makes a device, but who get no copy of their secret.
 
-        They get no copy of their secret, and AWS asks them for a code at the next sign-in.
+        They have no public key in the roster.
         """
         return [step.user for step in self.steps_of_apply if step.row.recipient is None]
+
+    @property
+    def shut_out(self) -> list[str]:
+        """Those of `without_copy` who have no other device. AWS asks them for a code at the next sign-in."""
+        return [step.user for step in self.steps_of_apply if step.row.recipient is None and not step.devices]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -173,8 +209,9 @@ def action_of(kind: RosterMethod) -> Action:
 SCHEMA, INDEX_SCHEMA = "mfa-kit/rollout-plan", "mfa-kit/rollout-index"
 # The version of both formats.
 VERSION = 1
-# The field of a plan for the column `device_name` of a roster.
-NAME = "name"
+# The fields of a plan for the columns `device_name` and `action` of a roster. The action of a step is another one.
+NAME, CHANGE = "name", "change"
+FIELDS = {DEVICE_NAME: NAME, ACTION: CHANGE}
 # Matches the beginning of an index. The rest is not read, because a plan may have several megabytes.
 INDEX_BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(INDEX_SCHEMA)}"')
 CREATE = suggest("create a plan", "rollout plan ROSTER -o PLAN")
@@ -216,8 +253,9 @@ def _document_text(head: Mapping[str, object], **lists: Sequence[Mapping[str, ob
 
 
 def _step_fields(step: PlanStep) -> dict[str, object]:
-    row = {NAME if column == DEVICE_NAME else column: cell for column, cell in row_cells(step.row).items() if cell}
+    row = {FIELDS.get(column, column): cell for column, cell in row_cells(step.row).items() if cell}
     details = {
+        "pair": step.row.pair,
         "key": key_fingerprint(step.row.recipient) if step.row.recipient else "",
         "key_before": step.key_before,
         "reason": step.reason,
@@ -263,8 +301,10 @@ def _planned_at(document: Mapping[str, object]) -> float:
 
 def _parse(document: Mapping[str, object], *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
     steps = [object_of(step) for step in list_of(document["rows"])]
-    lines = "\n".join(json.dumps({**step, DEVICE_NAME: step.get(NAME)}) for step in steps)
-    rows = parse_roster(lines or "user", methods=methods, parse_key=parse_key).rows
+    lines = "\n".join(
+        json.dumps({**step, **{column: step.get(name) for column, name in FIELDS.items()}}) for step in steps
+    )
+    rows = parse_roster(lines or "user", methods=methods, parse_key=parse_key, of_plan=True).rows
     report_age = document["report_age"]
     if not isinstance(report_age, float | int | None):
         raise TypeError("the age of the report is not a number")
@@ -290,7 +330,7 @@ def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
     if repair and (action is not Action.BLOCKED or meant is Action.SELF):
         raise ValueError(f"repair is not possible for {row.kind} with the action {action}")
     return PlanStep(
-        row=row,
+        row=replace(row, pair=fields.get("pair") is True),
         action=action,
         reason=str(fields.get("reason", "")),
         devices=tuple(map(str, list_of(fields.get("devices", [])))),

@@ -8,9 +8,16 @@ from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalEntry, JournalState, RunTag
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import delete_command
+from mfa_kit.rollout.further_devices import (
+    block_second_replacements,
+    expand_rows,
+    find_old_devices,
+    half_names,
+    why_not_replaced,
+)
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
 from mfa_kit.rollout.proven_devices import prove_devices
-from mfa_kit.rollout.roster import ListedUser, RosterRow, key_fingerprint
+from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, key_fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +55,12 @@ def make_plan(
     report that `look` uses, or None if `look` uses no report. `record` is what the records of runs say.
     """
     users, has = listing.users, devices_by_user(listing.holders)
-    named = [replace(row, user=user.name) if (user := users.get(row.user.lower())) else row for row in rows]
-    has |= look([row.user for row in named if row.user.lower() in users and row.user not in has])
+    in_iam = [replace(row, user=user.name) if (user := users.get(row.user.lower())) else row for row in rows]
+    named = expand_rows(in_iam)
+    # IAM's list of virtual devices has no keys and tokens, which matter only if a user gets a further device.
+    further = {row.user for row in named if row.is_further}
+    unlisted = [row.user for row in named if row.user.lower() in users and (row.user not in has or row.user in further)]
+    has |= look([*dict.fromkeys(unlisted)])
     plan = Plan(
         account=caller.account,
         partition=caller.partition,
@@ -61,7 +72,9 @@ def make_plan(
     used = ports.journal.recipients(plan.account)
     proven = prove_devices(plan.account, holders=listing.holders, record=record, ports=ports) if record.runs else None
     adopted = {serial: proven.entries[serial] for serial in proven.adopted} if proven else {}
-    steps = [_plan_step(row, plan, listing, has.get(row.user, ()), adopted, ports=ports) for row in named]
+    replacing = find_old_devices(plan, named, has)
+    steps = [_plan_step(row, plan, listing, has.get(row.user, ()), adopted, ports=ports) for row in replacing]
+    steps = block_second_replacements(steps)
     return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])
 
 
@@ -81,8 +94,22 @@ def _plan_step(
     if (foreign := row.account not in {None, plan.account}) or row.user.lower() not in listing.users:
         problem = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"{problem} {plan.account}")
-    if has:
-        return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
+    if devices := _devices_to_skip(row, plan, has):
+        return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(devices)}", devices=has)
+    if why := why_not_replaced(row, has):
+        return PlanStep(row=row, action=Action.BLOCKED, reason=why, devices=has)
+    return replace(_step_of_new_device(row, plan, listing, adopted, ports=ports), devices=has)
+
+
+def _step_of_new_device(
+    row: RosterRow,
+    plan: Plan,
+    listing: AccountListing,
+    adopted: Mapping[str, JournalEntry],
+    *,
+    ports: EnrollmentPorts,
+) -> PlanStep:
+    """Return the step of a row that needs a new device, which is blocked if the device name is taken."""
     if row.kind.method is None:
         return PlanStep(row=row, action=Action.SELF, reason="enrolls without mfa-kit; done when IAM lists a device")
     serial = plan.intent_of(row).serial
@@ -91,6 +118,17 @@ def _plan_step(
     if (holder := listing.holders[serial]) is not None:
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"the device name is taken: {holder} has {serial}")
     return _judge_unassigned(row, serial, adopted.get(serial), ports=ports)
+
+
+def _devices_to_skip(row: RosterRow, plan: Plan, has: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those devices of a row's user because of which the row is skipped.
+
+    The halves of a pair are not a reason to skip the pair.
+    """
+    others: tuple[str, ...] = ()
+    if row.pair and row.action is RosterAction.ENROLL:
+        others = tuple(serial for serial in has if Device(serial, row.user).name not in half_names(row))
+    return others or plan.devices_of(row, has)
 
 
 def _judge_unassigned(row: RosterRow, serial: str, adopted: JournalEntry | None, *, ports: EnrollmentPorts) -> PlanStep:

@@ -30,7 +30,7 @@ class PlanRecords:
     keyword argument `since`, they leave out what is older than this Unix time. `release` releases the lock of a run.
     `runs_of_all_plans` returns the IDs of the runs of all plans, and `adopt_run` records a run that the ledger lacks.
     `devices_made_on` returns the computer on which each device of some runs was made, by run and serial, and
-    `failed_on` the computer on which each user failed. Both are empty if the ledger is not shared.
+    `failed_on` the computer on which each row failed. Both are empty if the ledger is not shared.
     """
 
     digest: str
@@ -96,11 +96,11 @@ class PlanRecords:
         Without a shared ledger, return the results unchanged.
         """
         of_device = self.devices_made_on({result.run for result in results if result.run})
-        of_user = self.failed_on()
+        of_row = self.failed_on()
         return [
             replace(
                 result,
-                computer=of_user.get(result.user)
+                computer=of_row.get(result.key)
                 if result.outcome is RowOutcome.FAILED
                 else of_device.get((result.run or "", result.device or "")),
             )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from enum import StrEnum
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -32,9 +33,11 @@ from mfa_kit.core.text import few, one_line
 
 DEVICE_NAME = "device_name"
 COLUMNS = ("user", "kind", DEVICE_NAME, "path", "recipient", "serial", "asset", "tags", "email")
-# The column for the account. mfa-kit writes this column only if a row has an account.
-ACCOUNT = "account"
-READ = (*COLUMNS, ACCOUNT)
+# The columns for the account, for what to do with the user's devices, for the old device that goes, for the profile of
+# the key, and for how the key gets to the user. mfa-kit writes these columns only if a row has a cell for them.
+ACCOUNT, ACTION, REPLACES, PROFILE, DELIVERY = "account", "action", "replaces", "profile", "delivery"
+OPTIONAL = (ACTION, REPLACES, PROFILE, DELIVERY, ACCOUNT)
+READ = (*COLUMNS, *OPTIONAL)
 # Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells that have no column.
 WRONG, SURPLUS = "wrong", "surplus"
 # Other names of columns, reduced to letters and digits, and the columns that they stand for. `User name` is in the AWS
@@ -318,8 +321,19 @@ def faults_table(faults: Sequence[CellFault]) -> str:
     for fault in faults:
         row = rows.setdefault(fault.line, {**fault.cells, WRONG: ""})
         row[WRONG] = "; ".join(filter(None, [row[WRONG], str(fault)]))
-    account, surplus = ([name] if any(row.get(name) for row in rows.values()) else [] for name in (ACCOUNT, SURPLUS))
-    return csv_table((*COLUMNS, *account, WRONG, *surplus), rows.values())
+    surplus = [SURPLUS] if any(row.get(SURPLUS) for row in rows.values()) else []
+    return csv_table((*_columns_of([*rows.values()]), WRONG, *surplus), rows.values())
+
+
+def roster_table(rows: Sequence["RosterRow"]) -> str:
+    """Return rows as a CSV roster, without the account. From it, `parse_roster` makes the same rows again."""
+    cells = [row_cells(row) for row in rows]
+    return csv_table(_columns_of(cells), cells)
+
+
+def _columns_of(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Return the columns of a roster with these rows: of the optional ones, those for which a row has a cell."""
+    return (*COLUMNS, *(name for name in OPTIONAL if any(row.get(name) for row in rows)))
 
 
 # An account ID that has lost its leading zeros, because a spreadsheet took it for a number.
@@ -393,7 +407,28 @@ PUBLIC, PRIVATE = ("age1", "ssh-"), re.compile("AGE-SECRET-KEY-|PRIVATE KEY", re
 # separate addresses in a list.
 EMAIL = re.compile(r"(?=.{3,254}\Z)(?!')[^\s@,;:<>()\[\]\"\\]+@[^\s@,;:<>()\[\]\"\\]+")
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
+# The name or the ARN of a device in IAM, or the serial of a token.
+OLD_DEVICE = re.compile(r"[\x21-\x7e]{1,1200}")
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
+
+
+class RosterAction(StrEnum):
+    """What a row does with its user's devices. Its value is the word in the roster column `action`.
+
+    ENROLL: make a device unless the user has one. ADD: make one more device. REPLACE: make a device, and remove the old
+    one once the new one is proven.
+    """
+
+    ENROLL = "enroll"
+    ADD = "add"
+    REPLACE = "replace"
+
+
+class Delivery(StrEnum):
+    """How a user gets a key: at the DESK, or by POST. Its value is the word in the roster column `delivery`."""
+
+    DESK = "desk"
+    POST = "post"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,6 +438,9 @@ class RosterRow:
     `recipient` is the user's public key, to which a copy of the backup is encrypted. `asset` is a label for the key or
     token. `email` is the address for `rollout handover` and `remind`. `account` is the ID of the user's account. It
     is None if the rollout is for one account, and neither the `account` cell nor the user's ARN names an account.
+    `replaces` is the name or the serial of the old device, if the user has several. `profile` is the name of the
+    profile with which the key is prepared. `by_post` means that the key is sent to the user. `pair` means that the row
+    is one half of a `pair`.
     """
 
     user: str
@@ -415,11 +453,29 @@ class RosterRow:
     tags: Tags = ()
     email: str | None = None
     account: str | None = None
+    action: RosterAction = RosterAction.ENROLL
+    replaces: str | None = None
+    profile: str | None = None
+    by_post: bool = False
+    pair: bool = False
+
+    @property
+    def is_further(self) -> bool:
+        """Whether the row is about a device of its own, and not done as soon as its user has any device."""
+        return self.action is not RosterAction.ENROLL or self.pair
+
+    @property
+    def key(self) -> str:
+        """What identifies the row in a plan: the user, or for a further device `USER/NAME`.
+
+        User names have no slash.
+        """
+        return f"{self.user}/{self.name}" if self.is_further else self.user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
-    """A list of users, and the device that each user gets.
+    """A list of users, and the devices that they get.
 
     `rows` has the rows without faults, in the order of the file. `faults` has the faults of the other rows, by line.
     `unread` is a sentence about the columns that were not read, or "".
@@ -436,12 +492,14 @@ def parse_roster(
     methods: Iterable[RosterMethod],
     parse_key: Callable[[str], str],
     accounts: RosterAccounts | None = None,
+    of_plan: bool = False,
 ) -> Roster:
     """Parse a roster. Return the rows without a fault, and the faults of the other rows.
 
     The cell `kind` of a row has the name of one of `methods`, or `self`. `parse_key` returns a public key without its
     comment, or raises UsageFault. `accounts` finds the account that a row names; by default, the roster is for one
-    account. Raise UsageFault if the text is not a roster.
+    account. `of_plan` means that the rows are those of a plan, where a user may have several named devices. Raise
+    UsageFault if the text is not a roster.
     """
     accounts = accounts or OneAccount()
     read = read_rows(text)
@@ -455,7 +513,7 @@ def parse_roster(
             row = cells.parse_row()
             faults += cells.faults
             account = accounts.key(cells.account or read_row.cells.get(ACCOUNT))
-            if duplicate := _find_duplicate(read_row, rows_by_user, account):
+            if duplicate := _find_duplicate(read_row, rows_by_user, account, of_plan=of_plan):
                 faults.append(duplicate)
             elif row is not None:
                 rows.append(row)
@@ -464,11 +522,19 @@ def parse_roster(
 
 
 def _find_duplicate(
-    read_row: ReadRow, rows_by_user: dict[tuple[str | None, str], ReadRow], account: str | None
+    read_row: ReadRow, rows_by_user: dict[tuple[str | None, str], ReadRow], account: str | None, *, of_plan: bool
 ) -> CellFault | None:
-    """Add a row to `rows_by_user`, or return a fault if an earlier row has the same user, ignoring case."""
-    name = _user_name(read_row.cells.get("user", ""))
-    first = rows_by_user.setdefault((account, name.lower()), read_row) if USER_NAME.fullmatch(name) else read_row
+    """Add a row to `rows_by_user`, or return a fault if an earlier row has the same user, ignoring case.
+
+    Rows that add or replace a device are duplicates only if both name the same device.
+    """
+    cells = read_row.cells
+    name, device = _user_name(cells.get("user", "")), cells.get(DEVICE_NAME, "")
+    further = cells.get(ACTION, "").lower() in {RosterAction.ADD, RosterAction.REPLACE}
+    if not USER_NAME.fullmatch(name) or (further and not device):
+        return None
+    key = f"{name}/{device}" if device and (further or of_plan) else name
+    first = rows_by_user.setdefault((account, key.lower()), read_row)
     if first is read_row:
         return None
     before = _user_name(first.cells["user"])
@@ -506,9 +572,17 @@ class _Cells:
             tags=self._parse("tags", _parse_tags) or (),
             email=self._parse("email", _parse_email),
             account=self.account,
+            action=self._parse(ACTION, partial(_parse_word, words=RosterAction)) or RosterAction.ENROLL,
+            replaces=self._parse(REPLACES, _parse_old_device),
+            profile=self._parse(PROFILE, check_label),
+            by_post=self._parse(DELIVERY, partial(_parse_word, words=Delivery)) is Delivery.POST,
         )
         if row.kind.by_serial and not self.read.cells.get("serial"):
             self._add_fault("serial", "the cell is empty; write the serial that is printed on the token")
+        if row.replaces and row.action is not RosterAction.REPLACE:
+            self._add_fault(REPLACES, f"a device is named here, but the action is {row.action}; write replace")
+        if row.kind == SELF and row.is_further:
+            self._add_fault(ACTION, "users who enroll themselves can only have the action enroll")
         return None if self.faults else row
 
     def _parse_account(self) -> str | None:
@@ -578,6 +652,23 @@ def _parse_method(cell: str, *, methods: Mapping[str, RosterMethod]) -> RosterMe
     return methods[cell.lower()]
 
 
+W = TypeVar("W", bound=StrEnum)
+
+
+def _parse_word(cell: str, *, words: type[W]) -> W:
+    try:
+        return words(cell.lower())
+    except ValueError:
+        raise UsageFault(f"{cell!a} is not one of the words for this column", f"use {', '.join(words)}") from None
+
+
+def _parse_old_device(cell: str) -> str:
+    """Return the name, the ARN or the serial of an existing device."""
+    if not OLD_DEVICE.fullmatch(cell):
+        raise UsageFault(f"{cell!a} is not the name of a device", "write the name, or the ARN, that IAM lists")
+    return cell
+
+
 def _parse_name(cell: str) -> str:
     return DeviceSpec(account="", partition="", user="u", name=cell).name
 
@@ -633,6 +724,10 @@ def row_cells(row: RosterRow) -> dict[str, str]:
         "asset": row.asset or "",
         "tags": ";".join(f"{key}={value}" for key, value in row.tags),
         "email": row.email or "",
+        ACTION: row.action if row.action is not RosterAction.ENROLL else "",
+        REPLACES: row.replaces or "",
+        PROFILE: row.profile or "",
+        DELIVERY: Delivery.POST if row.by_post else "",
     }
 
 

@@ -43,16 +43,27 @@ def entries_by_serial(account: str, *, ports: EnrollmentPorts) -> dict[str, Jour
 
 
 def known_hardware(entries: Iterable[JournalEntry]) -> dict[str, tuple[str, ...]]:
-    """Return, by user name, a tuple with the serial of the user's security key or token.
+    """Return the serials of each user's security keys and tokens, by user name.
 
     These devices are taken from the journal entries `entries`, because IAM's list of virtual devices contains neither
     security keys nor tokens. Users without such a device are left out.
     """
-    return {
-        entry.spec.user: (entry.spec.serial,)
-        for entry in entries
-        if DeviceType.of(entry.spec.serial) is not DeviceType.VIRTUAL and entry.reached in STANDS
-    }
+    return join_serials(
+        *(
+            {entry.spec.user: (entry.spec.serial,)}
+            for entry in entries
+            if DeviceType.of(entry.spec.serial) is not DeviceType.VIRTUAL and entry.reached in STANDS
+        )
+    )
+
+
+def join_serials(*listings: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the serials of each user in several mappings from users to serials, in their order."""
+    joined: dict[str, tuple[str, ...]] = {}
+    for listing in listings:
+        for user, serials in listing.items():
+            joined[user] = (*joined.get(user, ()), *serials)
+    return joined
 
 
 def result_without_work(
@@ -62,40 +73,42 @@ def result_without_work(
 
     `has` are the serials of the user's devices. `ours` are this computer's journal entries by serial.
     """
-    if has and step.action is not Action.SKIP:
-        return result_of_devices(step, has, ours, ports=ports)
+    devices = plan.devices_of(step.row, has)
+    if devices and step.action is not Action.SKIP:
+        return result_of_devices(step, devices, ours, ports=ports)
     entry = ours.get(plan.intent_of(step.row).serial)
     if entry and entry.reached is JournalState.STAGED:
-        return RowResult.of_entry(entry, RowOutcome.STAGED)
+        return RowResult.of_entry(entry, RowOutcome.STAGED).of_row(step.row)
     if step.by_apply:
         return None
     outcome, reason = WITHOUT_WORK[step.action]
-    device = step.devices[0] if step.devices else None
-    return RowResult(user=step.user, outcome=outcome, reason=reason or step.reason, device=device)
+    device = step.devices[0] if step.devices and not step.row.is_further else None
+    return RowResult(user=step.user, outcome=outcome, reason=reason or step.reason, device=device).of_row(step.row)
 
 
 def result_of_devices(
     step: PlanStep, has: tuple[str, ...], ours: Mapping[str, JournalEntry], *, ports: EnrollmentPorts
 ) -> RowResult:
-    """Return the result of a row whose user has devices. `has` are their serials; `ours` are journal entries by serial.
+    """Return the result of a row that is done. `ours` are journal entries by serial.
 
-    The outcome is "enrolled" if the row's kind is `self`. It is also "enrolled" if this computer enrolled one of the
-    devices, and the device's backup exists or was never made. Otherwise, the outcome is "skipped", for example because
-    another run has enabled the device and not recorded that yet.
+    `has` are the serials of the devices with which it is done, as `Plan.devices_of`. The outcome is "enrolled" if the
+    row's kind is `self`. It is also "enrolled" if this computer enrolled one of the devices, and the device's backup
+    exists or was never made. Otherwise, the outcome is "skipped", for example because another run has enabled the
+    device and not recorded that yet.
     """
     entries = [entry for serial in has if (entry := ours.get(serial)) and entry.spec.user == step.user]
     results = [
         _result_of_entry(entry, ports=ports) for entry in entries if entry.is_half_made or entry.reached in STANDS
     ]
     if results:
-        return next((result for result in results if result.earlier), results[0])
+        return next((result for result in results if result.earlier), results[0]).of_row(step.row)
     if step.action is Action.SELF:
         return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
     reason = (
         f"has {', '.join(has)}{', of which neither the ledger nor a record of a run has a backup' if seeded else ''}"
     )
-    return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=reason, device=has[0])
+    return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=reason, device=has[0]).of_row(step.row)
 
 
 def _result_of_entry(entry: JournalEntry, *, ports: EnrollmentPorts) -> RowResult:
@@ -128,10 +141,13 @@ def look_up_status(
     device. `failures` has each user's last failure, by user name. `record` are the lines of the records of runs.
     """
     has = devices_by_user(holders)
-    has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])
+    # IAM's list of virtual devices has no keys and tokens.
+    unlisted = {step.user for step in plan.steps if step.row.is_further and not step.row.kind.is_virtual}
+    open_steps = [step for step in plan.steps if step.action is not Action.BLOCKED]
+    has |= look([*dict.fromkeys(s.user for s in open_steps if s.user not in has or s.user in unlisted)])
     proven = prove_devices(plan.account, holders=holders, record=record, ports=ports)
     return [
-        _row_status(step, plan, has.get(step.user, ()), proven, failures.get(step.user), ports=ports)
+        _row_status(step, plan, has.get(step.user, ()), proven, failures.get(step.key), ports=ports).of_row(step.row)
         for step in plan.steps
     ]
 
@@ -146,7 +162,7 @@ def _row_status(
     ports: EnrollmentPorts,
 ) -> RowResult:
     spec, ours = plan.intent_of(step.row), proven.entries
-    if step.open and not has and (why := why_unproven(spec, proven)):
+    if step.open and not plan.devices_of(step.row, has) and (why := why_unproven(spec, proven)):
         cause = AlreadyExists.__name__
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=cause, reason=why, device=spec.serial)
     making = _half_made(ours.get(spec.serial))
@@ -179,10 +195,10 @@ def results_of_others(
     by_serial = {entry.spec.serial: entry for entry in entries}
     results = []
     for step in plan.steps:
-        result = _result_of(step, by_serial.get(plan.intent_of(step.row).serial), failures.get(step.user))
+        result = _result_of(step, by_serial.get(plan.intent_of(step.row).serial), failures.get(step.key))
         if result is None:
             return None
-        results.append(result)
+        results.append(result.of_row(step.row))
     return results
 
 

@@ -60,7 +60,7 @@ def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -
 
 @dataclass(slots=True, kw_only=True)
 class StationQueue:
-    """The queue of a station: its steps in order, and their results by user name.
+    """The queue of a station: its steps in order, and their results by the keys of the steps.
 
     `at` is the index of the current step. After the last step, `at` is the number of steps.
     """
@@ -79,8 +79,8 @@ class StationQueue:
         return self.steps[self.at] if self.at < len(self.steps) else None
 
     def is_done(self, step: PlanStep) -> bool:
-        """Return whether the last result of a step says that its user has a device. A failed step is not done."""
-        result = self.results.get(step.user)
+        """Return whether the last result of a step says that its device is there. A failed step is not done."""
+        result = self.results.get(step.key)
         return result is not None and result.outcome in DONE
 
     @property
@@ -94,8 +94,8 @@ class StationQueue:
         return [step for step in self.steps if not self.is_done(step)]
 
     def record(self, result: RowResult) -> None:
-        """Store the result of a step. The result replaces an earlier result of the same user."""
-        self.results[result.user] = result
+        """Store the result of a step. The result replaces an earlier result of the same step."""
+        self.results[result.key] = result
 
     def skip(self) -> None:
         """Go to the next step. The current step is not marked as done."""
@@ -166,13 +166,15 @@ def enroll_in_person(
     ports: EnrollmentPorts,
     run: str,
     procedure: EnrollmentProcedure,
+    further: bool = False,
 ) -> Outcome:
     """Make the device that `spec` describes. Return Enrolled, or Skipped if the user already has a device.
 
-    Raise MfaKitError if the device could not be made. The half-made device is then already removed, or the journal has
-    an entry for it.
+    `further` means that the device is made even if its user already has another one. Raise MfaKitError if the device
+    could not be made. The half-made device is then already removed, or the journal has an entry for it.
     """
     request = EnrollRequest(
+        add=further,
         user=spec.user,
         method=spec.method,
         name=spec.name,

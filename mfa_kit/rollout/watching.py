@@ -48,12 +48,13 @@ class PlanProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The last failure of a user of a plan, as the ledger stores it.
+    """The last failure of a row of a plan, as the ledger stores it.
 
-    `cause` is the name of the error's class, and `reason` is its message, hint and notes.
+    `key` identifies the row, as RosterRow.key. `cause` is the name of the error's class, and `reason` is its message,
+    hint and notes.
     """
 
-    user: str
+    key: str
     cause: str
     reason: str
 

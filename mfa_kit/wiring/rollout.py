@@ -239,7 +239,7 @@ def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
         runs=runs.all,
         fail=failures.record,
         forget=failures.forget,
-        failures=failures.by_user,
+        failures=failures.by_row,
         runs_of_all_plans=lambda: runs_of_all_plans(ledger),
         adopt_run=lambda run: RolloutRuns(ledger, plan=run.plan).record(run.id, now=run_time(run.id)),
         devices_made_on=computers.of_devices,

@@ -289,7 +289,7 @@ def test_a_plan_is_complete_when_its_last_run_has_ended(ledger: Ledger) -> None:
     first, second = entry(), entry(spec=spec(user="bob", name="bob"))
     runs.record(first.run, now=1.0)
     ledger.record(first.at(JournalState.CONFIRMED))
-    Failures(ledger, plan="plan").record(Failure(user="bob", cause="X", reason="y"), now=2.0)
+    Failures(ledger, plan="plan").record(Failure(key="bob", cause="X", reason="y"), now=2.0)
     runs.end(first.run, now=3.0)
     progress = PlanProgress(made=1, causes={"X": 1}, complete=True)
     assert progress_of_plans(ledger, ["plan", "other"]) == {"plan": progress}
@@ -335,13 +335,13 @@ def test_a_run_that_was_ended_can_be_settled_by_another_process(place: Place, le
 
 def test_a_failure_is_forgotten_after_a_success(ledger: Ledger) -> None:
     """It may occur again. Only failures since a time are returned."""
-    failures, failure = Failures(ledger, plan="a" * 64), Failure(user="alice", cause="AwsFault", reason="why")
+    failures, failure = Failures(ledger, plan="a" * 64), Failure(key="alice", cause="AwsFault", reason="why")
     failures.record(failure, now=5.0)
-    assert (failures.by_user(), failures.by_user(since=6.0)) == ({"alice": failure}, {})
+    assert (failures.by_row(), failures.by_row(since=6.0)) == ({"alice": failure}, {})
     failures.forget("alice")
-    assert failures.by_user() == {}
+    assert failures.by_row() == {}
     failures.record(failure, now=7.0)
-    assert failures.by_user(since=6.0) == {"alice": failure}
+    assert failures.by_row(since=6.0) == {"alice": failure}
 
 
 def test_threads_share_one_run(place: Place, ledger: Ledger) -> None:

@@ -522,7 +522,7 @@ def test_results_can_be_printed_in_each_form(rollout: Rollout, people: People) -
     whole = json.loads(rollout.apply("--output", "json").out)
     assert (whole["counts"], len(whole["rows"])) == ({"enrolled": 2}, 2)
     names = rollout.apply("--output", "csv").out.splitlines()[0]
-    assert names == '"user","outcome","cause","reason","device","backup","user_backup","admin_backup","run"'
+    assert names.replace('"', "") == "user,outcome,cause,reason,device,backup,user_backup,admin_backup,run,name"
 
 
 # Users who enroll themselves, and status

@@ -355,7 +355,7 @@ def test_the_results_of_other_workers_are_complete_or_none() -> None:
     run = "20261130T120000Z-0123abcd"
     enrolled, staged = (JournalEntry(run=run, spec=plan.intent_of(each.row)) for each in steps[:2])
     entries = [enrolled.at(JournalState.CONFIRMED), staged.at(JournalState.STAGED)]
-    failures = {"c": Failure(user="c", cause="Throttled", reason="later")}
+    failures = {"c": Failure(key="c", cause="Throttled", reason="later")}
     results = results_of_others(plan, entries=entries, failures=failures)
     assert results is not None
     outcomes = [RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.FAILED, RowOutcome.SKIPPED, RowOutcome.SKIPPED]

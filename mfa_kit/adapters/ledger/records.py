@@ -103,26 +103,29 @@ SINCE = """select "user", cause, reason from failures where plan = $1 and at >= 
 
 
 class Failures:
-    """Stores the last failed enrollment of each user of a rollout plan. `plan` is the digest of the plan's file."""
+    """Stores the last failed enrollment of each row of a rollout plan. `plan` is the digest of the plan's file.
+
+    The column `user` has what identifies the row: the user, or `USER/NAME` for a further device.
+    """
 
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
 
     def record(self, failure: Failure, *, now: float) -> None:
-        """Record a user's failure at a Unix time. It replaces the user's previous failure."""
-        self._tables.write((FAILED, [(self._plan, failure.user, now, failure.cause, failure.reason)]))
+        """Record a row's failure at a Unix time. It replaces the row's previous failure."""
+        self._tables.write((FAILED, [(self._plan, failure.key, now, failure.cause, failure.reason)]))
 
-    def forget(self, user: str) -> None:
-        """Forget a user's failure, because a later run has enrolled the user.
+    def forget(self, key: str) -> None:
+        """Forget a row's failure, because a later run has made its device.
 
         The row is emptied instead of deleted, because in PostgreSQL, only the ledger's owner may delete it.
         """
-        self._tables.write((FORGOTTEN, [(self._plan, user)]))
+        self._tables.write((FORGOTTEN, [(self._plan, key)]))
 
-    def by_user(self, *, since: float = 0.0) -> dict[str, Failure]:
-        """Return the last failure of each user, by user name, without failures before the Unix time `since`."""
+    def by_row(self, *, since: float = 0.0) -> dict[str, Failure]:
+        """Return the last failure of each row, by its key, without failures before the Unix time `since`."""
         rows = self._tables.select(SINCE, (self._plan, since), types="text text text")
-        return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}
+        return {key: Failure(key=key, cause=cause, reason=reason) for key, cause, reason in rows}
 
 
 STATE = """

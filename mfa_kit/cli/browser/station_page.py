@@ -30,7 +30,7 @@ class StationPage:
     """Keeps the page of a station current.
 
     `call_user` returns a sentence that tells the user of a step what to do. `watches` and `reasons` are those of the
-    StationSession. `done` has the users who are known to be done, so that no user is thanked twice.
+    StationSession. `done` has the keys of the steps that are known to be done, so that no user is thanked twice.
     """
 
     state: PageState
@@ -42,13 +42,13 @@ class StationPage:
 
     def attach(self, page: "OpenPage") -> None:
         """Make the page update the queue before each question, and show the inserted keys while it waits."""
-        self.done.update(self._done_users())
+        self.done.update(step.key for step in self._done())
         page.person.before_question, page.person.after_look = self.update, self.show_keys
         page.person.buttons = self.buttons
         self.update()
 
-    def _done_users(self) -> list[str]:
-        return [step.user for step in self.queue.steps if self.queue.is_done(step)]
+    def _done(self) -> list[PlanStep]:
+        return [step for step in self.queue.steps if self.queue.is_done(step)]
 
     def buttons(self) -> Sequence[tuple[str, str]]:
         """Return the buttons for the session's question. Back is left out if there is no step to go back to."""
@@ -58,8 +58,8 @@ class StationPage:
     def update(self) -> None:
         """Show the queue and the current user. If users were done since the last call, thank the last of them."""
         step = self._step
-        new = [user for user in self._done_users() if user not in self.done]
-        self.done.update(new)
+        new = [done_step for done_step in self._done() if done_step.key not in self.done]
+        self.done.update(done_step.key for done_step in new)
         with self.state.change():
             self.state.queue = [self._row(queued_step, current=queued_step is step) for queued_step in self.queue.steps]
             if step is None or self.state.user != step.user:
@@ -69,7 +69,7 @@ class StationPage:
             self.state.busy = BUSY_WITH_KEY if step and self.watches.get(step.row.kind.name) else BUSY
             self.state.touch = False
             if new:
-                self.state.thanked = f"{new[-1]} is done. Thank you."
+                self.state.thanked = f"{new[-1].user} is done. Thank you."
 
     def show_keys(self) -> None:
         """Show which keys are inserted."""
@@ -90,7 +90,7 @@ class StationPage:
         return self.queue.steps[self.queue.at] if self.queue.at < len(self.queue.steps) else None
 
     def _row(self, step: PlanStep, *, current: bool) -> QueueRow:
-        result = self.queue.results.get(step.user)
+        result = self.queue.results.get(step.key)
         outcome = result.outcome if result else RowOutcome.NOT_STARTED
-        words = [outcome.value, result.reason if result else self.reasons.get(step.user, "")]
-        return QueueRow(user=step.user, state=": ".join(filter(None, words)), current=current)
+        words = [outcome.value, result.reason if result else self.reasons.get(step.key, "")]
+        return QueueRow(user=step.key, state=": ".join(filter(None, words)), current=current)

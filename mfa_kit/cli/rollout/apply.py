@@ -265,6 +265,7 @@ def _check_all(works: Sequence[PlannedWork], options: ApplyOptions, store: Backu
     """
     usable = [work for work in works if not work.why]
     check_copies(
+        [work.name(user) for work in usable for user in work.plan.without_copy],
         [work.name(user) for work in usable for user in work.plan.shut_out],
         staged=options.staged,
         accept_lockout=options.accept_lockout,
@@ -382,7 +383,7 @@ class PlanRun:
 
     @cached_property
     def failed_before(self) -> Mapping[str, Failure]:
-        """The failures that earlier runs of the plan recorded, by user."""
+        """The failures that earlier runs of the plan recorded, by the keys of the steps."""
         return self.records.failures()
 
     def take(self, result: RowResult) -> None:
@@ -392,8 +393,8 @@ class PlanRun:
         """
         if result.outcome is RowOutcome.FAILED:
             self.records.fail(result.failure, now=self.now())
-        elif result.user in self.failed_before and result.outcome in MADE:
-            self.records.forget(result.user)
+        elif result.key in self.failed_before and result.outcome in MADE:
+            self.records.forget(result.key)
         if result.outcome in TO_RETRY or (result.outcome in MADE and not result.reason):
             self.log(result.outcome, cause=result.cause or None)
         self.opened.tally.take(result)
@@ -418,23 +419,25 @@ class PlanRun:
         self._keep_broken_off()
         if not self.opened.tally.results and (self.folder / "results.csv").exists():
             return None
-        users = {step.user for step in self.plan.steps}
-        texts = result_files(self.plan, self.opened.tally.by_user, source=self.source, run=self.run, called=users)
+        called = {step.key for step in self.plan.steps}
+        texts = result_files(self.plan, self.opened.tally.by_row, source=self.source, run=self.run, called=called)
         wiring.rollout.write_files(self.folder, texts)
         return self.folder
 
     def _keep_broken_off(self) -> None:
-        """Add a "half-made" result for each user who has no result, but may have a device.
+        """Add a "half-made" result for each row that has no result, but may have a device.
 
-        There can be such users after a second Ctrl-C.
+        There can be such rows after a second Ctrl-C.
         """
         if not self.opened.tally.left:
             return
-        known = self.opened.tally.by_user
+        known = self.opened.tally.by_row
+        rows = {self.plan.intent_of(step.row).serial: step.row for step in self.plan.steps}
         with suppress(IntegrityFault):  # the run may have ended because the ledger failed
             for entry in self.records.journal.made(self.plan.account):
-                if entry.run == self.run and entry.spec.user not in known:
-                    self.opened.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))
+                row = rows.get(entry.spec.serial) if entry.run == self.run else None
+                if row and row.key not in known:
+                    self.opened.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED).of_row(row))
 
 
 def _next_step(works: Sequence[PlannedWork], bases: Mapping[Path, Path], sources: Mapping[str, Path]) -> str:

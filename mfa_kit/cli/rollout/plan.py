@@ -53,6 +53,7 @@ from mfa_kit.rollout.roster import (
     CellFault,
     ListedUser,
     RosterAccounts,
+    RosterAction,
     RosterRow,
     UserSelection,
     faults_table,
@@ -107,6 +108,11 @@ def plan_users(request: PlanOptions, ports: "wiring.rollout.RolloutPorts", *, pr
         request,
         _select_rows(users, request, report=report, progress=progress) if request.rows is None else request.rows,
     )
+    if request.trust_report and any(row.action is not RosterAction.ENROLL for row in rows):
+        raise UsageFault(
+            "the credential report does not say which devices a user has, and rows add or replace devices",
+            "omit --trust-report",
+        )
     trusted = report if request.trust_report else None
     with progress.showing("comparing"):
         return make_plan(
@@ -172,7 +178,7 @@ def plan_summary(new_plan: Plan, *, full_lists: bool) -> ResultRow:
     """Return the fields of the summary that follow the counts. With `full_lists`, for JSON, lists are not shortened."""
     keys = [step for step in new_plan.steps if step.row.recipient]
     return {
-        "no_own_copy": new_plan.shut_out if full_lists else _shorten(new_plan.shut_out),
+        "no_own_copy": new_plan.without_copy if full_lists else _shorten(new_plan.without_copy),
         "no_admin_backup": None if full_lists else f"{len(keys)}, unless apply gets -r" if keys else None,
         "keys_changed": [step.user for step in keys if step.key_before] or None,
         "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
@@ -460,7 +466,7 @@ def _backups(plans: Sequence[Plan]) -> ResultRow:
     """
     alone = sum(bool(step.row.recipient) for plan in plans for step in plan.steps)
     return {
-        "no_own_copy": sum(len(plan.shut_out) for plan in plans) or None,
+        "no_own_copy": sum(len(plan.without_copy) for plan in plans) or None,
         "no_admin_backup": f"{alone}, unless apply gets -r" if alone else None,
     }
 

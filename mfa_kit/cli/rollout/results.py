@@ -19,12 +19,12 @@ from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, by_reason, in_account
-from mfa_kit.rollout import roster
 from mfa_kit.rollout.execution import RowOutcome, RowResult
+from mfa_kit.rollout.further_devices import join_pairs
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.roster import csv_table, row_cells
+from mfa_kit.rollout.roster import csv_table, roster_table
 
-COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "user_backup", "admin_backup", "run")
+COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "user_backup", "admin_backup", "run", "name")
 FAULTY = {RowOutcome.FAILED, RowOutcome.BLOCKED}
 TO_RETRY = {*FAULTY, RowOutcome.REFUSED, RowOutcome.HALF_MADE}
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
@@ -62,9 +62,9 @@ class Tally:
         return self.total - len(self.results)
 
     @property
-    def by_user(self) -> dict[str, RowResult]:
-        """The last result of each user."""
-        return {result.user: result for result in self.results}
+    def by_row(self) -> dict[str, RowResult]:
+        """The last result of each row, by the key of its step."""
+        return {result.key: result for result in self.results}
 
     def row(self, result: RowResult) -> ResultRow:
         """Return a result as a row for output."""
@@ -101,7 +101,7 @@ class Tally:
         counted = isinstance(self.progress, Redrawable) and self.progress.refresh()
         if (wrong or not counted) and self.output.form != "jsonl" and not EVENTS.on:
             show = self.progress.alert if wrong else self.progress.note
-            show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
+            show(": ".join(filter(None, [result.key, result.outcome.value, result.reason])))
 
     def report_together(self) -> None:
         """Print the refusals, each reason once with its users, and how many users an earlier run enrolled."""
@@ -152,16 +152,16 @@ def check_backup_folder(store: BackupStore, steps: Sequence[PlanStep]) -> None:
 
 
 def result_files(
-    plan: Plan, results_by_user: Mapping[str, RowResult], *, source: str, run: str | None, called: Collection[str]
+    plan: Plan, results_by_row: Mapping[str, RowResult], *, source: str, run: str | None, called: Collection[str]
 ) -> dict[str, str]:
-    """Return the texts of the result files by file name. `called` are the users whom the command was to enroll.
+    """Return the texts of the result files by file name. `called` are the keys of the steps to carry out.
 
-    `source` is the file name of the plan or the index. results.csv and results.json have a row for every user of the
-    plan. failed.csv is a roster of the users to try again: those whose row failed, was refused, is blocked or is
-    half-made, and the users in `called` whose row was not started.
+    `source` is the file name of the plan or the index. results.csv and results.json have a row for every step of the
+    plan. failed.csv is a roster of the rows to try again: those that failed, were refused, are blocked or are
+    half-made, and the rows in `called` that were not started.
     """
     results = [
-        results_by_user.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
+        results_by_row.get(step.key) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED).of_row(step.row)
         for step in plan.steps
     ]
     rows = [result_row(result) for result in results]
@@ -170,12 +170,12 @@ def result_files(
     again = [
         step.row
         for step, result in zip(plan.steps, results, strict=True)
-        if result.outcome in TO_RETRY or (result.outcome is RowOutcome.NOT_STARTED and step.user in called)
+        if result.outcome in TO_RETRY or (result.outcome is RowOutcome.NOT_STARTED and step.key in called)
     ]
     return {
         "results.csv": csv_table(COLUMNS, cells),
         "results.json": json_document(document) + "\n",
-        "failed.csv": csv_table(roster.COLUMNS, map(row_cells, again)),
+        "failed.csv": roster_table(join_pairs(again)),
     }
 
 
@@ -497,8 +497,8 @@ def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
 
 def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
     """Return the sentence that says who still has to be enrolled: users in person, users by themselves, or no one."""
-    waiting = {result.user for result in results if result.outcome is RowOutcome.WAITING}
-    if waiting & {step.user for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
+    waiting = {result.key for result in results if result.outcome is RowOutcome.WAITING}
+    if waiting & {step.key for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
         return suggest("next: enroll the other users in person", "rollout station {}", plan)
     if waiting:
         remind = mfa_kit("rollout remind {}", index or plan)

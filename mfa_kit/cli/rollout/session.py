@@ -72,13 +72,15 @@ class StationSession:
     def close(self) -> None:
         """Add a result to the tally for each step that is not done: the last failure, or "not started" and why."""
         for step in self.queue.left:
-            result = self.queue.results.get(step.user)
-            reason = self.reasons.get(step.user, "")
-            self.tally.keep(result or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED, reason=reason))
+            result = self.queue.results.get(step.key)
+            not_started = RowResult(
+                user=step.user, outcome=RowOutcome.NOT_STARTED, reason=self.reasons.get(step.key, "")
+            )
+            self.tally.keep(result or not_started.of_row(step.row))
 
     def _go_back_from_end(self) -> bool:
         """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
-        users = [step.user for step in self.queue.left]
+        users = [step.key for step in self.queue.left]
         shown = ", ".join(["…"] * (len(users) > SHOWN) + users[-SHOWN:])
         prompt = Message(f"end of the list, {count_of(len(users), 'user')} not done ({shown})", AT_END)
         answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if users else ""
@@ -87,7 +89,7 @@ class StationSession:
         return answer not in {"", *QUIT}
 
     def _end_without_work(self, step: PlanStep) -> bool:
-        """Return whether a step needs no work, because its user has a device or was deleted.
+        """Return whether a step needs no work, because its device is there, or its user was deleted.
 
         If so, record the result.
         """
@@ -100,9 +102,10 @@ class StationSession:
         except MfaKitError as error:  # the person at the station sees the error, and can still enroll the user
             self._fail(step, error)
             return False
-        if has:
-            self._end(self._result_of(step, has))
-        return bool(has)
+        devices = self.plan.devices_of(step.row, has)
+        if devices:
+            self._end(self._result_of(step, devices))
+        return bool(devices)
 
     def _result_of(self, step: PlanStep, has: tuple[str, ...]) -> RowResult:
         ours = entries_by_serial(self.plan.account, ports=self.ports)
@@ -128,7 +131,7 @@ class StationSession:
     def _obey(self, step: PlanStep, word: str) -> bool:
         """Skip the step, go back or quit, as the person typed. Return False to quit."""
         if word in SKIP:
-            self.reasons.setdefault(step.user, "skipped at the station")
+            self.reasons.setdefault(step.key, "skipped at the station")
             self.queue.skip()
         elif word in BACK:
             if not self.queue.go_back():
@@ -177,7 +180,7 @@ class StationSession:
             self.runs.keep_left(spec, ports=ports)
             self.person.say("")
             self._report(f"{step.user}: interrupted", notes=notes_of(stop), to_user=STOPPED)
-            self.reasons[step.user] = "interrupted at the station"
+            self.reasons[step.key] = "interrupted at the station"
         else:
             self._take(step, outcome)
         if key and watch and watch.find_again(key):
@@ -207,7 +210,9 @@ class StationSession:
         self.runs.settle_left(spec, None, ports=ports)
         run = self.runs.run_of_next_try()
         backend, procedure = self.methods.equip(step.row, key)
-        return enroll_in_person(spec, backend, caller=caller, ports=ports, run=run, procedure=procedure)
+        return enroll_in_person(
+            spec, backend, caller=caller, ports=ports, run=run, procedure=procedure, further=step.row.is_further
+        )
 
     def _take(self, step: PlanStep, outcome: Outcome) -> None:
         """End a step with the result of enrolling its user."""
@@ -217,7 +222,7 @@ class StationSession:
             entry = JournalEntry(run=outcome.run, spec=outcome.spec, backup=outcome.backup)
             if entry.backup is None:  # the store of backups has recorded the others
                 self.record_device(entry)
-            self._end(RowResult.of_entry(entry, reason=lacks))
+            self._end(RowResult.of_entry(entry, reason=lacks).of_row(step.row))
         else:
             self._end(self._result_of(step, outcome.serials))
 
@@ -241,6 +246,6 @@ class StationSession:
     def _fail(self, step: PlanStep, error: MfaKitError) -> None:
         to_user = str(error) if isinstance(error, DeviceFault) else ""
         self._report(f"{step.user}: {error}", hint=error.hint, notes=notes_of(error), to_user=to_user)
-        result = RowResult.of_error(self.plan.intent_of(step.row), error)
+        result = RowResult.of_error(self.plan.intent_of(step.row), error).of_row(step.row)
         self.queue.record(result)
         self.record_failure(result.failure)

@@ -151,7 +151,7 @@ def station(
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
                 _greet(queue, progress)
-                called = {step.user for step in steps}
+                called = {step.key for step in steps}
                 session = StationSession(
                     plan=plan,
                     queue=queue,
@@ -164,7 +164,9 @@ def station(
                     record_failure=lambda failure: ledger.fail(failure, now=ports.ports.iam_reader.now()),
                     record_device=recording.add,
                     person=settings.interaction,
-                    holders=KeyHolders(ports=ports.ports, virtual=ports.account.virtual, users=called),
+                    holders=KeyHolders(
+                        ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
+                    ),
                     runs=StationRuns(new_id=lambda: _begin_run(ports, recording)),
                 )
                 _show_on_page(session, place)
@@ -175,7 +177,7 @@ def station(
                     run = session.runs.ids[0] if session.runs.ids else None
                     wiring.rollout.write_files(
                         folder,
-                        result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called),
+                        result_files(plan, before | tally.by_row, source=plan_file.name, run=run, called=called),
                     )
                     show_results("rollout-bench", [work], output=output, head={"run": run, "results": str(folder)})
             _finish(place, queue)
@@ -261,22 +263,22 @@ def _look_up_results(
     *,
     progress: LiveProgress,
 ) -> dict[str, RowResult]:
-    """Return the status of each user of the plan, by user name.
+    """Return the status of each row of the plan, by the key of its step.
 
     Only the users of `steps` are looked up one by one. For the others, IAM's list of virtual devices is used.
     """
     users = {step.user for step in steps}
     results = look_up_results(plan, records, ports, workers=WORKERS, progress=progress, only=users)
-    return {result.user: result for result in results}
+    return {result.key: result for result in results}
 
 
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
-    """Return a StationQueue of these steps. `before` has the status of each user, by user name.
+    """Return a StationQueue of these steps. `before` has the status of each row, by the key of its step.
 
     The queue already has the results of the steps that are done, or that failed in an earlier run.
     """
-    ended = [before[step.user] for step in steps if before[step.user].outcome in {*DONE, RowOutcome.FAILED}]
-    return StationQueue(steps=steps, results={result.user: result for result in ended})
+    ended = [before[step.key] for step in steps if before[step.key].outcome in {*DONE, RowOutcome.FAILED}]
+    return StationQueue(steps=steps, results={result.key: result for result in ended})
 
 
 def _keep_known(
@@ -285,9 +287,9 @@ def _keep_known(
     """Add the results of steps that are already done to the tally. In a `dry` run, add and print those of all steps."""
     for step in steps:
         if dry:
-            tally.take(before[step.user])
+            tally.take(before[step.key])
         elif queue.is_done(step):
-            tally.keep(before[step.user])
+            tally.keep(before[step.key])
     if dry:
         tally.report_together()
 

@@ -33,10 +33,11 @@ class Methods(Mapping[str, EnrollmentMethod]):
         return len(self._places)
 
     def in_rosters(self) -> list[RosterMethod]:
-        """Return the enrollment methods that a roster can name, ordered by the type of their devices."""
+        """Return the enrollment methods that a roster can name, ordered by the type of their devices, and `pair`."""
         types = list(DeviceType)
         methods = sorted(self.values(), key=lambda method: types.index(method.method.device_type))
-        return [method.roster_method for method in methods if method.roster_method]
+        named = {method.method.name: method.roster_method for method in methods if method.roster_method}
+        return [*named.values(), RosterMethod(halves=(named["oath"], named["fido2"]))]
 
     def backend_finder(self, context: Context) -> Callable[[DeviceSpec], DeviceBackend]:
         """Return a function that takes the spec of an interrupted run and returns the DeviceBackend for it."""

@@ -34,7 +34,7 @@ class TokenOptions(Options):
 class ProgrammableOptions(Options):
     """The options of `--with programmable`."""
 
-    serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL"))
+    serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL", single=True))
     capacity: int | None = field(
         default=None,
         metadata=option(
@@ -70,8 +70,12 @@ DISPLAYED = EnrollmentMethod(
     call="take token {serial} for {user}, and {enter}",
     call_user="Take your token with the number {serial}.",
 )
+PROGRAMMABLE = Method("programmable")
 PROGRAMMED = EnrollmentMethod(
-    method=Method("programmable"),
+    method=PROGRAMMABLE,
     help="a display token to which the seed from AWS is written",
     options=ProgrammableOptions,
+    roster_method=RosterMethod(method=PROGRAMMABLE, by_serial=True),
+    call="take token {serial} for {user}, and {enter}",
+    call_user="Take your token with the number {serial}.",
 )

@@ -1,0 +1,104 @@
+"""Rows that give a user one more device, or exchange one: the devices' names, the halves of a pair, the old device.
+
+A row of the kind `pair` becomes two steps of a plan, one for each half of the key: first OATH, then FIDO, because a
+person registers the FIDO half in the console. Everything after the plan sees two ordinary rows.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from mfa_kit.core.models import Device, RosterMethod
+from mfa_kit.core.text import few
+from mfa_kit.enrollment.planning import device_names
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
+from mfa_kit.rollout.roster import RosterAction, RosterRow
+
+# The end of the name of a pair's second half.
+SECOND = "-2"
+
+
+def expand_rows(rows: Iterable[RosterRow]) -> list[RosterRow]:
+    """Return the rows with a name for each further device, and with two rows for each pair.
+
+    A user's further devices are named USER-key, USER-key-2 and so on, in the order of the rows. The names do not depend
+    on the devices in IAM, so a second plan of the same roster finds the devices of the first.
+    """
+    numbers: Counter[str] = Counter()
+    expanded: list[RosterRow] = []
+    for row in rows:
+        name = row.name or ""
+        if row.kind.halves or row.action is not RosterAction.ENROLL:
+            number = numbers[row.user.lower()] + 1
+            numbers[row.user.lower()] += len(row.kind.halves) or 1
+            name = name or f"{row.user}-key{f'-{number}' if number > 1 else ''}"
+        if row.kind.halves:
+            first, second = row.kind.halves
+            expanded.append(replace(row, kind=first, pair=True, name=name))
+            expanded.append(replace(row, kind=second, pair=True, name=name + SECOND))
+        else:
+            expanded.append(replace(row, name=name or None))
+    return expanded
+
+
+def half_names(row: RosterRow) -> tuple[str, str]:
+    """Return the names of both devices of a pair. `row` is one half of it."""
+    name = (row.name or "").removesuffix("" if row.kind.is_virtual else SECOND)
+    return name, name + SECOND
+
+
+def join_pairs(rows: Iterable[RosterRow]) -> list[RosterRow]:
+    """Return the rows of a plan as a roster has them: one row for the halves of a pair, even if `rows` has only one."""
+    joined = [
+        replace(row, name=half_names(row)[0], kind=RosterMethod(halves=(row.kind,)), pair=False) if row.pair else row
+        for row in rows
+    ]
+    return [*{(row.user, row.name): row for row in joined}.values()]
+
+
+def find_old_devices(plan: Plan, rows: Sequence[RosterRow], has: Mapping[str, tuple[str, ...]]) -> list[RosterRow]:
+    """Return the rows that replace a device with the serial of this device, if exactly one can be meant.
+
+    `has` are the serials of each user's devices. A device that another row of the user makes is not an old one.
+    """
+    new: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        new[row.user].update(plan.devices_of(row, has.get(row.user, ())) if row.is_further else ())
+    return [
+        replace(row, replaces=old) if (old := _find_old(row, set(has.get(row.user, ())) - new[row.user])) else row
+        for row in rows
+    ]
+
+
+def _find_old(row: RosterRow, serials: Iterable[str]) -> str | None:
+    if row.action is not RosterAction.REPLACE:
+        return None
+    meant = [s for s in serials if row.replaces is None or row.replaces in device_names(Device(s, row.user))]
+    return meant[0] if len(meant) == 1 else None
+
+
+def why_not_replaced(row: RosterRow, has: tuple[str, ...]) -> str:
+    """Return why the old device of a row cannot be found, or "". `row` is from `find_old_devices`."""
+    if row.action is not RosterAction.REPLACE or row.replaces in has:
+        return ""
+    if not has:
+        return "there is no device to replace; write the action enroll"
+    if row.replaces:
+        return f"has no device {row.replaces} to replace, but {few(has)}; correct the column replaces"
+    return f"has {few(has)}; name the device to replace in the column replaces"
+
+
+def block_second_replacements(steps: Iterable[PlanStep]) -> list[PlanStep]:
+    """Return the steps, of which those that replace a device that an earlier row replaces are blocked."""
+    first: dict[str, RosterRow] = {}
+    return [_blocked_if_second(step, first) for step in steps]
+
+
+def _blocked_if_second(step: PlanStep, first: dict[str, RosterRow]) -> PlanStep:
+    if not step.replaces or step.action is Action.BLOCKED:
+        return step
+    earlier = first.setdefault(step.replaces, step.row)
+    if earlier is step.row or (step.row.pair and earlier.pair and half_names(step.row) == half_names(earlier)):
+        return step
+    reason = f"another row already replaces {step.replaces}; write the action add"
+    return replace(step, action=Action.BLOCKED, reason=reason, row=replace(step.row, replaces=None))
