@@ -176,7 +176,7 @@ class _Reading:
         account = self._account
         report = self.part(SnapshotPart.REPORT, lambda: account.report(max_age=max_age))
         summary = self.part(SnapshotPart.SUMMARY, account.summary) or {}
-        details = _joined(list(self.pages(SnapshotPart.DETAILS, account.details())))
+        details = join_details(list(self.pages(SnapshotPart.DETAILS, account.details())))
         virtual = tuple(self.pages(SnapshotPart.VIRTUAL, account.virtual()))
         passwords = self.part(SnapshotPart.PASSWORDS, account.password_policy)
         root_devices = self._root_devices(caller)
@@ -422,7 +422,8 @@ def _updated(report: Credentials | None, now: Credentials) -> Credentials:
     return replace(report, password=now.password, keys=tuple(keys) if same else now.keys)
 
 
-def _joined(pages: Sequence[Details]) -> Details:
+def join_details(pages: Sequence[Details]) -> Details:
+    """Return all pages of an account's details together."""
     return Details(
         users=tuple(chain.from_iterable(page.users for page in pages)),
         groups=tuple(chain.from_iterable(page.groups for page in pages)),

@@ -18,9 +18,8 @@ from mfa_kit.audit.finding import (
 from mfa_kit.core.firmware import DeviceRecall, Verdict
 from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import DeviceType
+from mfa_kit.enrollment.planning import virtual_quota
 
-# The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
-QUOTA = 5000
 IDENTITY = "# IDENTITY is the file of your private key"
 
 
@@ -41,7 +40,7 @@ def devices_orphans(context: RuleContext) -> Iterator[Observation]:
 @audit_rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(SnapshotPart.VIRTUAL,))
 def devices_quota(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if virtual devices use at least the share `limits.quota` of the account's quota."""
-    limit = context.snapshot.summary.get("UsersQuota", QUOTA)
+    limit = virtual_quota(context.snapshot.summary)
     count = len(context.snapshot.virtual)
     if count >= context.limits.quota * limit:
         yield Finding(

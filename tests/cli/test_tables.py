@@ -16,6 +16,7 @@ from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.results import COLUMNS
+from mfa_kit.rollout.room import DeviceChange
 
 PACKAGE = Path(mfa_kit.__file__).parent
 USER = "firstname.lastname@example.com"
@@ -43,9 +44,14 @@ ROWS: dict[str, dict[str, object]] = {
         "account": "123456789012", "device": ARN, "advisory": ["YSA-2024-03", "YSA-2025-02"], "verdict": "not listed",
         "attested": ["aaguid", "model"], "what": [SAID, SAID], "source": [FILE, FILE],
     },
+    "rollout-plan-user": {
+        "user": USER,
+        "before": ["alice", "office-key-of-alice"],
+        "after": ["alice", "office-key-of-alice", "alice.of.the.long.name-key", "alice.of.the.long.name-key-2"],
+    },
     "rollout-status": {
         "user": USER, "outcome": "not started", "cause": "no public key", "reason": SAID, "device": ARN,
-        "backup": FILE, "user_backup": FILE, "admin_backup": FILE, "run": RUN,
+        "backup": FILE, "user_backup": FILE, "admin_backup": FILE, "run": RUN, "name": "alice.of.the.long.name-key",
     },
     "recipients-fetch": {
         "user": USER, "name": "firstname-lastname", "state": "unchanged",
@@ -132,6 +138,7 @@ SHARED: dict[str, dict[str, object]] = {
 OF_VALUES = {
     "ledger-reconcile": tuple(each.name for each in dataclasses.fields(Discrepancy)),
     "rollout-status": COLUMNS,
+    "rollout-plan-user": tuple(each.name for each in dataclasses.fields(DeviceChange)),
     "ledger": tuple(each.name for each in dataclasses.fields(LogLine)),
     # The table leaves out `already`.
     "policy-lockout": ("user", "way", "standing", "why", "first"),

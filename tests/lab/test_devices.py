@@ -131,6 +131,7 @@ def test_the_account_has_a_quota_of_virtual_devices() -> None:
         admin.create("two")
         with refused("LimitExceeded"):
             admin.create("three")
+        assert admin.iam.get_account_summary()["SummaryMap"]["UsersQuota"] == 2
 
 
 def test_delete_requires_deactivate_first(admin: Aws, lab: Lab) -> None:

@@ -218,6 +218,7 @@ NEEDED_FOR: dict[str, tuple[str, ...]] = {
     "iam:DeleteVirtualMFADevice": ("settle",),
     "iam:GenerateCredentialReport": ("select",),
     "iam:GetAccountAuthorizationDetails": ("select",),
+    "iam:GetAccountSummary": ("plan",),
     "iam:GetCredentialReport": ("select",),
     "iam:GetMFADevice": ("status",),
     "iam:ListMFADeviceTags": ("settle",),
@@ -237,7 +238,7 @@ class Writing:
 
     def run(self, lab: Lab, desk: MfaKit, *verbs: str) -> list[int]:
         """Run commands and return their exit codes."""
-        (self.folder / "roster.csv").write_text("user\nbob\n")
+        (self.folder / "roster.csv").write_text("user,kind,action\nbob,,\nboss,virtual,add\n")
         if "settle" in verbs:
             lab.faults.add("EnableMFADevice", "denied", at=1)
         given = {"folder": self.folder, "recipient": self.recipient, "identity": self.identity}

@@ -3,7 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,7 @@ from mfa_kit.rollout.plan import (
 )
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.records import entries_of_runs
+from mfa_kit.rollout.room import device_changes, fit_plan
 from mfa_kit.rollout.roster import (
     CellFault,
     ListedUser,
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 
 # The maximum age in seconds of a credential report. Until the last report is this old, IAM creates no new one.
 REPORT_AGE = 4 * 3600
-# The maximum number of names in a table cell.
+# The maximum number of names in a table cell, and of users whose devices are listed.
 SHOWN = 20
 
 
@@ -115,7 +116,7 @@ def plan_users(request: PlanOptions, ports: "wiring.rollout.RolloutPorts", *, pr
         )
     trusted = report if request.trust_report else None
     with progress.showing("comparing"):
-        return make_plan(
+        plan = make_plan(
             rows,
             listing,
             look=_lookup(ports, trusted, workers=request.workers, progress=progress),
@@ -124,6 +125,8 @@ def plan_users(request: PlanOptions, ports: "wiring.rollout.RolloutPorts", *, pr
             record=ports.record,
             report_age=ports.ports.iam_reader.now() - trusted.made if trusted else None,
         )
+    with progress.showing("checking the room for new devices"):
+        return fit_plan(plan, listing.holders, account=ports.account, progress=progress)
 
 
 def _select_rows(
@@ -177,6 +180,7 @@ def _key(row: RosterRow) -> str:
 def plan_summary(new_plan: Plan, *, full_lists: bool) -> ResultRow:
     """Return the fields of the summary that follow the counts. With `full_lists`, for JSON, lists are not shortened."""
     keys = [step for step in new_plan.steps if step.row.recipient]
+    changes = device_changes(new_plan.steps)
     return {
         "no_own_copy": new_plan.without_copy if full_lists else _shorten(new_plan.without_copy),
         "no_admin_backup": None if full_lists else f"{len(keys)}, unless apply gets -r" if keys else None,
@@ -184,6 +188,7 @@ def plan_summary(new_plan: Plan, *, full_lists: bool) -> ResultRow:
         "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
         "api_calls": new_plan.calls,
         "estimated_s": round(new_plan.seconds),
+        **({"users": [asdict(change) for change in changes]} if full_lists and changes else {}),
     }
 
 
@@ -342,8 +347,19 @@ def _write_plan(new_plan: Plan, out: Path, *, settings: Settings, output: Output
         "account": new_plan.account,
         **new_plan.counts,
     }
+    if output.form == "table":
+        _show_changes(new_plan, output)
     summary = plan_summary(new_plan, full_lists=output.form in {"json", "jsonl"})
     output.one("rollout-plan-summary", {**head, **summary})
+
+
+def _show_changes(new_plan: Plan, output: Output) -> None:
+    """Print the devices before and after of the first users with rows that add or replace devices."""
+    changes = device_changes(new_plan.steps)
+    if changes:
+        output.many("rollout-plan-user", [asdict(change) for change in changes[:SHOWN]], empty="")
+        others = len(changes) - SHOWN
+        output.prose(*([f"and {count_of(others, 'more user')}; the plan has all"] if others > 0 else []), "")
 
 
 ACTIONS = tuple(action.value for action in Action)
@@ -507,6 +523,7 @@ def _row(visit: Visit[Plan], planned: PlannedAccount | None, *, full_lists: bool
         "sha256": planned.sha256 if planned else None,
         **{name: counts.get(name) for name in ACTIONS},
         **{name: summary.get(name) for name in SUMMARY},
+        **({"users": summary["users"]} if "users" in summary else {}),
     }
 
 

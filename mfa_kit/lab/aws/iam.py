@@ -201,6 +201,7 @@ class LabIam(auth.AuthorizedResponse, IamResponse):
         """Answer GetAccountSummary. The values whose names begin with Account are about the root user."""
         root = self.account.root
         summary = self.backend.account_summary.summary_map | {
+            "UsersQuota": self.account.settings.users_quota,
             "AccountMFAEnabled": int(bool(root.held())),
             "AccountAccessKeysPresent": int(root.keys > 0),
             "AccountPasswordPresent": int(root.password),
