@@ -351,6 +351,11 @@ class DeviceSpec:
         """
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
+    @property
+    def posted(self) -> bool:
+        """Whether the device is on a key or token that is sent to the user, and enabled after it has arrived."""
+        return self.staged and self.method.name != VIRTUAL.name
+
     def on(self, *, hardware: str, card: str | None = None) -> "DeviceSpec":
         """Return a copy of the intent that names the key or token which will store the secret.
 

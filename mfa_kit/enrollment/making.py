@@ -241,6 +241,33 @@ def stage_device(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentP
     return ports.journal.record(entry.at(JournalState.STAGED))
 
 
+def prepare_device(
+    spec: DeviceSpec,
+    backend: DeviceBackend,
+    *,
+    ports: EnrollmentPorts,
+    run: str,
+    lock: Callable[[JournalEntry], None],
+    record: Callable[[JournalEntry], None],
+) -> Enrolled:
+    """Create a device for a key or token that is sent to its user, write its secret there, and return the result.
+
+    The codes that the key or token computes are checked, but the device is not enabled. `lock` protects the key with a
+    password, and `record` records that the key is prepared. Raise MfaKitError as `make_device`.
+    """
+    entry, created = _create_and_seal(spec, backend, ports=ports, run=run)
+    try:
+        backend.install(spec, created)
+        backend.codes(spec)
+        lock(entry)
+        record(entry)
+        ports.journal.record(entry.at(JournalState.STAGED))
+    except BaseException as error:
+        _settle_after(entry, backend, error, ports=ports)
+        raise
+    return Enrolled(spec=entry.spec, run=run, backup=entry.backup, listed=False)
+
+
 def _create_and_seal(
     spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str
 ) -> tuple[JournalEntry, Created]:

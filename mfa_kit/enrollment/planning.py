@@ -114,7 +114,7 @@ class EnrollRequest:
 
     `name` and `path` are those of the device in IAM. If `name` is None, a free name is derived from the user's name.
     `add` allows another device for a user who has one. `recipient` is the user's public key, to which their own copy of
-    the backup is encrypted. `tags` are added to the device in IAM.
+    the backup is encrypted. `tags` are added to the device in IAM. `staged` is as in DeviceSpec.
     """
 
     user: str
@@ -124,6 +124,7 @@ class EnrollRequest:
     add: bool = False
     recipient: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    staged: bool = False
 
 
 def plan_device(
@@ -174,6 +175,7 @@ def _named_intent(request: EnrollRequest, *, taken: Container[str | None], calle
             path=request.path,
             recipient=request.recipient,
             tags=request.tags,
+            staged=request.staged,
         )
         if spec.serial not in taken:
             return spec

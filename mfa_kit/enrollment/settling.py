@@ -136,9 +136,10 @@ def is_complete(entry: JournalEntry, *, ports: EnrollmentPorts) -> bool:
     """Return whether a device that was to be staged has its backup, although `entry` is not staged.
 
     If the ledger lost the end of a run, it has such a device as half-made. Its user may have the secret, so the device
-    is not deleted unless this process has just created it.
+    is not deleted unless this process has just created it. A key that is sent to the user is half-made until its
+    credential is written too, and nothing is enabled, so it is made again.
     """
-    may_be = entry.spec.staged and not entry.answered_here
+    may_be = entry.spec.staged and not entry.spec.posted and not entry.answered_here
     return may_be and ports.store.find(without_own_copy(entry)) is not None
 
 

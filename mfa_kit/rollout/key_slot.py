@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity
 from mfa_kit.core.message import clauses
-from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, DeviceSpec
+from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, DeviceSpec, JournalState
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed
 
@@ -153,7 +153,8 @@ class KeyHolders:
             mine = known.serial == spec.serial or known.user == spec.user
             if mine or not (known.card == key.identity or (key.serial and known.hardware == key.serial)):
                 continue
-            if entry.is_half_made or is_listed(known, ports=self.ports):
+            prepared = entry.reached is JournalState.STAGED
+            if entry.is_half_made or prepared or is_listed(known, ports=self.ports):
                 return f"it belongs to {known.user} (run {entry.run})"
         return None
 

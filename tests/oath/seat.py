@@ -1,26 +1,36 @@
 """A desk with one OATH key in a reader, for the tests that interrupt its work."""
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pyrage
 from pyrage.x25519 import Identity
 
 from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.identities import seal_text
 from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.models import Caller, DeviceSpec, Method
+from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, Method, run_id
 from mfa_kit.core.otp import Created, Secret, Seed
-from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.enroll import enroll
+from mfa_kit.enrollment.making import prepare_device
+from mfa_kit.enrollment.planning import EnrollRequest
+from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.oath_keys import acceptance
+from mfa_kit.oath_keys.applet import LockableKeys
+from mfa_kit.oath_keys.choosing import seal_password
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.qr_codes import key_uri, symbol
+from mfa_kit.wiring.oath_keys import random_password
 from tests.conftest import ACCOUNT
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut, Notes, Shared, act, at_desk
@@ -32,13 +42,19 @@ AFTER = {"enroll": 1, "replace": 1, "revoke": 0, "verify": 1, "restore": 1}
 KEY_ALONE = ("verify", "restore")
 
 
-def refuse(_key: OathKey) -> Secret[str]:
-    raise AssertionError("no key here has a password")
+def passwords_in(home: Path, identity: Identity) -> list[Secret[str]]:
+    """Return the encrypted passwords in the folder of a desk, oldest first."""
+    files = sorted((home / "secrets").glob("*.age"), key=lambda file: int(file.stem))
+    return [Secret(pyrage.decrypt(file.read_bytes(), [identity]).decode()) for file in files]
 
 
-def keys_of(notes: Notes, cut: Cut | None) -> Keys:
-    """Return the keys that are plugged in. If a cut is given, it counts each command to an applet."""
-    keys = Keys(say=notes.note, password=refuse)
+def keys_of(notes: Notes, cut: Cut | None, passwords: Iterable[Secret[str]] = ()) -> Keys:
+    """Return the keys that are plugged in. If a cut is given, it counts each command to an applet.
+
+    `passwords` are what the person types.
+    """
+    to_type = iter(passwords)
+    keys = Keys(say=notes.note, password=lambda _: next(to_type))
     real = keys.open
 
     @contextmanager
@@ -68,7 +84,7 @@ def at_key(
     Interrupted runs search for their keys among the keys of the desk.
     """
     with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, _, notes):
-        keys = keys_of(notes, cut)
+        keys = keys_of(notes, cut, reversed(passwords_in(home, identity)))
 
         def seat(key: OathKey | None) -> OathCard:
             return OathCard(
@@ -88,9 +104,51 @@ def do(
         if verb == "restore":
             (file,) = (home / "backups").rglob("*.age")
             return restore(user, file, identity, seat(only(keys))), notes.said
+        if verb == "prepare":
+            return prepare(
+                user, home, desk, caller, seat(only(keys)), keys=keys, identity=identity, cut=cut
+            ), notes.said
         # `revoke` and `orphans clean` find their key themselves.
         backend: Any = seat(only(keys)) if verb in {"enroll", "replace"} else None
         return act(verb, user, desk=desk, caller=caller, backend=backend, method=Method("oath")), notes.said
+
+
+def prepare(
+    user: str,
+    home: Path,
+    desk: EnrollmentPorts,
+    caller: Caller,
+    backend: OathCard,
+    *,
+    keys: Keys,
+    identity: Identity,
+    cut: Cut | None,
+) -> object:
+    """Prepare the key to be sent by post: its password is encrypted in a file of the desk."""
+    folder = home / "secrets"
+    folder.mkdir(exist_ok=True)
+
+    def seal(password: Secret[str]) -> None:
+        file = folder / f"{len([*folder.iterdir()])}.age"
+        in_step("seal", lambda: seal_text(file, password, [str(identity.to_public())], ()))
+
+    def in_step(name: str, call: Callable[[], None]) -> None:
+        if cut:
+            cut.step(name, call)
+        else:
+            call()
+
+    def lock(entry: JournalEntry) -> None:
+        assert entry.spec.card
+        key = keys.seen[entry.spec.card]
+        seal_password(cast("LockableKeys", keys), key, generate=random_password, seal=seal)
+
+    procedure = EnrollmentProcedure(
+        partial(prepare_device, lock=lock, record=lambda _: in_step("record", lambda: None)), lambda *_: []
+    )
+    request = EnrollRequest(user=user, method=Method("oath"), staged=True)
+    run = run_id(desk.iam_reader.now(), os.urandom(4))
+    return enroll(request, backend, caller=caller, ports=desk, run=run, procedure=procedure)
 
 
 def verify(keys: Keys) -> object:
