@@ -16,6 +16,7 @@ from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import backend_of, settle
 from mfa_kit.rollout.execution import RowOutcome, RowResult
+from mfa_kit.rollout.further_devices import half_names
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
@@ -39,6 +40,17 @@ class StationMethods(Protocol):
         None if the row's enrollment method uses no keys. Raise UsageFault if the user must not get this key or token,
         and DeviceFault if the key cannot be used.
         """
+        ...
+
+    def find_same_key(self, row: RosterRow, key: InsertedKey) -> InsertedKey | None:
+        """Return the key for the FIDO half of a pair that is the same device as an inserted OATH key, or None.
+
+        `row` is the FIDO half.
+        """
+        ...
+
+    def has_card(self, row: RosterRow, key: InsertedKey) -> bool:
+        """Return whether the inserted key of a FIDO half is a smart card too, so that it may have OATH."""
         ...
 
 
@@ -98,8 +110,14 @@ class StationQueue:
         self.results[result.key] = result
 
     def skip(self) -> None:
-        """Go to the next step. The current step is not marked as done."""
-        self.at += 1
+        """Go to the next step, after both halves of a pair. The current step is not marked as done."""
+        following = self.steps[self.at + 1 : self.at + 2]
+        self.at += 2 if following and following[0] is self.other_half(self.steps[self.at]) else 1
+
+    def other_half(self, step: PlanStep) -> PlanStep | None:
+        """Return the other half of a pair, or None if the step is not one of two halves in the queue."""
+        halves = [other for other in self.steps if other.row.pair and other.user == step.user and other is not step]
+        return next((half for half in halves if step.row.pair and half_names(half.row) == half_names(step.row)), None)
 
     @property
     def can_go_back(self) -> bool:

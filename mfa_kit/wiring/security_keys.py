@@ -143,6 +143,12 @@ class SecurityKeys:
 
         return hidraw.has_card_interface(key.where)
 
+    def is_card(self, where: str) -> bool:
+        """Return whether the key at this device node or reader is a smart card too."""
+        from mfa_kit.adapters.fido import hidraw
+
+        return not where.startswith("/") or hidraw.has_card_interface(where)
+
     def open(self, key_name: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
         """Return a context that opens the key whose device node, reader or serial is `key_name`.
 

@@ -1,6 +1,7 @@
 """A session at the station: a person works through a plan's steps. The queue is in `mfa_kit.rollout.station`."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mfa_kit.cli import messages
@@ -41,7 +42,7 @@ class StationSession:
     None if the method uses no keys. `reasons` says, by user name, why a step was skipped or interrupted. With --page,
     `show_error` shows an error on the page. Its arguments are what happened, what to try, and a sentence that tells the
     user what to do, or "" if the user can do nothing. `lacking` is true if an enrolled key lacks a certification that
-    the key policy requires.
+    the key policy requires. `first_half` is the first half of a pair that was just made, and its key.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class StationSession:
     reasons: dict[str, str] = field(default_factory=dict)
     show_error: Callable[[str, str, str], None] = lambda *_: None
     lacking: bool = False
+    first_half: tuple[PlanStep, InsertedKey] | None = None
 
     def work(self) -> None:
         """Handle one step after another, until no step is left or the person quits."""
@@ -66,7 +68,9 @@ class StationSession:
             step = self.queue.call_next()
             if step is None and not self._go_back_from_end():
                 return
-            if step is not None and not self._end_without_work(step) and not self._ask(step):
+            if step is None or self._end_without_work(step) or self._make_second_half(step):
+                continue
+            if not self._ask(step):
                 return
 
     def close(self) -> None:
@@ -115,7 +119,7 @@ class StationSession:
         """Ask for a step's key, token or phone, and act on the inserted key or the typed line. Return False to quit."""
         watch = self._watch(step.row)
         prompt = Message(self.methods.call(step.row), f" ({self.queue.place}", WORDS, ")")
-        comes: Callable[[], InsertedKey | Notice | None] = watch.poll if watch else lambda: None
+        comes: Callable[[], InsertedKey | Notice | None] = self._looks(step, watch) if watch else lambda: None
         answer: InsertedKey | Notice | str = self.person.ask_unless(prompt, comes, instead=INSTEAD)
         if answer == "" and watch:
             answer = watch.take_only()
@@ -126,6 +130,40 @@ class StationSession:
                 self.person.say(text)
             case str():
                 return self._obey(step, answer)
+        return True
+
+    def _looks(self, step: PlanStep, watch: SlotWatch) -> Callable[[], InsertedKey | Notice | None]:
+        """Return the function that looks for the key of a step.
+
+        A key without a card interface is not seen where the OATH half of a pair looks for it, so such a key is looked
+        for among the security keys, to tell the person why nothing happens.
+        """
+        other = self.queue.other_half(step)
+        slot = self.methods.slot(other.row) if other and step.row.kind.is_virtual else None
+        if other is None or slot is None:
+            return watch.poll
+        security_keys = SlotWatch(slot=slot)
+        with suppress(MfaKitError):
+            security_keys.begin()
+
+        def poll() -> InsertedKey | Notice | None:
+            answer, key = watch.poll(), security_keys.poll()
+            if answer is None and isinstance(key, InsertedKey) and not self.methods.has_card(other.row, key):
+                return Notice(f"{key.description} has no OATH, which a pair needs; insert another key for {step.user}")
+            return answer
+
+        return poll
+
+    def _make_second_half(self, step: PlanStep) -> bool:
+        """Make the second half of a pair on the key that has just got the first half. Return whether it was tried."""
+        made, self.first_half = self.first_half, None
+        if made is None or self.queue.other_half(step) is not made[0]:
+            return False
+        watch, key = self._watch(step.row), self.methods.find_same_key(step.row, made[1])
+        if key is None and watch is not None:
+            self.person.say("the key is no longer inserted, or cannot be found among the security keys")
+            return False
+        self._make(step, key, watch)
         return True
 
     def _obey(self, step: PlanStep, word: str) -> bool:
@@ -167,7 +205,7 @@ class StationSession:
         spec, ports = self.plan.intent_of(step.row), self.ports
         try:
             with only_our_errors():
-                if key and watch and not self._claim(key, watch, spec):
+                if key and watch and not self._claim(key, watch, step, spec):
                     return
                 outcome = self._enroll(step, spec, key)
         except MfaKitError as error:
@@ -184,9 +222,17 @@ class StationSession:
         else:
             self._take(step, outcome)
         if key and watch and watch.find_again(key):
-            self._say_remove(step)
+            if self.queue.is_done(step) and self._has_second_half(step):
+                self.first_half = step, key
+            else:
+                self._say_remove(step)
 
-    def _claim(self, key: InsertedKey, watch: SlotWatch, spec: DeviceSpec) -> bool:
+    def _has_second_half(self, step: PlanStep) -> bool:
+        """Return whether a step is the first half of a pair whose second half is not done."""
+        other = self.queue.other_half(step)
+        return step.row.kind.is_virtual and other is not None and not self.queue.is_done(other)
+
+    def _claim(self, key: InsertedKey, watch: SlotWatch, step: PlanStep, spec: DeviceSpec) -> bool:
         """Settle earlier attempts on a key. Return whether the user of `spec` may get this key.
 
         If the key is already used for another device, print a message and return False.
@@ -201,8 +247,26 @@ class StationSession:
                 to_user="this key is already in use: remove it, and insert another key",
             )
             return False
+        if self._is_other_key(key, step):
+            self._report(
+                f"{key.description} is not the key with the first half of the pair of {spec.user}",
+                hint="remove it, and insert that key",
+                to_user="this is another key: remove it, and insert your key",
+            )
+            return False
         self.tally.progress.alert(f"using {key.description} for {spec.user}; do not remove it yet")
         return True
+
+    def _is_other_key(self, key: InsertedKey, step: PlanStep) -> bool:
+        """Return whether the first half of a step's pair is certainly on another key than this one."""
+        other = self.queue.other_half(step)
+        if other is None or step.row.kind.is_virtual:
+            return False
+        ours = entries_by_serial(self.plan.account, ports=self.ports)
+        entry, slot = ours.get(self.plan.intent_of(other.row).serial), self.methods.slot(other.row)
+        cards = slot.look()[0] if slot and entry and entry.spec.card else ()
+        same = [card for card in cards if self.methods.find_same_key(step.row, card) == key]
+        return bool(same) and entry is not None and same[0].identity != entry.spec.card
 
     def _enroll(self, step: PlanStep, spec: DeviceSpec, key: InsertedKey | None) -> Outcome:
         """Finish or undo what an earlier attempt left, enroll the user, and return the outcome."""

@@ -232,6 +232,17 @@ class _Methods:
         """Return the readers or USB ports for the keys of a row's enrollment method; None if it needs no key."""
         return self._options_of(row, None).slot(self._context)
 
+    def find_same_key(self, row: RosterRow, key: InsertedKey) -> InsertedKey | None:
+        """Return the key for the FIDO half of a pair (`row`) that is the same device as an OATH key, or None."""
+        options = self._options_of(row, None)
+        slot, identity = options.slot(self._context), options.find_same_device(self._context, key.where)
+        keys = slot.look()[0] if slot and identity else ()
+        return next((same for same in keys if same.identity == identity), None)
+
+    def has_card(self, row: RosterRow, key: InsertedKey) -> bool:
+        """Return whether the inserted key of a FIDO half is a smart card too."""
+        return self._options_of(row, None).has_card(self._context, key.identity)
+
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[DeviceBackend, EnrollmentProcedure]:
         """Return the DeviceBackend and the EnrollmentProcedure of a row's device. `key` is the inserted key, or None.
 

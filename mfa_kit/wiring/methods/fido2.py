@@ -102,6 +102,14 @@ class Fido2Options(Options):
         """Return a KeySlot, which reports the inserted security keys. Return None with `--skip-key-check`."""
         return None if self.skip_key_check else SecurityKeySlot(self._keys(context))
 
+    def find_same_device(self, context: Context, reader: str) -> str | None:
+        """Return the identity of the security key that is the same device as the card in a reader, or None."""
+        return self._keys(context).find_same_device(reader)
+
+    def has_card(self, context: Context, identity: str) -> bool:
+        """Return whether a security key is a smart card too."""
+        return self._keys(context).is_card(identity)
+
     def _keys(self, context: Context) -> "SecurityKeys":
         return context.security_keys(
             mds=self.mds, mds_root=self.mds_root, allow_older=self.allow_older, pin_stdin=self.pin_stdin

@@ -110,6 +110,14 @@ class Options(Protocol):
         """Return a KeySlot, which reports inserted keys, or None if the enrollment method uses no key."""
         return None
 
+    def find_same_device(self, context: Context, reader: str) -> str | None:
+        """Return the identity of the inserted key that is the same device as the card in a reader, or None."""
+        return None
+
+    def has_card(self, context: Context, identity: str) -> bool:
+        """Return whether an inserted key is a smart card too."""
+        return True
+
 
 def _backup(context: Context) -> DeviceBackend:
     return BackupAlone(context.iam_reader.now)

@@ -1,0 +1,152 @@
+"""Pairs at the station: a key that is inserted once gets an OATH and a FIDO credential, and is recorded as one key."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.oathcard import YkoathCard
+from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
+from mfa_kit.wiring.security_keys import SecurityKeys
+from tests import pcsc
+from tests.conftest import ACCOUNT, Result
+from tests.fido.conftest import Bus, Desk, Published
+from tests.fido.test_station import registered
+from tests.rollout.person import Act, AtStation
+
+__all__ = ["registered"]
+pytestmark = pytest.mark.slow
+Station = Callable[..., Result]
+
+
+@dataclass
+class Key:
+    """One physical key: what is on USB, and the card in its reader, if it has one."""
+
+    fido: SimulatedKey
+    card: YkoathCard | None
+
+
+@pytest.fixture
+def box(bus: Bus, maker: AttestationCa, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Key]:
+    """Make a key. The kernel says that the inserted card and the inserted security key are one device."""
+    pcsc.plug()
+    monkeypatch.setattr(SecurityKeys, "find_same_device", lambda *_: next(iter(bus.slots), None))
+    return lambda **how: Key(lab_key(maker), YkoathCard(**how) if how else None)
+
+
+@pytest.fixture
+def insert(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Callable[[Key], Act]:
+    """Insert one key after the others are removed."""
+
+    def enter(key: Key) -> None:
+        for question in ("is_card", "has_card_interface"):
+            monkeypatch.setattr(SecurityKeys, question, lambda *_: key.card is not None)
+        bus.plug(key.fido)
+        pcsc.plug(key.card)
+
+    def remove() -> None:
+        bus.unplug()
+        pcsc.plug()
+
+    return lambda key: (remove, partial(enter, key))
+
+
+@pytest.fixture
+def station(desk: Desk, published: Published, tmp_path: Path) -> Station:
+    """Plan a roster with the columns user, kind and action once, and work through it."""
+    plan = tmp_path / "plan.json"
+
+    def work(rows: list[str], *acts: str | Act) -> Result:
+        if not plan.exists():
+            (tmp_path / "roster.csv").write_text("\n".join(["user,kind,action", *rows]) + "\n")
+            assert desk.run("rollout", "plan", tmp_path / "roster.csv", "-o", plan).code == 0
+        person = AtStation(*acts)
+        with person.there():
+            done = desk.run("rollout", "station", plan, "--no-touch", "--timeout", "20", *published.options)
+        return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
+
+    return work
+
+
+def test_a_key_inserted_once_gets_both_credentials(
+    station: Station,
+    box: Callable[..., Key],
+    insert: Callable[[Key], Act],
+    users: Callable[[], str],
+    registered: list[str],
+    desk: Desk,
+) -> None:
+    """The person is asked for each key once, and the ledger has one key with two devices for each user."""
+    people, keys = [users(), users()], [box(serial=1), box(serial=2)]
+    done = station([f"{user},pair,add" for user in people], *map(insert, keys))
+    assert done.code == 0, done.err
+    assert registered == people
+    assert done.err.count("insert the key for") == 2
+    assert done.err.count("you can remove the key now") == 2
+    for user, key in zip(people, keys, strict=True):
+        assert key.card is not None
+        assert [*key.card.credentials] == [f"AWS:{user}-key@{ACCOUNT}".encode()]
+    with sqlite_ledger(desk.home) as ledger:
+        seen = {known.facts.serial: known.devices for known in SeenKeyRecords(ledger).all()}
+    assert {serial: {device.user for device in found} for serial, found in seen.items()} == {
+        "1": {people[0]},
+        "2": {people[1]},
+    }
+    assert [len(found) for found in seen.values()] == [2, 2]
+
+
+def test_a_key_without_oath_is_refused_with_a_sentence(
+    station: Station,
+    box: Callable[..., Key],
+    insert: Callable[[Key], Act],
+    users: Callable[[], str],
+    registered: list[str],
+) -> None:
+    """Such a key is seen as a security key only. Nothing is written to it."""
+    user = users()
+    done = station([f"{user},pair,add"], insert(box()), insert(box(serial=1)))
+    assert done.code == 0, done.err
+    assert f"has no OATH, which a pair needs; insert another key for {user}" in done.err
+    assert registered == [user]
+
+
+def test_the_second_half_is_made_on_the_key_of_the_first(
+    station: Station,
+    box: Callable[..., Key],
+    insert: Callable[[Key], Act],
+    users: Callable[[], str],
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session that ended between the halves continues with the second half, and refuses another key."""
+    user, mine, other = users(), box(serial=1), box(serial=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("mfa_kit.cli.rollout.station._Methods.find_same_key", lambda *_: None)
+        done = station([f"{user},pair,add"], insert(mine), "q")
+    assert (done.code, registered) == (1, [])
+    assert "the key is no longer inserted" in done.err
+    done = station([], insert(other), insert(mine))
+    assert done.code == 0, done.err
+    assert f"is not the key with the first half of the pair of {user}" in done.err
+    assert registered == [user]
+    assert other.card is not None
+    assert not other.card.credentials
+
+
+def test_skipping_a_pair_skips_both_halves(
+    station: Station,
+    box: Callable[..., Key],
+    insert: Callable[[Key], Act],
+    users: Callable[[], str],
+    registered: list[str],
+) -> None:
+    first, second = users(), users()
+    done = station([f"{user},pair,add" for user in (first, second)], "s", insert(box(serial=1)), "")
+    assert (done.code, registered) == (1, [second])
+    assert f"2 users not done ({first}-key" in done.err.replace(f"{first}/", "")
