@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.rollout.execution import RowOutcome
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout
 
@@ -150,3 +152,34 @@ def test_a_phone_is_added_by_apply(rollout: Rollout, people: People, aws: Aws) -
     listed = aws.iam.list_mfa_devices(UserName=alice)["MFADevices"]
     assert {device["SerialNumber"] for device in listed} == {phone, added}
     assert {row["outcome"] for row in json.loads(rollout.apply("--output", "json").out)["rows"]} == {"enrolled"}
+
+
+def test_each_device_of_a_user_is_handed_over(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """Two phones of one user are two folders with a letter each."""
+    [user] = people(1)
+    rows = [f"{user},virtual,enroll,,,{rollout.recipient}", f"{user},virtual,add,,,{rollout.recipient}"]
+    rollout.plan(*rows, columns=f"{COLUMNS},recipient")
+    assert rollout.apply().code == 0
+    done = rollout.desk.run("rollout", "handover", rollout.file, "-o", tmp_path / "letters")
+    assert done.code == 0, done.err
+    assert {folder.name for folder in (tmp_path / "letters").iterdir()} == {user, f"{user}~2", "handover.csv"}
+    assert f"{user}-key" in (tmp_path / "letters" / f"{user}~2" / "letter.txt").read_text()
+
+
+def test_rows_to_try_again_are_a_roster_that_plans_the_same_devices(rollout: Rollout, people: People, aws: Aws) -> None:
+    """One row for a pair, also if only one of its halves is left."""
+    alice, bob = people(2)
+    phones = [aws.enrolled(user) for user in (alice, bob)]
+    columns = f"{COLUMNS},profile,delivery"
+    rollout.plan(f"{alice},pair,replace,,,std,post", f"{bob},virtual,replace,,,,", columns=columns)
+    before = steps(rollout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mfa_kit.cli.rollout.results.TO_RETRY", {*RowOutcome})
+        assert rollout.apply("--accept-lockout").code == 0
+    again = (rollout.results / "failed.csv").read_text()
+    assert again.splitlines()[1].startswith(f'"{alice}","pair","{alice}-key"')
+    assert again.splitlines()[1].endswith(f'"replace","{phones[0]}","std","post"')
+    (rollout.folder / "again.csv").write_text(again)
+    rollout.desk.run("rollout", "plan", rollout.folder / "again.csv", "-o", rollout.file)
+    assert [step["name"] for step in steps(rollout)] == [step["name"] for step in before]
+    assert steps(rollout)[0] == before[0]

@@ -21,6 +21,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, YkoathCard
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, Result, bare
+from tests.lab.client import Aws
 from tests.ledgers import open_at
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
@@ -400,6 +401,26 @@ def test_a_token_is_enrolled_for_one_user_only(rollout: Rollout, people: People,
     rollout.apply()
     assert outcomes(rollout) == {users[0]: "enrolled", users[1]: "waiting"}
     nothing_is_half_made(rollout)
+
+
+def test_a_programmable_token_is_a_kind_of_roster(rollout: Rollout, people: People, lab: Lab) -> None:
+    """The user has a phone already. The device is virtual, and its seed is written to the token of the roster."""
+    [user] = people(1)
+    aws = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+    phone = aws.enrolled(user)
+    rollout.plan(f"{user},programmable,add,8650012345", columns="user,kind,action,serial")
+
+    def read() -> Iterator[str]:
+        display = Display(base64.b32encode(lab.seed(serial_of(f"{user}-key"))).decode())
+        yield from (display.shows(lab.account.now() - wait) for wait in (30, 0))
+
+    done = station(rollout, "", codes=read(), more=("--capacity", "63", "-r", rollout.recipient))
+    assert done.code == 0, done.err
+    assert f"take token 8650012345 for {user}" in done.err
+    assert [device["SerialNumber"] for device in aws.iam.list_mfa_devices(UserName=user)["MFADevices"]] == [
+        phone,
+        serial_of(f"{user}-key"),
+    ]
 
 
 def test_a_user_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: People, lab: Lab) -> None:

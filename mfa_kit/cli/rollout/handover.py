@@ -1,5 +1,6 @@
 """`mfa-kit rollout handover`: write a folder for each user, with their encrypted file and a letter."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -62,6 +63,8 @@ class Letters:
     by_account: bool = False
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
+    _files: Counter[str] = field(default_factory=Counter)
+    _folders: dict[BackupLocation, str] = field(default_factory=dict)
 
     def folders(self, handovers: Sequence[Handover], files: ReadAhead) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the path of each user's folder, relative to `folder`, with the contents of the user's files by name.
@@ -106,7 +109,12 @@ class Letters:
         return {name: cells[name] for name in self.columns if name in only}
 
     def _folder(self, handover: Handover) -> str:
-        return f"{handover.entry.spec.account}/{handover.folder}" if self.by_account else handover.folder
+        """Return the path of the folder for a file: that of its user, or for a second file of the user, `USER~2`."""
+        if handover.copy not in self._folders:
+            user = f"{handover.entry.spec.account}/{handover.folder}" if self.by_account else handover.folder
+            self._files[user] += 1
+            self._folders[handover.copy] = user if self._files[user] == 1 else f"{user}~{self._files[user]}"
+        return self._folders[handover.copy]
 
     def _letters(self, handover: Handover) -> dict[str, bytes]:
         """Return the letter to a user in each form, by the name of the file."""
