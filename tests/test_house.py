@@ -98,6 +98,7 @@ REVEALS = {
     ("security_keys/pin.py", "ShownPin.new_pin"),
     ("security_keys/pin.py", "_page"),
     ("security_keys/pin.py", "_pin"),
+    ("security_keys/pin.py", "pin_text"),
     ("wiring/files.py", "read_secret"),
     ("wiring/files.py", "read_secret_line"),
     ("wiring/ledger.py", "_read_key"),

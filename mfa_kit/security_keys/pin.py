@@ -89,7 +89,7 @@ def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
     if _has_pin(info):
         raise DeviceFault("the key already has a PIN", suggest("change it", "key pin change"))
     pin = _fitting(new(info.min_pin_length), info)
-    with _unsure(suggest("it is not known whether the key has the new PIN; to see whether it has one", "key info")):
+    with unsure(suggest("it is not known whether the key has the new PIN; to see whether it has one", "key info")):
         key.set_pin(pin)
         return _proven(key, pin)
 
@@ -108,7 +108,7 @@ def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
     pin = _fitting(new(info.min_pin_length), info)
     if pin == old:
         raise UsageFault("the new PIN is the same as the old one, so nothing was changed", "choose another PIN")
-    with _unsure("it is not known whether the key has the new PIN or the old one; try the new one first"):
+    with unsure("it is not known whether the key has the new PIN or the old one; try the new one first"):
         key.change_pin(old, pin)
         return _proven(key, pin)
 
@@ -130,7 +130,7 @@ def set_pin_policy(
             "which erases it"
         )
     pin = ask_pin(info, pins) if info.pin_set else None
-    with _unsure(suggest("it is not known whether the key has the policy; to see it", "key info")):
+    with unsure(suggest("it is not known whether the key has the policy; to see it", "key info")):
         key.set_pin_policy(pin, shortest=shortest, force_change=force_change)
         after = key.info()
     if after.min_pin_length != (shortest or info.min_pin_length) or (force_change and not after.force_pin_change):
@@ -189,12 +189,12 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
 
 def reset_key(key: PinAuthenticator) -> None:
     """Erase a key. To read it afterward, open it again: some firmware closes the session when it resets."""
-    with _unsure(suggest("it is not known whether the key was erased; to see whether it still has a PIN", "key info")):
+    with unsure(suggest("it is not known whether the key was erased; to see whether it still has a PIN", "key info")):
         key.reset()
 
 
 @contextmanager
-def _unsure(note: str) -> Iterator[None]:
+def unsure(note: str) -> Iterator[None]:
     """If the key does not answer in the `with` block, add `note` to the error.
 
     `note` says what is then unknown, such as whether the key has the new PIN.
@@ -235,6 +235,23 @@ def _proven(key: PinAuthenticator, pin: Pin) -> KeyInfo:
         )
     key.try_pin(pin)
     return key.info()
+
+
+def read_after_reset(keys: PluggedKeys, place: str) -> KeyInfo:
+    """Return what a key reports about itself after a reset. Raise DeviceFault if it cannot be read or has a PIN."""
+    try:
+        with keys.open(place) as opened:
+            after = opened.info()
+    except DeviceFault as fault:
+        raise DeviceFault(
+            f"the key reported that it was reset, but it cannot be read now: {fault}",
+            suggest("unplug it, plug it in again and check that it has no PIN", "key info"),
+        ) from None
+    if after.pin_set:
+        raise DeviceFault(
+            "the key reported that it was reset, but it still has a PIN", "repeat the command, or use another key"
+        )
+    return after
 
 
 T = TypeVar("T")
@@ -285,23 +302,7 @@ class KeyReset:
             reset_key(opened)
         self._progress.alert("the key reports that it was reset")
         erased(again.plugged)
-        return self._read_again(place)
-
-    def _read_again(self, place: str) -> KeyInfo:
-        """Return what a key reports about itself after a reset. Raise DeviceFault if it cannot be read or has a PIN."""
-        try:
-            with self._keys.open(place) as opened:
-                after = opened.info()
-        except DeviceFault as fault:
-            raise DeviceFault(
-                f"the key reported that it was reset, but it cannot be read now: {fault}",
-                suggest("unplug it, plug it in again and check that it has no PIN", "key info"),
-            ) from None
-        if after.pin_set:
-            raise DeviceFault(
-                "the key reported that it was reset, but it still has a PIN", "repeat the command, or use another key"
-            )
-        return after
+        return read_after_reset(self._keys, place)
 
     def wait_for(self, look: Callable[[], T], late: str) -> T:
         """Wait until `look` returns a true value, and return that value.
@@ -404,7 +405,7 @@ class SealedPin:
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
         """Generate a PIN, encrypt it into the file together with the name of the key, and return it."""
         pin = self._random_digits(max(DIGITS, shortest))
-        self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {_described(info)}, {iso_time(self._now())}\n"))
+        self._seal(self._out, pin_text(pin, info, self._now()))
         self._progress.note(
             f"the new PIN is encrypted in {self._out}; the PIN is not valid until mfa-kit reports that the key has it"
         )
@@ -442,7 +443,7 @@ class PrintedPin:
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
         """Generate a PIN, write it to the letter together with the name of the key, and return it."""
         pin = self._random_digits(max(DIGITS, shortest))
-        self._write(_described(info), pin)
+        self._write(description_of(info), pin)
         self._progress.alert(
             f"{self._out} contains the new PIN unencrypted: print it, and delete the file; "
             "the PIN is not valid until mfa-kit reports that the key has it"
@@ -450,7 +451,13 @@ class PrintedPin:
         return Pin(pin.reveal())
 
 
-def _described(info: KeyInfo) -> str:
+def pin_text(pin: Secret[str], info: KeyInfo, time: float) -> Secret[str]:
+    """Return the text of a file with a key's PIN: the PIN, then a line that names the key and the Unix time."""
+    return Secret(f"{pin.reveal()}\nPIN of {description_of(info)}, {iso_time(time)}\n")
+
+
+def description_of(info: KeyInfo) -> str:
+    """Return the product and the serial of a key, for a letter or a file with its PIN."""
     return f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
 
 

@@ -3,7 +3,7 @@
 import logging
 import string
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -17,10 +17,11 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import iso_time
+from mfa_kit.disk.files import faults_of
 from mfa_kit.letters.sheet import Paper, confirm_secret, pin_letter
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Evidence, Examined, KeyExaminer, SeenBefore, read_infos
-from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, PluggedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, Pin, PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from mfa_kit.security_keys.pin import (
     GivenPin,
@@ -32,8 +33,12 @@ from mfa_kit.security_keys.pin import (
     TypedPins,
     ask_pin,
     check_new_pin,
+    description_of,
+    pin_text,
 )
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
+from mfa_kit.security_keys.preparing import KeyPreparation, RememberedPins
+from mfa_kit.security_keys.profile import LONGEST_RANDOM_PIN, KeyProfile
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins
 from mfa_kit.wiring.files import LetterFile, check_new, packaged_text, read_advisories, read_secret_line
@@ -71,12 +76,14 @@ class KeyOptions(TypedDict, total=False):
     `mds` is a file of FIDO metadata (a BLOB), and `mds_root` is a file with the root certificate for the signature of
     this BLOB. The defaults are the files in the configuration. A BLOB that is older than a BLOB used before is refused
     unless `allow_older` is set. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
+    `remembered` has the PIN of the key that a station has prepared.
     """
 
     mds: Path | None
     mds_root: Path | None
     allow_older: bool
     pin_stdin: bool
+    remembered: RememberedPins | None
 
 
 class SecurityKeys:
@@ -191,6 +198,8 @@ class SecurityKeys:
         The memory of this process is protected before a PIN is read.
         """
         harden()
+        if remembered := self._options.get("remembered"):
+            return remembered
         return PipedPins(read_secret_line) if self._options.get("pin_stdin") else TypedPins(self._settings.interaction)
 
     @contextmanager
@@ -294,6 +303,19 @@ class SecurityKeys:
         """Return an object that resets a key after the user has unplugged it and plugged it in again."""
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=sleep)
 
+    def preparation(
+        self, profile: KeyProfile, remembered: RememberedPins, *, erased: Callable[[PluggedKey], None]
+    ) -> KeyPreparation:
+        """Return an object that prepares keys for a profile. `erased` is called as soon as a key was reset."""
+        return KeyPreparation(
+            profile=profile,
+            keys=self,
+            pins=remembered,
+            random_pin=_random_digits,
+            erased=erased,
+            progress=self._settings.progress,
+        )
+
     def new_pin(self, options: NewPinOptions) -> NewPinSource:
         """Return the source of a new PIN: generated, from stdin or typed. Raise UsageFault if options conflict."""
         pins = self.pins()
@@ -331,10 +353,44 @@ class SecurityKeys:
         )
 
 
-def _random_digits(count: int) -> Secret[str]:
+def _random_digits(count: int) -> Pin:
+    """Return a random PIN of digits. Unless it is long, it has none of the patterns that some keys refuse."""
     import secrets
 
-    return Secret("".join(secrets.choice(string.digits) for _ in range(count)))
+    while True:
+        pin = Pin("".join(secrets.choice(string.digits) for _ in range(count)))
+        if count > LONGEST_RANDOM_PIN or not pin.is_simple():
+            return pin
+
+
+class SealedPinFile:
+    """Implements PinFile. The file at `path` is encrypted to `recipients`, and `letter` is a PDF, or None."""
+
+    def __init__(self, path: Path, recipients: Sequence[str], letter: LetterFile | None) -> None:
+        self._path, self._recipients, self._letter = path, recipients, letter
+        self.name = str(path)
+
+    def exists(self) -> bool:
+        """Return whether a PIN was written."""
+        return self._path.exists()
+
+    def seal(self, pin: Pin, info: KeyInfo) -> None:
+        """Encrypt a PIN into the file. An older PIN in the file is replaced."""
+        self.remove()
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        _seal(self._recipients, (), self._path, pin_text(pin, info, time.time()))
+
+    def keep(self, pin: Pin, info: KeyInfo) -> None:
+        """Write the letter, if there is to be one and it does not exist."""
+        if self._letter and not self._letter.path.exists():
+            text, date = packaged_text("letters/pin.md"), iso_time(time.time())[:10]
+            self._letter.write(pin_letter(description_of(info), pin, text=text, date=date))
+
+    def remove(self) -> None:
+        """Remove the file and the letter."""
+        for path in [self._path, *([self._letter.path] if self._letter else [])]:
+            with faults_of(path, "removed"):
+                path.unlink(missing_ok=True)
 
 
 def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[str]) -> None:
