@@ -191,6 +191,8 @@ def _lacking_pin(profile: KeyProfile, state: KeyState) -> Iterator[str]:
         yield "pin: the key does not support a PIN"
         return
     yield from _lacking_new_pin(profile, state)
+    if (profile.min_pin_length or 0) > state.info.max_pin_length:
+        yield f"min-pin-length: a PIN of this key has at most {state.info.max_pin_length} characters"
     yield from _lacking_policy(profile, state.info)
 
 
@@ -198,8 +200,6 @@ def _lacking_policy(profile: KeyProfile, info: KeyInfo) -> Iterator[str]:
     """Yield which rules about the PIN and its use the key cannot have (authenticatorConfig, CTAP 2.1, 6.11)."""
     shortest, options = profile.min_pin_length or 0, info.options if info.options.get("authnrCfg") else {}
     has_policy = options.get("setMinPINLength")
-    if shortest > info.max_pin_length:
-        yield f"min-pin-length: a PIN of this key has at most {info.max_pin_length} characters"
     if shortest > info.min_pin_length and not has_policy:
         yield (
             "min-pin-length: the key does not support setMinPINLength, and its minimum is "
