@@ -163,9 +163,14 @@ class StationRuns:
                     self.left.remove(entry)
         return len(self.left) < before
 
-    def run_of_next_try(self) -> str:
-        """Return the run ID for the next attempt: the last ID, or a new ID if the last run left a half-made device."""
-        if not self.ids or any(entry.run == self.ids[-1] for entry in self.left):
+    def run_of_next_try(self, spec: DeviceSpec, *, ports: EnrollmentPorts) -> str:
+        """Return the run ID for the next attempt to make the device of `spec`: the last ID, or a new ID.
+
+        A new run begins if the last run left a half-made device. It also begins if the last run has tried to make this
+        device, because the journal keeps the first key of a run and device, and the next attempt may be on another key.
+        """
+        last = self.ids[-1] if self.ids else None
+        if last is None or any(entry.run == last for entry in self.left) or ports.journal.find(spec.serial, run=last):
             self.ids.append(self.new_id())
         return self.ids[-1]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -288,10 +289,11 @@ def test_an_unsettled_attempt_is_followed_by_a_new_run(monkeypatch: pytest.Monke
 
     world = Found()
     runs.keep_left(spec("bob"), ports=world.desk)
-    assert (runs.run_of_next_try(), runs.run_of_next_try()) == ("A", "A")
+    following = partial(runs.run_of_next_try, ALICE, ports=world.desk)
+    assert (following(), following()) == ("A", "A")
     runs.keep_left(spec("bob"), ports=world.desk)
     runs.keep_left(spec("bob"), ports=world.desk)
-    assert (runs.left, runs.run_of_next_try()) == ([left], "B")
+    assert (runs.left, following()) == ([left], "B")
     settled: list[JournalEntry] = []
     there = False
 
@@ -308,7 +310,7 @@ def test_an_unsettled_attempt_is_followed_by_a_new_run(monkeypatch: pytest.Monke
     assert world.said == ["run A was neither finished nor undone: the key is absent; plug it in"]
     there = True
     assert runs.settle_left(spec("bob"), None, ports=world.desk)
-    assert (settled, runs.left, runs.run_of_next_try()) == ([left], [], "B")
+    assert (settled, runs.left, following()) == ([left], [], "B")
 
 
 def test_an_idle_station_does_not_count_as_throttled() -> None:

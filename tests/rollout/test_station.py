@@ -333,6 +333,18 @@ def test_a_row_can_be_skipped_and_called_again(rollout: Rollout, people: People,
     assert "'what' is not a valid answer: type s to skip" in done.err
 
 
+def test_the_journal_knows_the_key_of_the_last_attempt(rollout: Rollout, people: People, lab: Lab) -> None:
+    """The first key computes wrong codes. It belongs to nobody, and the second key to the user."""
+    (user,), (bad, good) = people(1), keys(1001, 1002)
+    rollout.plan(f"{user},oath", columns=KEYS)
+    bad.quirks.wrong_codes = True
+    done = station(rollout, put(bad), put(good))
+    assert done.code == 0, done.err
+    holds(lab, good, user)
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        assert [entry.spec.hardware for entry in ledger.made(ACCOUNT)] == ["1002"]
+
+
 def test_a_station_continues_after_quitting(rollout: Rollout, people: People) -> None:
     """The exit code is 1 while rows are left. The results and `failed.csv` name all users who are left."""
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)

@@ -272,7 +272,7 @@ class StationSession:
         """Finish or undo what an earlier attempt left, enroll the user, and return the outcome."""
         ports, caller = self.ports, self.caller
         self.runs.settle_left(spec, None, ports=ports)
-        run = self.runs.run_of_next_try()
+        run = self.runs.run_of_next_try(spec, ports=ports)
         backend, procedure = self.methods.equip(step.row, key)
         return enroll_in_person(
             spec, backend, caller=caller, ports=ports, run=run, procedure=procedure, further=step.row.is_further
