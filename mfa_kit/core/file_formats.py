@@ -139,3 +139,8 @@ def error_of_faults(name: str, faults: Sequence[object], hint: str) -> UsageFaul
     for fault in faults:
         error.add_note(str(fault))
     return error
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
+    """Return the rows as CSV with these columns. The CSV is safe to open in a spreadsheet."""
+    return csv_lines([columns, *([row.get(name, "") for name in columns] for row in rows)])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.organization.accounts import OrgAccount, names_of, nearest
-from mfa_kit.rollout.roster import lost_zeros
+from mfa_kit.rollout.roster_files import lost_zeros
 
 
 @dataclass(frozen=True, slots=True)

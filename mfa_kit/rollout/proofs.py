@@ -16,7 +16,7 @@ from mfa_kit.core.file_formats import plain_cell
 from mfa_kit.core.otp import PERIOD, WITHIN, Seed, codes
 from mfa_kit.core.text import checked_time, one_line
 from mfa_kit.core.wrong_codes import Mistake
-from mfa_kit.rollout.roster import CellFault, split_csv
+from mfa_kit.rollout.roster_files import CellFault, split_csv
 
 
 def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[int]:

@@ -53,24 +53,13 @@ from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgA
 from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.rollout.execution import Execution, Workers
 from mfa_kit.rollout.handover_letter import NAMES
-from mfa_kit.rollout.plan import (
-    CREATE,
-    Plan,
-    PlanFiles,
-    PlannedAccount,
-    RolloutIndex,
-    index_of_plan,
-    is_index,
-    merge_plan_files,
-    parse_index,
-    parse_plan,
-    plan_digest,
-)
+from mfa_kit.rollout.plan import Plan, PlanFiles, PlannedAccount, RolloutIndex, index_of_plan
+from mfa_kit.rollout.plan_files import CREATE, is_index, merge_plan_files, parse_index, parse_plan, plan_digest
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
 from mfa_kit.rollout.proven_devices import ProvenDevices, lost_lines, prove_devices
 from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
-from mfa_kit.rollout.roster import ReadRow, Roster, RosterAccounts, parse_roster, read_whole_rows
+from mfa_kit.rollout.roster_files import ReadRow, Roster, RosterAccounts, parse_roster, read_whole_rows
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
 from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.aws import connect

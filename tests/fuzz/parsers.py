@@ -53,7 +53,8 @@ from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import key_uri, reading, symbol
 from mfa_kit.rollout.handover_letter import NAMES
-from mfa_kit.rollout.plan import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index, parse_plan
+from mfa_kit.rollout.plan import PlannedAccount, RolloutIndex, UnplannedAccount
+from mfa_kit.rollout.plan_files import index_text, parse_index, parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import settings
 from mfa_kit.wiring.files import packaged_text, read_advisories

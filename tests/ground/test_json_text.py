@@ -15,8 +15,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
-from mfa_kit.rollout.plan import parse_plan
-from mfa_kit.rollout.roster import CellFault, read_rows
+from mfa_kit.rollout.plan_files import parse_plan
+from mfa_kit.rollout.roster_files import CellFault, read_rows
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

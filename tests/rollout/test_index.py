@@ -7,14 +7,8 @@ from typing import Any
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.rollout.plan import (
-    PlannedAccount,
-    RolloutIndex,
-    UnplannedAccount,
-    index_text,
-    is_index,
-    parse_index,
-)
+from mfa_kit.rollout.plan import PlannedAccount, RolloutIndex, UnplannedAccount
+from mfa_kit.rollout.plan_files import index_text, is_index, parse_index
 
 COUNTS = {"enroll": 2, "bench": 0, "self": 1, "staged": 0, "skip": 0, "blocked": 0}
 ACCOUNT = PlannedAccount(

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.models import RosterMethod
-from mfa_kit.rollout import roster
-from mfa_kit.rollout.roster import COLUMNS, SELF, VIRTUAL, Roster, RosterRow, csv_table, faults_table
+from mfa_kit.rollout import roster, roster_files
+from mfa_kit.rollout.roster import COLUMNS, SELF, VIRTUAL, RosterRow
+from mfa_kit.rollout.roster_files import Roster, faults_table
 from mfa_kit.wiring.methods.oath import OATH
 from mfa_kit.wiring.methods.registry import METHODS
 
@@ -29,7 +31,7 @@ def key(text: str) -> str:
 
 
 def read(text: str) -> Roster:
-    return roster.parse_roster(text, methods=METHODS.in_rosters(), parse_key=key)
+    return roster_files.parse_roster(text, methods=METHODS.in_rosters(), parse_key=key)
 
 
 def wrong(text: str) -> list[tuple[int, str | None]]:
@@ -304,8 +306,8 @@ ROWS = st.builds(
     recipient=st.none() | st.just("age1xyz"),
     serial=st.text(string.ascii_letters + "+=@-", min_size=9, max_size=20),
     asset=st.none() | LABELS,
-    email=st.none() | st.emails().filter(roster.EMAIL.fullmatch),
-    tags=st.dictionaries(WORDS.filter(lambda k: not k.lower().startswith(roster.TAKEN)), WORDS, max_size=3)
+    email=st.none() | st.emails().filter(roster_files.EMAIL.fullmatch),
+    tags=st.dictionaries(WORDS.filter(lambda k: not k.lower().startswith(roster_files.TAKEN)), WORDS, max_size=3)
     .filter(lambda tags: len({key.lower() for key in tags}) == len(tags))
     .map(lambda tags: tuple(tags.items())),
 )

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.rollout.roster import RosterRow, faults_table
+from mfa_kit.rollout.roster import RosterRow
+from mfa_kit.rollout.roster_files import faults_table
 from tests.rollout.test_roster import read
 
 # As `aws iam list-users` prints it.

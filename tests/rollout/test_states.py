@@ -16,7 +16,7 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.device_records import DeviceState, RecordedDevice, RecordedState, newest_states
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import DeviceSpec
-from mfa_kit.rollout.plan import plan_digest
+from mfa_kit.rollout.plan_files import plan_digest
 from tests.conftest import ACCOUNT
 from tests.ledgers import Place
 from tests.postgresql import Server

@@ -13,6 +13,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.rollout.recipient_choice import (
     FETCHED,
@@ -23,7 +24,8 @@ from mfa_kit.rollout.recipient_choice import (
     FoundKeys,
     choose_recipient,
 )
-from mfa_kit.rollout.roster import ACCOUNT, ARN, COLUMNS, ReadRow, csv_table
+from mfa_kit.rollout.roster import ACCOUNT, COLUMNS
+from mfa_kit.rollout.roster_files import ARN, ReadRow
 from mfa_kit.wiring.settings import Settings
 
 GITHUB = "https://github.com"

@@ -22,6 +22,7 @@ from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.value_types import Day
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.message import Message, clauses
@@ -34,7 +35,7 @@ from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devic
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.plan import PlanFiles
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
-from mfa_kit.rollout.roster import ACCOUNT, csv_table
+from mfa_kit.rollout.roster import ACCOUNT
 from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T", Handover, LeftOut)

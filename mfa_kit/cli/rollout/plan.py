@@ -35,32 +35,13 @@ from mfa_kit.core.text import count_of, few
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.rollout.chosen_accounts import ChosenAccounts
-from mfa_kit.rollout.plan import (
-    Action,
-    DeviceLookup,
-    Plan,
-    PlannedAccount,
-    RolloutIndex,
-    UnplannedAccount,
-    index_text,
-    plan_digest,
-    plan_file_name,
-    plan_text,
-)
+from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlannedAccount, RolloutIndex, UnplannedAccount
+from mfa_kit.rollout.plan_files import index_text, plan_digest, plan_file_name, plan_text
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.records import entries_of_runs
 from mfa_kit.rollout.room import device_changes, fit_plan
-from mfa_kit.rollout.roster import (
-    CellFault,
-    ListedUser,
-    RosterAccounts,
-    RosterAction,
-    RosterRow,
-    UserSelection,
-    faults_table,
-    keep_users,
-    key_fingerprint,
-)
+from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
+from mfa_kit.rollout.roster_files import CellFault, RosterAccounts, faults_table
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:

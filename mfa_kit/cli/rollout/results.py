@@ -13,6 +13,7 @@ from mfa_kit.cli.messages import EVENTS, Redrawable
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
+from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
 from mfa_kit.core.text import count_of, few
@@ -22,7 +23,7 @@ from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, by_reas
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.further_devices import join_pairs
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.roster import csv_table, roster_table
+from mfa_kit.rollout.roster import roster_table
 
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "user_backup", "admin_backup", "run", "name")
 FAULTY = {RowOutcome.FAILED, RowOutcome.BLOCKED}
