@@ -40,14 +40,16 @@ class AtConsole:
         self._seen = self._given_away = given_away
 
     def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
-        """Examine the key that is plugged in, and return the intent with the key's label added.
+        """Examine the key that is plugged in, unless that was done, and return the intent with the key's label added.
 
         If there is no label, serial or AAGUID, return the intent unchanged. Raise DeviceFault if the key is rejected.
         """
         label = self._asset
         if self._examine:
-            self._seen = self._given_away.copy()
-            evidence = self._evidence = self._accept(self._examine(self._seen))
+            if self._evidence is None:
+                self._seen = self._given_away.copy()
+                self._evidence = self._accept(self._examine(self._seen))
+            evidence = self._evidence
             label = label or evidence.before.plugged.serial or evidence.registration.aaguid
         return spec.on(hardware=label) if label else spec
 

@@ -11,7 +11,7 @@ from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.oathcard import YkoathCard
-from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.wiring.security_keys import SecurityKeys
 from tests import pcsc
 from tests.conftest import ACCOUNT, Result
@@ -116,6 +116,42 @@ def test_a_key_without_oath_is_refused_with_a_sentence(
     assert registered == [user]
 
 
+def test_a_key_whose_fido_half_is_refused_gets_no_half(
+    station: Station,
+    box: Callable[..., Key],
+    insert: Callable[[Key], Act],
+    users: Callable[[], str],
+    registered: list[str],
+) -> None:
+    """The security key is examined before anything is written, so that another key gets both halves."""
+    user, bad, good = users(), box(serial=1), box(serial=2)
+    bad.fido.behavior = KeyBehavior(attestation="self")
+    done = station([f"{user},pair,add"], insert(bad), insert(good))
+    assert done.code == 0, done.err
+    assert f"{user}: the key was rejected: genuine:" in done.err
+    assert bad.card is not None
+    assert not bad.card.credentials
+    assert registered == [user]
+    assert good.fido.registered == 1
+
+
+def test_a_key_that_is_no_security_key_gets_no_half(
+    station: Station,
+    box: Callable[..., Key],
+    insert: Callable[[Key], Act],
+    users: Callable[[], str],
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user, key = users(), box(serial=1)
+    monkeypatch.setattr(SecurityKeys, "find_same_device", lambda *_: None)
+    done = station([f"{user},pair,add"], insert(key), "q")
+    assert (done.code, registered) == (1, [])
+    assert "the key is not found among the security keys, and a pair needs both" in done.err
+    assert key.card is not None
+    assert not key.card.credentials
+
+
 def test_the_second_half_is_made_on_the_key_of_the_first(
     station: Station,
     box: Callable[..., Key],
@@ -126,8 +162,9 @@ def test_the_second_half_is_made_on_the_key_of_the_first(
 ) -> None:
     """A session that ended between the halves continues with the second half, and refuses another key."""
     user, mine, other = users(), box(serial=1), box(serial=2)
+    real, looks = SecurityKeys.find_same_device, iter([True, False])
     with monkeypatch.context() as patch:
-        patch.setattr("mfa_kit.cli.rollout.station._Methods.find_same_key", lambda *_: None)
+        patch.setattr(SecurityKeys, "find_same_device", lambda *where: real(*where) if next(looks) else None)
         done = station([f"{user},pair,add"], insert(mine), "q")
     assert (done.code, registered) == (1, [])
     assert "the key is no longer inserted" in done.err

@@ -13,7 +13,7 @@ from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outc
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.planning import look_up_serials
-from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.rollout.execution import RowOutcome, RowResult, ends_rollout
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.plan import Plan, PlanStep
@@ -43,6 +43,7 @@ class StationSession:
     `show_error` shows an error on the page. Its arguments are what happened, what to try, and a sentence that tells the
     user what to do, or "" if the user can do nothing. `lacking` is true if an enrolled key lacks a certification that
     the key policy requires. `first_half` is the first half of a pair that was just made, and its key.
+    `second_half` has what makes the second half of a pair, whose security key was examined before the first half.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class StationSession:
     show_error: Callable[[str, str, str], None] = lambda *_: None
     lacking: bool = False
     first_half: tuple[PlanStep, InsertedKey] | None = None
+    second_half: tuple[DeviceBackend, EnrollmentProcedure] | None = None
 
     def work(self) -> None:
         """Handle one step after another, until no step is left or the person quits."""
@@ -123,6 +125,7 @@ class StationSession:
         answer: InsertedKey | Notice | str = self.person.ask_unless(prompt, comes, instead=INSTEAD)
         if answer == "" and watch:
             answer = watch.take_only()
+        self.second_half = None
         match answer:
             case InsertedKey() | "":
                 self._make(step, answer or None, watch)
@@ -272,11 +275,36 @@ class StationSession:
         """Finish or undo what an earlier attempt left, enroll the user, and return the outcome."""
         ports, caller = self.ports, self.caller
         self.runs.settle_left(spec, None, ports=ports)
+        if key and self._has_second_half(step):
+            self.second_half = self._examine_second_half(step, key)
+            backend, procedure = self.methods.equip(step.row, key)
+        else:
+            backend, procedure = self.second_half or self.methods.equip(step.row, key)
         run = self.runs.run_of_next_try(spec, ports=ports)
-        backend, procedure = self.methods.equip(step.row, key)
         return enroll_in_person(
             spec, backend, caller=caller, ports=ports, run=run, procedure=procedure, further=step.row.is_further
         )
+
+    def _examine_second_half(
+        self, step: PlanStep, key: InsertedKey
+    ) -> tuple[DeviceBackend, EnrollmentProcedure] | None:
+        """Examine the security key for the second half of a pair, before the first half is written to the same key.
+
+        Return what makes the second half, or None if security keys are not examined. Raise DeviceFault if the security
+        key is refused: the whole key is then refused, and another one gets both halves.
+        """
+        other = self.queue.other_half(step)
+        if other is None or self.methods.slot(other.row) is None:
+            return None
+        security_key = self.methods.find_same_key(other.row, key)
+        if security_key is None:
+            raise DeviceFault(
+                "the key is not found among the security keys, and a pair needs both",
+                "insert the key again, or insert another key",
+            )
+        backend, procedure = self.methods.equip(other.row, security_key)
+        backend.check(self.plan.intent_of(other.row), sealed=False)
+        return backend, procedure
 
     def _take(self, step: PlanStep, outcome: Outcome) -> None:
         """End a step with the result of enrolling its user."""
