@@ -54,13 +54,9 @@ def make_plan(
     `look` looks up the devices of users without a virtual device. `report_age` is the age in seconds of the credential
     report that `look` uses, or None if `look` uses no report. `record` is what the records of runs say.
     """
-    users, has = listing.users, devices_by_user(listing.holders)
-    in_iam = [replace(row, user=user.name) if (user := users.get(row.user.lower())) else row for row in rows]
-    named = expand_rows(in_iam)
-    # IAM's list of virtual devices has no keys and tokens, which matter only if a user gets a further device.
-    further = {row.user for row in named if row.is_further}
-    unlisted = [row.user for row in named if row.user.lower() in users and (row.user not in has or row.user in further)]
-    has |= look([*dict.fromkeys(unlisted)])
+    users = listing.users
+    named = expand_rows(replace(row, user=user.name) if (user := users.get(row.user.lower())) else row for row in rows)
+    has = _list_devices(named, listing, look)
     plan = Plan(
         account=caller.account,
         partition=caller.partition,
@@ -76,6 +72,17 @@ def make_plan(
     steps = [_plan_step(row, plan, listing, has.get(row.user, ()), adopted, ports=ports) for row in replacing]
     steps = block_second_replacements(steps)
     return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])
+
+
+def _list_devices(rows: Sequence[RosterRow], listing: AccountListing, look: DeviceLookup) -> dict[str, tuple[str, ...]]:
+    """Return the serials of the devices of the rows' users, by user name.
+
+    IAM's list of virtual devices has no keys and tokens. These matter if a user has no virtual device, or gets a
+    further device.
+    """
+    has = devices_by_user(listing.holders)
+    unlisted = {row.user: None for row in rows if row.is_further or row.user not in has}
+    return has | look([user for user in unlisted if user.lower() in listing.users])
 
 
 def _key_before(row: RosterRow, used: str | None) -> str:

@@ -90,21 +90,22 @@ def row_cells(row: RosterRow) -> dict[str, str]:
 
     From these cells, `parse_roster` makes the same row again.
     """
-    return {
+    cells = {
         "user": row.user,
         "kind": row.kind.name,
-        DEVICE_NAME: row.name or "",
+        DEVICE_NAME: row.name,
         "path": row.path,
-        "recipient": row.recipient or "",
-        "serial": row.serial or "",
-        "asset": row.asset or "",
+        "recipient": row.recipient,
+        "serial": row.serial,
+        "asset": row.asset,
         "tags": ";".join(f"{key}={value}" for key, value in row.tags),
-        "email": row.email or "",
+        "email": row.email,
         ACTION: row.action if row.action is not RosterAction.ENROLL else "",
-        REPLACES: row.replaces or "",
-        PROFILE: row.profile or "",
+        REPLACES: row.replaces,
+        PROFILE: row.profile,
         DELIVERY: Delivery.POST if row.by_post else "",
     }
+    return {column: cell or "" for column, cell in cells.items()}
 
 
 def roster_table(rows: Sequence[RosterRow]) -> str:

@@ -454,13 +454,8 @@ def _find_duplicate(
 
     Rows that add or replace a device are duplicates only if both name the same device.
     """
-    cells = read_row.cells
-    name, device = _user_name(cells.get("user", "")), cells.get(DEVICE_NAME, "")
-    further = cells.get(ACTION, "").lower() in {RosterAction.ADD, RosterAction.REPLACE}
-    if not USER_NAME.fullmatch(name) or (further and not device):
-        return None
-    key = f"{name}/{device}" if device and (further or of_plan) else name
-    first = rows_by_user.setdefault((account, key.lower()), read_row)
+    name, key = _user_name(read_row.cells.get("user", "")), _row_key(read_row.cells, of_plan=of_plan)
+    first = rows_by_user.setdefault((account, key.lower()), read_row) if key else read_row
     if first is read_row:
         return None
     before = _user_name(first.cells["user"])
@@ -470,6 +465,15 @@ def _find_duplicate(
     if account is None and read_row.cells.get(ACCOUNT) != first.cells.get(ACCOUNT):
         message += "; if the roster is for several accounts, add --accounts FILE or --org"
     return CellFault(line=read_row.line, column="user", what=message, cells=read_row.cells, unit=read_row.unit)
+
+
+def _row_key(cells: Mapping[str, str], *, of_plan: bool) -> str:
+    """Return what two rows must not have in common, the user or `USER/DEVICE`; "" if a row is like no other."""
+    name, device = _user_name(cells.get("user", "")), cells.get(DEVICE_NAME, "")
+    further = cells.get(ACTION, "").lower() in {RosterAction.ADD, RosterAction.REPLACE}
+    if not USER_NAME.fullmatch(name) or (further and not device):
+        return ""
+    return f"{name}/{device}" if device and (further or of_plan) else name
 
 
 @dataclass(slots=True, kw_only=True)
@@ -503,13 +507,17 @@ class _Cells:
             profile=self._parse(PROFILE, check_label),
             by_post=self._parse(DELIVERY, partial(_parse_word, words=Delivery)) is Delivery.POST,
         )
+        self._check_row(row)
+        return None if self.faults else row
+
+    def _check_row(self, row: RosterRow) -> None:
+        """Record a fault for each cell that does not fit the others."""
         if row.kind.by_serial and not self.read.cells.get("serial"):
             self._add_fault("serial", "the cell is empty; write the serial that is printed on the token")
         if row.replaces and row.action is not RosterAction.REPLACE:
             self._add_fault(REPLACES, f"a device is named here, but the action is {row.action}; write replace")
         if row.kind == SELF and row.is_further:
             self._add_fault(ACTION, "users who enroll themselves can only have the action enroll")
-        return None if self.faults else row
 
     def _parse_account(self) -> str | None:
         """Return the ID of the account that the `account` cell, or else the user's ARN, names.

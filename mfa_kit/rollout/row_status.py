@@ -167,17 +167,20 @@ def _row_status(
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=cause, reason=why, device=spec.serial)
     making = _half_made(ours.get(spec.serial))
     # A run may have assigned the device to its user already, although the run is not finished.
-    on_its_user = making is not None and spec.serial in has
-    result = None if on_its_user else result_without_work(step, plan, has, ours, ports=ports)
+    unfinished = making is not None and spec.serial in has
+    result = None if unfinished else result_without_work(step, plan, has, ours, ports=ports)
     failed_before = failure is not None and step.open
     if result is not None and not (failed_before and result.outcome is RowOutcome.WAITING):
         return result
-    if failure:
-        return RowResult.of_failure(failure)
-    if making:
-        reason = suggest("a run is creating the device, or was interrupted; to continue", "rollout apply")
-        return RowResult.of_entry(making, RowOutcome.HALF_MADE, reason)
-    return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
+    return RowResult.of_failure(failure) if failure else _result_of_open(step, making)
+
+
+def _result_of_open(step: PlanStep, making: JournalEntry | None) -> RowResult:
+    """Return the result of a row whose device is still to be made. `making` is the entry of its half-made device."""
+    if making is None:
+        return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
+    reason = suggest("a run is creating the device, or was interrupted; to continue", "rollout apply")
+    return RowResult.of_entry(making, RowOutcome.HALF_MADE, reason)
 
 
 def _half_made(entry: JournalEntry | None) -> JournalEntry | None:

@@ -57,9 +57,7 @@ class StationPage:
 
     def update(self) -> None:
         """Show the queue and the current user. If users were done since the last call, thank the last of them."""
-        step = self._step
-        new = [done_step for done_step in self._done() if done_step.key not in self.done]
-        self.done.update(done_step.key for done_step in new)
+        step, thanked = self._step, self._thank_new()
         with self.state.change():
             self.state.queue = [self._row(queued_step, current=queued_step is step) for queued_step in self.queue.steps]
             if step is None or self.state.user != step.user:
@@ -68,8 +66,13 @@ class StationPage:
             self.state.calls = self.call_user(step) if step else ""
             self.state.busy = BUSY_WITH_KEY if step and self.watches.get(step.row.kind.name) else BUSY
             self.state.touch = False
-            if new:
-                self.state.thanked = f"{new[-1].user} is done. Thank you."
+            self.state.thanked = thanked or self.state.thanked
+
+    def _thank_new(self) -> str:
+        """Return thanks to the last user who was done since the last call, or ""."""
+        new = [step for step in self._done() if step.key not in self.done]
+        self.done.update(step.key for step in new)
+        return f"{new[-1].user} is done. Thank you." if new else ""
 
     def show_keys(self) -> None:
         """Show which keys are inserted."""
