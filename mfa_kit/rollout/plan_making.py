@@ -82,7 +82,7 @@ def _list_devices(rows: Sequence[RosterRow], listing: AccountListing, look: Devi
     """
     has = devices_by_user(listing.holders)
     unlisted = {row.user: None for row in rows if row.is_further or row.user not in has}
-    return has | look([user for user in unlisted if user.lower() in listing.users])
+    return {**has, **look([user for user in unlisted if user.lower() in listing.users])}
 
 
 def _key_before(row: RosterRow, used: str | None) -> str:
