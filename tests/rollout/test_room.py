@@ -114,6 +114,19 @@ def test_devices_before_and_after() -> None:
     ]
 
 
+def test_a_plan_blocks_a_ninth_device_and_goes_on(rollout: Rollout, phones: People) -> None:
+    """Security keys count too. The file says why, and so does the terminal. The other users keep their rows."""
+    full, other = phones(2)
+    for number in range(6):
+        rollout.lab.register_fido(full, f"key{number}")
+    rows = (f"{full},pair,add", f"{full},oath,add", f"{other},oath,add")
+    done = rollout.plan(*rows, columns=COLUMNS)
+    found = json.loads(rollout.file.read_text())["rows"]
+    assert [row["action"] for row in found] == ["blocked", "blocked", "bench", "bench"]
+    assert found[0]["reason"].startswith("the user would have 9 MFA devices")
+    assert done.err.count(f"blocked: {full}: ") == 2
+
+
 def test_the_quota_refuses_a_plan(rollout: Rollout, phones: People, quota: Callable[[int], None]) -> None:
     """It says how many rows fit. Security keys and tokens do not count, but unassigned virtual devices do."""
     users = phones(3)

@@ -333,6 +333,26 @@ def test_a_row_can_be_skipped_and_called_again(rollout: Rollout, people: People,
     assert "'what' is not a valid answer: type s to skip" in done.err
 
 
+def test_a_user_who_left_meanwhile_and_a_full_user_are_one_sentence_each(
+    rollout: Rollout, people: People, lab: Lab
+) -> None:
+    """The next user gets the key that was meant for them."""
+    (gone, full, last), (one, two) = people(3), keys(1001, 1002)
+    for user in (full, last):
+        lab.register_fido(user, "first")
+    rollout.plan(f"{gone},oath,", f"{full},oath,add", f"{last},oath,add", columns="user,kind,action")
+    lab.account.backend.delete_user(gone)
+    for number in range(7):
+        lab.register_fido(full, f"key{number}")
+    done = station(rollout, put(one), "s", put(two), "")
+    assert done.code == 1
+    assert f"mfa-kit: {gone}: " in done.err
+    assert f"{full} has 8 MFA devices, the maximum that IAM allows" in done.err
+    assert outcomes(rollout) == {gone: "failed", full: "failed", last: "enrolled"}
+    assert one.credentials == {}
+    assert [*two.credentials] == [label_of(f"{last}-key")]
+
+
 def test_the_journal_knows_the_key_of_the_last_attempt(rollout: Rollout, people: People, lab: Lab) -> None:
     """The first key computes wrong codes. It belongs to nobody, and the second key to the user."""
     (user,), (bad, good) = people(1), keys(1001, 1002)
