@@ -69,12 +69,12 @@ class StationVerb(Verb):
 
         They are cached, because click asks for the parameters several times.
         """
-        of_method = {
-            option.name: option
-            for method in METHODS.values()
-            for option in click_options(method.options)
-            if method.call and option.name not in single(method.options)
-        }
+        of_method: dict[str | None, click.Option] = {}
+        for method in METHODS.values():
+            for option in click_options(method.options) if method.call else ():
+                if option.name not in single(method.options):
+                    # Of two options with one name, the first one is for phones, and more people use it.
+                    of_method.setdefault(option.name, option)
         return [*of_method.values()]
 
 
