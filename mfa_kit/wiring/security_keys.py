@@ -124,7 +124,7 @@ class SecurityKeys:
         """
         plugged, facts = evidence.before.plugged, evidence.facts
         in_reader = plugged.link is Link.PCSC
-        if not in_reader and not self.has_card_interface(plugged):
+        if not self.is_card(plugged.where):
             return facts
         same: list[OathKey] = []
         with suppress(MfaKitError):
@@ -144,14 +144,8 @@ class SecurityKeys:
             examined = self.examiner(published, KeyPolicy()).examine_one(device)
         return examined.answer, examined.evidence
 
-    def has_card_interface(self, key: PluggedKey) -> bool:
-        """Return whether a key on USB is a smart card reader too, according to the kernel."""
-        from mfa_kit.adapters.fido import hidraw
-
-        return hidraw.has_card_interface(key.where)
-
     def is_card(self, where: str) -> bool:
-        """Return whether the key at this device node or reader is a smart card too."""
+        """Return whether the key at this device node or reader is a smart card too, according to the kernel."""
         from mfa_kit.adapters.fido import hidraw
 
         return not where.startswith("/") or hidraw.has_card_interface(where)

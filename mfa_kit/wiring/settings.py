@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
@@ -21,7 +21,9 @@ from mfa_kit.core.models import ACCOUNT_ID, BackupLocation, parse_location
 from mfa_kit.core.stopping import Stop
 from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.posix.processes import harden as harden  # noqa: PLC0414 - other modules import it from here
-from mfa_kit.security_keys.profile import KeyProfile, parse_profile
+
+if TYPE_CHECKING:
+    from mfa_kit.security_keys.profile import KeyProfile
 
 # The person who answers the questions of age plugins, or None if the command did not create a Settings object.
 person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
@@ -59,7 +61,7 @@ class Config:
     company: str | None = None
     contact: str | None = None
     letter_template: str | None = None
-    key_profiles: Mapping[str, KeyProfile] = field(default_factory=dict)
+    key_profiles: "Mapping[str, KeyProfile]" = field(default_factory=dict)
 
 
 # The condition that the value of a key meets, and how such a value is written. Other keys take a string.
@@ -157,14 +159,18 @@ def _parse(text: bytes, file: Path) -> Config:
         document = {PROFILES: document.pop(AWS_PROFILE), **document}
     return Config(
         **{key.replace("-", "_"): _checked(key, value, file) for key, value in document.items()},
-        key_profiles=_key_profiles(tables, file),
+        key_profiles=_key_profiles(cast("Mapping[str, object]", tables), file),
     )
 
 
-def _key_profiles(tables: object, file: Path) -> dict[str, KeyProfile]:
+def _key_profiles(tables: Mapping[str, object], file: Path) -> "dict[str, KeyProfile]":
     """Return the profiles in the table `profile` of the configuration file. Raise UsageFault if one is wrong."""
+    if not tables:
+        return {}
+    from mfa_kit.security_keys.profile import parse_profile
+
     try:
-        return {name: parse_profile(name, table) for name, table in cast("Mapping[str, object]", tables).items()}
+        return {name: parse_profile(name, table) for name, table in tables.items()}
     except UsageFault as fault:
         raise UsageFault(f"{file}: {fault}", fault.hint) from None
 
@@ -224,7 +230,7 @@ class Settings:
         return self.plain or self.quiet
 
 
-def find_key_profile(config: Config, name: str) -> KeyProfile:
+def find_key_profile(config: Config, name: str) -> "KeyProfile":
     """Return the profile of keys with this name. Raise UsageFault if the configuration file has none."""
     if name not in config.key_profiles:
         known = ", ".join(config.key_profiles)
@@ -235,7 +241,7 @@ def find_key_profile(config: Config, name: str) -> KeyProfile:
     return config.key_profiles[name]
 
 
-def take_key_profile(settings: Settings, named: str | None) -> tuple[Settings, KeyProfile | None]:
+def take_key_profile(settings: Settings, named: str | None) -> "tuple[Settings, KeyProfile | None]":
     """Return the profile of keys that the command line names, and the settings without it.
 
     `named` is the value of --key-profile. `--profile NAME` names the profile of keys too if the configuration file has

@@ -22,6 +22,7 @@ from mfa_kit.disk.files import write_new
 from mfa_kit.doctor.diagnosis import BucketState
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
+from mfa_kit.network.http import ended_by
 from mfa_kit.wiring.age_keys import configured_recipients, open_plugins, own_recipient, read_recipients
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, backup_dir, home, load_boto3, load_config
 
@@ -198,7 +199,6 @@ def open_s3_calls(settings: Settings, *, any_owner: bool = False) -> "S3Calls":
     bucket may belong to any account. One RateLimiter limits the rate of all calls, and retries throttled ones.
     """
     from mfa_kit.adapters.aws import clients, s3_calls
-    from mfa_kit.network.http import ended_by
 
     configuration = load_config()
     connection = clients.Connection(

@@ -133,7 +133,7 @@ def test_a_key_on_usb_is_the_oath_key_of_the_same_device(
     """FIDO reports no serial there, and OATH does. Without the same USB device they are two keys."""
     bus.plug(key)
     pcsc.plug(YkoathCard())
-    monkeypatch.setattr(SecurityKeys, "has_card_interface", lambda *_: True)
+    monkeypatch.setattr(SecurityKeys, "is_card", lambda *_: True)
     assert desk.verify(*published.options)[0].code == 0
     monkeypatch.setattr(SecurityKeys, "find_same_device", lambda *_: "/dev/hidraw0")
     assert desk.verify(*published.options)[0].code == 0

@@ -45,8 +45,7 @@ def insert(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Callable[[Key], Act]:
     """Insert one key after the others are removed."""
 
     def enter(key: Key) -> None:
-        for question in ("is_card", "has_card_interface"):
-            monkeypatch.setattr(SecurityKeys, question, lambda *_: key.card is not None)
+        monkeypatch.setattr(SecurityKeys, "is_card", lambda *_: key.card is not None)
         bus.plug(key.fido)
         pcsc.plug(key.card)
 

@@ -21,7 +21,7 @@ from mfa_kit.core.recorded_keys import KeyEvent, KeyFacts, vendor_of
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.oath_keys.sharing import ISSUERS
-from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, PluggedKey
 from mfa_kit.security_keys.pin import confirm_by_name
 from mfa_kit.wiring.settings import Settings
 
@@ -155,7 +155,7 @@ def find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKeys
         return OathHalf(same)
     keys = [key for row, key in rows if len(row.details) == 1 or key.serial in {plugged.serial} - {None}]
     doubts = _doubts(keys, faults)
-    if not (faults or doubts) and fido.has_card_interface(plugged):
+    if not (faults or doubts) and plugged.link is Link.HID and fido.is_card(plugged.where):
         doubts = ["PC/SC does not list the key as a smart card reader"]
     return OathHalf(keys, doubts)
 
