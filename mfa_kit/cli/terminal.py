@@ -120,7 +120,7 @@ TTY = "/dev/tty"
 BELOW = 5
 TRIES = 3
 # Seconds between two checks for an event that ends a prompt, such as an inserted key, or for a resized window.
-LOOK = 0.3
+LOOK = 0.1
 # Control sequences of xterm, which all terminal emulators and multiplexers support. The black and white of a QR code
 # are colors 16 and 231, because a theme may change the first sixteen colors.
 SCREEN = "\x1b[?1049h\x1b[H"
