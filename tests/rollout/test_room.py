@@ -172,6 +172,18 @@ def test_the_quota_is_not_guessed(rollout: Rollout, phones: People) -> None:
     assert "not checked whether the users' own policies allow them to manage their new devices: " in done.err
 
 
+@pytest.mark.parametrize("operation", sorted(NEW))
+@pytest.mark.parametrize("fault", ["throttle", "lost-before", "lost-after", "error-before", "denied", "expired"])
+def test_each_failure_of_a_new_call_is_retried_or_reported(
+    rollout: Rollout, phones: People, operation: str, fault: str
+) -> None:
+    """The plan is written. With expired credentials, it waits for new ones."""
+    (user,) = phones(1)
+    rollout.lab.faults.add(operation, fault, at=1)
+    done = rollout.plan(f"{user},oath,add", columns=COLUMNS)
+    assert ("not checked" in done.err or "cannot check" in done.err) is (fault == "denied")
+
+
 def test_a_plan_that_makes_first_devices_makes_no_call_more(rollout: Rollout, people: People) -> None:
     """The summary and the policies are read only for rows that add or replace a virtual device, once each."""
     first, second = people(2)
