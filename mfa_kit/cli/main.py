@@ -73,6 +73,7 @@ COMMANDS: Rows = {
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
             "status": Row("Show the state of each user of a plan.", "mfa_kit.cli.rollout.status:status"),
             "remind": Row("List the users that the rollout waits for.", "mfa_kit.cli.rollout.remind:remind"),
+            "finish": Row("Remove old devices that were replaced.", "mfa_kit.cli.rollout.finish:finish"),
             "undo": Row("Remove the devices that a run created.", "mfa_kit.cli.rollout.undo:undo"),
         },
     ),

@@ -89,13 +89,14 @@ def activate_devices(
     ports: EnrollmentPorts,
     execution: Execution,
     require_proof: Callable[[JournalEntry, Created], AppProof] | None = None,
+    record_proof: Callable[[JournalEntry], None] = lambda _: None,
 ) -> Generator[RowResult, None, None]:
     """Enable staged devices with the secrets that `open_backup` returns. Yield one result per device.
 
     `require_proof` returns the proof that the user's app works. If there is no proof, it raises Lockout, and the device
-    is not enabled. After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run
-    that staged one of the devices is still in progress. Raise Throttled or Expired if AWS keeps throttling, or if the
-    credentials have expired.
+    is not enabled. `record_proof` records the proof of a device that was enabled. After an interruption, a second call
+    continues with the remaining devices. Raise UsageFault if a run that staged one of the devices is still in progress.
+    Raise Throttled or Expired if AWS keeps throttling, or if the credentials have expired.
     """
     take_over_runs(entries, ports=ports)
     enabled: list[JournalEntry] = []
@@ -118,6 +119,8 @@ def activate_devices(
         result = run_row(entry.spec, lambda: enable(entry), run=entry.run, fatal=(Throttled, Expired))
         if result.outcome is RowOutcome.ENROLLED:
             enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
+            if require_proof:
+                record_proof(entry)
         return result
 
     try:

@@ -106,6 +106,7 @@ class Plan:
             known_serial=row.serial if row.kind.by_serial and not row.kind.is_virtual else None,
             recipient=row.recipient,
             tags=row.tags,
+            replaces=row.replaces,
             staged=staged,
         )
 

@@ -3,14 +3,15 @@
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from threading import Event
+from threading import Event, Lock
 
-from mfa_kit.core.errors import Lockout, NoSuchEntity
-from mfa_kit.core.message import Message, clauses, mfa_kit
-from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, JournalEntry, JournalState, RunKind
+from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity
+from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
+from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
+from mfa_kit.enrollment.settling import settle_dead_runs
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, take_over_runs
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.proven_devices import ProvenDevices
@@ -23,26 +24,49 @@ def undo_devices(
 ) -> Generator[RowResult, None, None]:
     """Remove exactly the devices of these entries, and yield one result per device.
 
-    A user's last device is removed only if `leave_without_mfa` is true. Raise UsageFault if a run that made one of the
-    devices is still in progress.
+    A user's devices are removed one after another, and the last one only if `leave_without_mfa` is true. A device that
+    has replaced another one stays, because the other one cannot come back. Raise UsageFault if a run that made one of
+    the devices is still in progress.
     """
     take_over_runs(entries, ports=ports)
+    locks = {entry.spec.user: Lock() for entry in entries}
+    removed: set[str] = set()
 
     def undo(entry: JournalEntry) -> RowResult:
-        # A deleted user has no device, but a staged device, which is not assigned, may still exist.
-        devices = devices_while_there(entry.spec.user, iam_reader=ports.iam_reader) or ()
-        if serials_of(devices) == (entry.spec.serial,) and not leave_without_mfa:
-            user = entry.spec.user
+        user = entry.spec.user
+        with locks[user]:
+            _settle_old_device(entry.spec, ports=ports)
+            # A deleted user has no device, but a staged device, which is not assigned, may still exist. IAM's list may
+            # still have the devices that were removed just now.
+            devices = devices_while_there(user, iam_reader=ports.iam_reader) or ()
+            return remove(entry, {*serials_of(devices)} - removed)
+
+    def remove(entry: JournalEntry, serials: set[str]) -> RowResult:
+        user, serial, old = entry.spec.user, entry.spec.serial, entry.spec.replaces
+        if serial in serials and old and old not in serials:
+            raise Lockout(
+                f"{serial} has replaced {old}, which {user} no longer has, and which cannot come back",
+                suggest("to remove it nevertheless", "revoke {} --mfa-device {}", user, serial),
+            )
+        if serials == {serial} and not leave_without_mfa:
             error = Lockout(
-                f"{entry.spec.serial} is the last MFA device of {user}",
+                f"{serial} is the last MFA device of {user}",
                 Message("enroll another device first", mfa_kit("enroll {} --add", user), "or add --leave-without-mfa"),
             )
             common = clauses(["it is the user's last MFA device", KEEPS_LAST])
             return replace(RowResult.of_error(entry.spec, error, run=entry.run), common=common)
         retire(entry, purpose=RunKind.REVOKE, ports=ports)
+        removed.add(serial)
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 
     yield from execution.process_devices(entries, undo)
+
+
+def _settle_old_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> None:
+    """Finish an interrupted removal of the device that a device replaces. Raise its error if it cannot be finished."""
+    for entry, ended in settle_dead_runs(spec.account, spec.user, ports=ports) if spec.replaces else ():
+        if entry.spec.serial == spec.replaces and isinstance(ended, MfaKitError):
+            raise ended
 
 
 def read_staged_tags(serials: Iterable[str], *, ports: EnrollmentPorts, workers: int) -> list[tuple[str, str, str]]:

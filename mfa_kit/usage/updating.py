@@ -16,6 +16,7 @@ from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import LAST_TIME
 from mfa_kit.core.errors import AwsFault, Expired, MfaKitError
 from mfa_kit.core.file_formats import JsonError, object_of, read_json
+from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.enrollment.pacing import CallPolicy
 from mfa_kit.usage.events import EventPage, EventQuery, EventsReading, UseCollector, parse_time
@@ -173,13 +174,95 @@ class HistoryReader:
 
     def _uses(self, page: EventPage) -> tuple[list[DeviceUse], Counter[str]]:
         """Return the last use of each device on a page, and how many events could not be read, by reason."""
-        collector = UseCollector(self.account, now=self.now())
-        for text in page.events:
-            try:
-                collector.add(object_of(read_json(text)))
-            except (JsonError, TypeError):
-                collector.problems[NOT_JSON] += 1
+        collector = uses_on_page(page, self.account, now=self.now())
         return collector.uses, collector.problems
+
+
+def uses_on_page(page: EventPage, account: str, *, now: float) -> UseCollector:
+    """Return the uses in the events of a page. `now` is AWS's time in Unix seconds."""
+    collector = UseCollector(account, now=now)
+    for text in page.events:
+        try:
+            collector.add(object_of(read_json(text)))
+        except (JsonError, TypeError):
+            collector.problems[NOT_JSON] += 1
+    return collector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseSearch:
+    """Searches the event history for a use of each of some devices since the device was enabled.
+
+    Nothing is read from the ledger or recorded there, because another computer could have written it. `missing` has the
+    devices without a known use, and `uses` gets the first use that is found of each other device, both by serial.
+    `unread` gets the reason why a Region could not be read, by Region. `now` returns AWS's time in Unix seconds. The
+    search ends early once `stopped` returns True.
+    """
+
+    account: str
+    history: UseHistory
+    now: Callable[[], float]
+    stopped: Callable[[], bool]
+    missing: dict[str, Device]
+    uses: dict[str, DeviceUse] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    def run(self, map_each: "MapEach") -> None:
+        """Read each enabled Region, until a use of each device is found. `map_each` is used like `map`.
+
+        Raise Expired if the credentials have expired.
+        """
+        try:
+            regions = self.history.regions()
+        except Expired:
+            raise
+        except MfaKitError as error:
+            self.unread["any Region"] = one_line(str(error))
+            return
+        for event in UseEvent:
+            for _ in map_each(partial(self._read_region, event), regions):
+                pass
+
+    def _sought(self, event: UseEvent) -> list[Device]:
+        """Return the missing devices of which an event with this name can be a use.
+
+        A security key works for the console only (IAM user guide, "MFA-protected API access").
+        """
+        for_keys = event is UseEvent.CONSOLE_LOGIN
+        return [device for device in [*self.missing.values()] if for_keys or device.type is not DeviceType.FIDO2]
+
+    def _read_region(self, event: UseEvent, region: str) -> None:
+        """Read the events of one name in a Region, newest first. An error is the reason in `unread`."""
+        try:
+            self._read_pages(event, region)
+        except Expired:
+            raise
+        except MfaKitError as error:
+            self.unread[region] = one_line(str(error))
+
+    def _read_pages(self, event: UseEvent, region: str) -> None:
+        now, token, used_tokens = self.now(), None, set[str | None]()
+        if not (sought := self._sought(event)):
+            return
+        start = max(min(device.since or 0.0 for device in sought), now - HISTORY_DAYS * DAY)
+        query = EventQuery(region=region, event=event, start=start, end=now)
+        while self._sought(event) and token not in used_tokens and not self.stopped():
+            used_tokens.add(token)
+            page = self.history.page(query, token)
+            for use in uses_on_page(page, self.account, now=now).uses:
+                self._add(use)
+            if page.token is None:
+                return
+            token = page.token
+
+    def _add(self, use: DeviceUse) -> None:
+        """Add a use of a missing device by its user. A use before the device was enabled was one of another device."""
+        device = self.missing.get(use.serial)
+        if device is None or device.since is None or use.at < device.since:
+            return
+        if use.user.casefold() == (device.user or "").casefold():
+            self.uses.setdefault(use.serial, use)
+            self.missing.pop(use.serial, None)
 
 
 def update_account(reader: HistoryReader, map_each: "MapEach") -> list[RegionResult]:

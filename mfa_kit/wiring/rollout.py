@@ -3,17 +3,19 @@
 These are rosters, plans and their indexes, proofs, results, and letters.
 """
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from mfa_kit.account.snapshot import DeviceUse
 from mfa_kit.adapters.aws.account import AccountReader, People
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
@@ -41,9 +43,9 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import BackupLocation, Caller, JournalEntry, recorded_name, run_time
+from mfa_kit.core.models import BackupLocation, Caller, Device, JournalEntry, recorded_name, run_time
 from mfa_kit.core.stopping import Stop
-from mfa_kit.core.text import few
+from mfa_kit.core.text import count_of, few
 from mfa_kit.disk.files import MAGIC, create_whole_tree
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import RateLimiter
@@ -61,8 +63,9 @@ from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_key
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster_files import ReadRow, Roster, RosterAccounts, parse_roster, read_whole_rows
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
+from mfa_kit.usage.updating import UseHistory, UseSearch
 from mfa_kit.wiring.age_keys import read_recipients
-from mfa_kit.wiring.aws import connect
+from mfa_kit.wiring.aws import connect, event_history
 from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.ledger import backup_records, open_ledger, recorded
 from mfa_kit.wiring.methods.registry import METHODS
@@ -104,7 +107,7 @@ UNTIL_END = (
 class RolloutPorts:
     """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `ports`.
 
-    `record` is what the records of runs say.
+    `record` is what the records of runs say, and `history` reads CloudTrail's event history.
     """
 
     ports: EnrollmentPorts
@@ -113,6 +116,7 @@ class RolloutPorts:
     account: "AccountReader"
     pace: RateLimiter
     ledger: "Ledger"
+    history: "UseHistory"
     record: RunRecords = NO_RECORDS
 
     def records(self, digest: str) -> PlanRecords:
@@ -122,6 +126,24 @@ class RolloutPorts:
     def states(self, plan: str | None = None) -> dict[str, RecordedState]:
         """Return the newest state of each device by its serial, as `device_states` does."""
         return device_states(self.ledger, self.record, plan)
+
+    def find_uses(
+        self, devices: dict[str, Device], execution: Execution
+    ) -> tuple[dict[str, DeviceUse], dict[str, str]]:
+        """Search CloudTrail for a use of each of these devices (by serial), in several Regions at a time.
+
+        Return a use of each device that was used, by serial, and why a Region could not be read, by Region.
+        """
+        search = UseSearch(
+            account=self.caller.account,
+            history=self.history,
+            now=self.ports.iam_reader.now,
+            stopped=execution.stop.is_set,
+            missing=devices,
+        )
+        self.ports.progress.note(f"reading CloudTrail for uses of {count_of(len(devices), 'new device')}")
+        search.run(lambda act, regions: Workers(act=act, number=execution.workers, stop=Event()).work_through(regions))
+        return search.uses, search.unread
 
     def prove(self, holders: Mapping[str, str | None] | None = None) -> ProvenDevices:
         """Return the devices of the account that the ledger or the record of runs proves.
@@ -171,6 +193,28 @@ class RolloutPorts:
         finally:
             if files:
                 files.close()
+
+    @contextmanager
+    def recording_proofs(self, folders: Sequence[Path]) -> Iterator[Callable[[JournalEntry], None]]:
+        """Yield a function that records the proof of a device that a run of a plan has staged.
+
+        The proof is recorded in the ledger, and in the first of `folders` in which files can be written.
+        """
+        folder = next((folder for folder in folders if os.access(folder, os.W_OK)), None)
+        plans = {run.id: run.plan for run in self.record.runs.values()} | runs_of_all_plans(self.ledger)
+        recordings: dict[str, Recording] = {}
+        opening = threading.Lock()
+
+        def record(entry: JournalEntry) -> None:
+            if (plan := plans.get(entry.run)) is None:
+                return
+            with opening:
+                if plan not in recordings:
+                    recordings[plan] = stack.enter_context(self.recording(folder, plan=plan))
+            recordings[plan].add_state(entry.spec.serial, entry.spec.user, DeviceState.PROVEN, "codes by activate")
+
+        with ExitStack() as stack:
+            yield record
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS.
@@ -229,7 +273,7 @@ def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
         fail=failures.record,
         forget=failures.forget,
         failures=failures.by_row,
-        runs_of_all_plans=lambda: runs_of_all_plans(ledger),
+        runs_of_all_plans=lambda: {*runs_of_all_plans(ledger)},
         adopt_run=lambda run: RolloutRuns(ledger, plan=run.plan).record(run.id, now=run_time(run.id)),
         devices_made_on=computers.of_devices,
         failed_on=lambda: computers.of_failures(digest),
@@ -451,6 +495,7 @@ class _Entrance:
             account=account,
             pace=pace,
             ledger=ledger,
+            history=event_history(iam, stop),
             record=self.record,
         )
 

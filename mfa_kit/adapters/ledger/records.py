@@ -59,9 +59,9 @@ class RolloutRuns:
         return {run for (run,) in rows}
 
 
-def runs_of_all_plans(tables: Tables) -> set[str]:
-    """Return the IDs of the runs of all plans."""
-    return {run for (run,) in tables.select("select run from rollout_runs", types="run")}
+def runs_of_all_plans(tables: Tables) -> dict[str, str]:
+    """Return the digest of the plan's file of each run of all plans, by the ID of the run."""
+    return dict(tables.select("select run, plan from rollout_runs", types="run text"))
 
 
 def progress_of_plans(tables: Tables, plans: Sequence[str]) -> dict[str, PlanProgress]:

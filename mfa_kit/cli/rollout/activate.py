@@ -200,6 +200,7 @@ def activate(
             store=store,
             open_backup=opened_by,
             settings=settings,
+            records=records,
         )
         staged = list(chain(*map(activation.staged, activation.made)))
         rollouts.check_ended(staged)
@@ -229,7 +230,8 @@ class _Activation:
     """The devices to enable. `made` are the journal entries of all devices in each account, by account ID.
 
     If `groups` or `named` have names, only members of these groups, or these users, get their devices enabled.
-    `open_backup` decrypts a backup in `store`, or in the place that the ledger recorded. `unrecorded` gets the names of
+    `open_backup` decrypts a backup in `store`, or in the place that the ledger recorded. `records` are the folders of
+    --record; the first gets a record of the proofs. `unrecorded` gets the names of
     staged devices of these users that nothing proves.
     """
 
@@ -240,6 +242,7 @@ class _Activation:
     store: BackupStore
     open_backup: Callable[[BackupLocation], Created]
     settings: Settings
+    records: Sequence[Path]
     unrecorded: list[str] = field(default_factory=list)
 
     def created(self, entry: JournalEntry) -> Created:
@@ -280,8 +283,17 @@ class _Activation:
         for result in without:
             tally.take(result)
         dry = self.settings.dry_run
-        outcomes = outcomes_of(entries, self.created, self.required, opened.execution, ports=opened.ports, dry=dry)
-        opened.take_all(outcomes, tally.take)
+        with opened.ports.recording_proofs(self.records) as record_proof:
+            outcomes = outcomes_of(
+                entries,
+                self.created,
+                self.required,
+                opened.execution,
+                ports=opened.ports,
+                dry=dry,
+                record_proof=record_proof,
+            )
+            opened.take_all(outcomes, tally.take)
         self._find_unrecorded(opened, selected)
 
     def _find_unrecorded(self, opened: OpenWork, selected: set[str] | None) -> None:
@@ -355,6 +367,7 @@ def outcomes_of(
     *,
     ports: "wiring.rollout.RolloutPorts",
     dry: bool,
+    record_proof: Callable[[JournalEntry], None],
 ) -> Generator[RowResult, None, None]:
     """Enable the devices, and yield the result of each.
 
@@ -363,7 +376,12 @@ def outcomes_of(
     require = required.require(ports.ports.iam_reader.now)
     if not dry:
         return activate_devices(
-            entries, open_backup=open_backup, ports=ports.ports, execution=execution, require_proof=require
+            entries,
+            open_backup=open_backup,
+            ports=ports.ports,
+            execution=execution,
+            require_proof=require,
+            record_proof=record_proof,
         )
     if require is None or required.lines is None:
         return (RowResult.of_entry(entry, RowOutcome.STAGED) for entry in entries)

@@ -38,8 +38,8 @@ class Tally:
     `made` counts the rows whose device this command made, enabled or removed, and `failed` the rows that failed.
     `began` is the time at which the command began, on the monotonic clock. In JSON Lines, `cells` are the first cells
     of each row. If a result cannot be printed, `unheard` is the error, and `stop` is set so that no further row is
-    started. When the rows in progress are finished, `exit_code` raises `unheard`. `more` names fields of RowResult
-    that only the rows of this command have.
+    started. When the rows in progress are finished, `exit_code` raises `unheard`. `named` are the outcomes that need
+    attention. `more` names fields of RowResult that only the rows of this command have.
     """
 
     schema: str
@@ -51,6 +51,7 @@ class Tally:
     stop: threading.Event | None = None
     cells: ResultRow = field(default_factory=dict)
     more: Sequence[str] = ()
+    named: Collection[RowOutcome] = frozenset(TO_RETRY)
     unheard: OSError | None = None
     results: list[RowResult] = field(default_factory=list)
     failed: int = 0
@@ -98,7 +99,7 @@ class Tally:
         self.keep(result)
         if result.earlier or result.outcome is RowOutcome.REFUSED:
             return
-        wrong = result.outcome in TO_RETRY
+        wrong = result.outcome in self.named
         counted = isinstance(self.progress, Redrawable) and self.progress.refresh()
         if (wrong or not counted) and self.output.form != "jsonl" and not EVENTS.on:
             show = self.progress.alert if wrong else self.progress.note

@@ -37,7 +37,8 @@ SHOWN = 5
 class StationSession:
     """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
-    `record_device` writes a device without a backup into the record of its run. `holders` finds out which user a key
+    `record_device` writes a device without a backup into the record of its run, and `record_proof` records that two
+    codes of a device were produced here. `holders` finds out which user a key
     already belongs to. `watches` has, by name of the enrollment method, the object that waits for inserted keys, or
     None if the method uses no keys. `reasons` says, by user name, why a step was skipped or interrupted. With --page,
     `show_error` shows an error on the page. Its arguments are what happened, what to try, and a sentence that tells the
@@ -54,6 +55,7 @@ class StationSession:
     tally: Tally
     record_failure: Callable[[Failure], None]
     record_device: Callable[[JournalEntry], None]
+    record_proof: Callable[[JournalEntry], None]
     person: Interaction
     holders: KeyHolders
     runs: StationRuns
@@ -314,6 +316,7 @@ class StationSession:
             entry = JournalEntry(run=outcome.run, spec=outcome.spec, backup=outcome.backup)
             if entry.backup is None:  # the store of backups has recorded the others
                 self.record_device(entry)
+            self.record_proof(entry)
             self._end(RowResult.of_entry(entry, reason=lacks).of_row(step.row))
         else:
             self._end(self._result_of(step, outcome.serials))

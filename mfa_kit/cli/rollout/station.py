@@ -25,10 +25,11 @@ from mfa_kit.cli.rollout.results import (
 )
 from mfa_kit.cli.rollout.running import look_up_results, name_next_command
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
+from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import ENTER, fill
-from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.models import VIRTUAL, BackupLocation, DeviceType, JournalEntry
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
 from mfa_kit.organization.accounts import OrgAccount
@@ -163,6 +164,7 @@ def station(
                     tally=tally,
                     record_failure=lambda failure: ledger.fail(failure, now=ports.ports.iam_reader.now()),
                     record_device=recording.add,
+                    record_proof=lambda entry: _record_proof(entry, of_methods, recording),
                     person=settings.interaction,
                     holders=KeyHolders(
                         ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
@@ -189,6 +191,17 @@ def _begin_run(ports: "wiring.rollout.RolloutPorts", recording: "wiring.rollout.
     run = wiring.ports.new_run_id(ports.ports.iam_reader)
     recording.begin(run)
     return run
+
+
+def _record_proof(entry: JournalEntry, of_methods: Mapping[str, object], recording: "wiring.rollout.Recording") -> None:
+    """Record that a device was enabled with two codes that it showed here, if so.
+
+    A security key has no codes. Those of a phone may be from mfa-kit itself (--codes generated).
+    """
+    spec = entry.spec
+    typed = spec.method.name != VIRTUAL.name or of_methods["codes"] == "typed"
+    if typed and spec.method.device_type is not DeviceType.FIDO2:
+        recording.add_state(spec.serial, spec.user, DeviceState.PROVEN, "two codes at the desk")
 
 
 def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> None:

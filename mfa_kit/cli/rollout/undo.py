@@ -188,7 +188,7 @@ class _Removal:
             return find_unrecorded(plan, proven, ports=opened.ports, workers=self.workers)
 
     def count_last(self, found: Found) -> int:
-        """Return how many of the devices are the only device of their user. They will be refused.
+        """Return how many of the devices are the last device of their user. They will be refused.
 
         Return 0 if no question will be asked, because then each refusal is printed instead.
         """
@@ -196,9 +196,11 @@ class _Removal:
         for work, entries in () if self.settings.yes or self.settings.dry_run else found:
             if not work.why:
                 ports = self.rollouts.enter(work.account, progress=progress).ports
-                users = {entry.spec.user: None for entry in entries}
-                has = look_up_counted([*users], ports, workers=self.workers, progress=progress)
-                last += sum(has[entry.spec.user] == (entry.spec.serial,) for entry in entries)
+                ours: dict[str, set[str]] = {}
+                for entry in entries:
+                    ours.setdefault(entry.spec.user, set()).add(entry.spec.serial)
+                has = look_up_counted([*ours], ports, workers=self.workers, progress=progress)
+                last += sum(bool(has[user]) and {*has[user]} <= serials for user, serials in ours.items())
         return last
 
     def leaves_any(self, chosen: Chosen) -> bool:

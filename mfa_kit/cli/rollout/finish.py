@@ -1,0 +1,93 @@
+"""`mfa-kit rollout finish`: remove the old devices of users whose new device is proven."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.plans import planned_works, read_files, report_without_plan
+from mfa_kit.cli.rollout.results import TO_RETRY, exit_code
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
+from mfa_kit.core.models import BackupLocation
+from mfa_kit.organization.accounts import AccountsChoice
+from mfa_kit.rollout.execution import RowOutcome
+from mfa_kit.rollout.finish import Finishing, exchanges_of
+from mfa_kit.rollout.roster import keep_users
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@options.PLAN_FILE
+@options.ONLY
+@BACKUP_DIR
+@options.EXPECTED
+@options.RECORD
+@options.WORKERS
+@account_options(role=None, workers=False, results=False)
+def finish(
+    *,
+    plan_file: Path,
+    only: tuple[str, ...],
+    backup_dir: BackupLocation | None,
+    expected: tuple[str, ...],
+    records: tuple[Path, ...],
+    workers: int,
+    accounts: AccountsChoice | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Remove the old devices of the users of PLAN whose new device is proven. PLAN may be an index of plans.
+
+    A new device is proven by two codes at the station, by `rollout activate --proofs`, or by a sign-in that this
+    command finds in CloudTrail. The other users keep their old device, and are named. Run the command again later.
+    """
+    files = read_files([plan_file], accounts, expected=expected)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
+    record = wiring.rollout.read_run_records([plan_file], records)
+    with open_for_changes(settings, accounts, store=store, workers=workers, record=record) as rollouts:
+        works = planned_works(files, rollouts, accounts)
+        rows = [step.row for work in works for step in work.plan.steps]
+        users = {row.user for row in (keep_users(rows, only) if only else rows)}
+        exchanges = {
+            work.account.id: [exchange for exchange in exchanges_of(work.plan) if exchange.user in users]
+            for work in works
+        }
+        for work in works:
+            work.total = len(exchanges[work.account.id])
+        if accounts:
+            report_without_plan(files.label, files.index, rollouts.selection, accounts, settings.progress)
+        if not any(exchanges.values()):
+            settings.progress.note(f"{plan_file} replaces no device of these users")
+        by_account = {work.account.id: work for work in works if work.total or work.alone}
+        runner = Runner(
+            schema="rollout-finish",
+            works=[*by_account.values()],
+            scheduler=OneByOne([*by_account.values()]),
+            enter=rollouts.enter,
+            workers=workers,
+            progress=settings.progress,
+            output=output,
+        )
+
+        def act(opened: OpenWork) -> None:
+            work, ports, execution = by_account[opened.work.account.id], opened.ports, opened.execution
+            finishing = Finishing(
+                plan=work.plan,
+                states=ports.states(work.sha256),
+                find_uses=lambda devices: ports.find_uses(devices, execution),
+                caller=ports.caller,
+                ports=ports.ports,
+                execution=execution,
+                run=wiring.ports.new_run_id(ports.ports.iam_reader),
+            )
+            opened.tally.named = {*TO_RETRY, RowOutcome.WAITING}
+            opened.take_all(finishing.work_through(exchanges[work.account.id]), opened.tally.take)
+
+        asked = runner.run(act, head=lambda: {"index": str(plan_file)} if accounts else {})
+        waiting = any(result.outcome is RowOutcome.WAITING for work in runner.works for result in work.found)
+        return exit_code(runner.works, asked=asked) or int(waiting)

@@ -1,0 +1,221 @@
+"""Removes the old devices of the users who exchange one, once each user's new device is proven.
+
+IAM does not say whether users have the devices that it lists for them. So an old device stays until somebody has
+produced two codes of the new one, or the user has signed in with it. Only what nobody else could have written is a
+proof: two codes that a computer of this plan's runs has recorded, for the device that IAM lists now, and the events of
+CloudTrail that this process reads itself.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Event, Lock
+
+from mfa_kit.account.snapshot import DeviceUse, UseEvent
+from mfa_kit.core.device_records import DeviceState, RecordedState
+from mfa_kit.core.errors import Expired, Lockout, MfaKitError, Throttled
+from mfa_kit.core.message import suggest
+from mfa_kit.core.models import VIRTUAL, Caller, Device, DeviceType, JournalEntry, RunKind
+from mfa_kit.core.text import few, iso_time
+from mfa_kit.enrollment.planning import devices_while_there, serials_of
+from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.revoke import entry_of_device, retire
+from mfa_kit.enrollment.settling import settle_dead_runs
+from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, run_row
+from mfa_kit.rollout.further_devices import half_names
+from mfa_kit.rollout.plan import Plan, PlanStep
+
+# A time that mfa-kit recorded can be this many seconds before AWS's, because smaller differences cannot be measured.
+RESOLUTION = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """The exchange of a user's old device, whose serial is `old`. `steps` make the new devices: two for a pair."""
+
+    user: str
+    old: str
+    steps: tuple[PlanStep, ...]
+
+
+def exchanges_of(plan: Plan) -> list[Exchange]:
+    """Return the exchanges of a plan, in the order of its rows. Both halves of a pair are in one exchange."""
+    by_old: defaultdict[tuple[str, str], list[PlanStep]] = defaultdict(list)
+    for step in plan.steps:
+        if step.replaces:
+            by_old[step.user, step.replaces].append(step)
+    return [
+        Exchange(user=user, old=old, steps=tuple(step for step in plan.steps if _makes_new(step, steps)))
+        for (user, old), steps in by_old.items()
+    ]
+
+
+def _makes_new(step: PlanStep, steps: Sequence[PlanStep]) -> bool:
+    """Return whether a step is one of `steps`, or the other half of the pair of one of them."""
+    if step in steps:
+        return True
+    own = (step.user, half_names(step.row)) if step.row.pair else None
+    return own is not None and any(other.row.pair and own == (other.user, half_names(other.row)) for other in steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proofs:
+    """What proves that users have their new devices.
+
+    `states` has the newest state of each device that a run of the plan recorded, and `uses` a use of each device that
+    this process itself read from CloudTrail, both by serial. `unread` says why events could not be read, by Region.
+    """
+
+    states: Mapping[str, RecordedState]
+    uses: Mapping[str, DeviceUse] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, device: Device) -> str:
+        """Return how a device of IAM's list is proven, or "".
+
+        A proof from before the device was enabled is one of an earlier device of the same name. Two codes prove nothing
+        about a security key, which has none.
+        """
+        state, use = self.states.get(device.serial), self.uses.get(device.serial)
+        if device.since is None:
+            return ""
+        if state and self._is_proof(state, device, device.since):
+            return state.how
+        is_key = device.type is DeviceType.FIDO2
+        if use and use.at >= device.since and (not is_key or use.event is UseEvent.CONSOLE_LOGIN):
+            return f"{use.event} on {iso_time(use.at)[:10]}"
+        return ""
+
+    def _is_proof(self, state: RecordedState, device: Device, since: float) -> bool:
+        return (
+            state.state is DeviceState.PROVEN
+            and device.type is not DeviceType.FIDO2
+            and state.user.casefold() == (device.user or "").casefold()
+            and since <= state.at + RESOLUTION
+        )
+
+    def why_missing(self, device: Device) -> str:
+        """Return why a device is not proven, or ""."""
+        if self.of(device):
+            return ""
+        since = f" since {iso_time(device.since)[:10]}" if device.since is not None else ""
+        codes = "" if device.type is DeviceType.FIDO2 else "no two codes of it are recorded, and "
+        unread = [f"; CloudTrail could not be read in {few([*self.unread])}: {why}" for why in self.unread.values()]
+        return f"{device.name} is not proven: {codes}no use was seen{since}{''.join(unread[:1])}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finishing:
+    """Removes the old devices of the exchanges of one plan.
+
+    `states` are those of `Proofs`. `find_uses` gets devices by serial, searches CloudTrail, and returns `uses` and
+    `unread` of `Proofs`. `run` is the ID of a run for old devices that mfa-kit did not make.
+    """
+
+    plan: Plan
+    states: Mapping[str, RecordedState]
+    find_uses: Callable[[dict[str, Device]], tuple[Mapping[str, DeviceUse], Mapping[str, str]]]
+    caller: Caller
+    ports: EnrollmentPorts
+    execution: Execution
+    run: str
+    _unsettled: dict[str, MfaKitError] = field(default_factory=dict)
+
+    def work_through(self, exchanges: Sequence[Exchange]) -> Generator[RowResult, None, None]:
+        """Remove the old devices whose new devices are proven, and yield one result for each exchange.
+
+        CloudTrail is read once, and only if a proof is missing. A user's exchanges are processed one after another. In
+        a dry run, remove nothing.
+        """
+        has = self._look_up([*dict.fromkeys(exchange.user for exchange in exchanges)])
+        proofs = Proofs(states=self.states)
+        unproven = {
+            device.serial: device
+            for exchange in exchanges
+            if exchange.old in serials_of(has[exchange.user] or ())
+            for device in self._new_devices(exchange, has[exchange.user] or ())
+            if not proofs.of(device)
+        }
+        if unproven:
+            uses, unread = self.find_uses(unproven)
+            proofs = replace(proofs, uses=uses, unread=unread)
+        locks = {exchange.user: Lock() for exchange in exchanges}
+
+        def finish(exchange: Exchange) -> RowResult:
+            with locks[exchange.user]:
+                return self._result(exchange, proofs)
+
+        yield from self.execution.process(exchanges, finish)
+
+    def _look_up(self, users: Sequence[str]) -> dict[str, Sequence[Device] | None]:
+        """Settle the interrupted runs of users, and return their devices; None for a user who was deleted."""
+
+        def look(user: str) -> tuple[str, Sequence[Device] | None]:
+            for entry, ended in settle_dead_runs(self.plan.account, user, ports=self.ports):
+                if isinstance(ended, MfaKitError):
+                    self._unsettled[entry.spec.serial] = ended
+            return user, devices_while_there(user, iam_reader=self.ports.iam_reader)
+
+        return dict(Workers(act=look, number=self.execution.workers, stop=Event()).work_through(users))
+
+    def _new_devices(self, exchange: Exchange, devices: Sequence[Device]) -> list[Device]:
+        """Return those of a user's devices that the steps of an exchange have made."""
+        serials = {self.plan.find_device(step.row, serials_of(devices)) for step in exchange.steps}
+        return [device for device in devices if device.serial in serials]
+
+    def _result(self, exchange: Exchange, proofs: Proofs) -> RowResult:
+        """Return the result of an exchange. An error concerns one user, unless no further request can succeed."""
+        row = exchange.steps[0].row
+        spec = self.plan.intent_of(row)
+        return run_row(spec, lambda: self._finish(exchange, proofs), run=None, fatal=(Throttled, Expired)).of_row(row)
+
+    def _finish(self, exchange: Exchange, proofs: Proofs) -> RowResult:
+        # The user is looked up again, because reading CloudTrail can take minutes.
+        user, devices = exchange.user, devices_while_there(exchange.user, iam_reader=self.ports.iam_reader)
+        if devices is None:
+            return RowResult(user=user, outcome=RowOutcome.SKIPPED, reason="the user no longer exists")
+        old = next((device for device in devices if device.serial == exchange.old), None)
+        if old is None:
+            if error := self._unsettled.get(exchange.old):
+                raise error
+            reason = f"{user} no longer has {exchange.old}"
+            return RowResult(user=user, outcome=RowOutcome.REVOKED, reason=reason, device=exchange.old)
+        if why := self._why_left(exchange, devices, proofs):
+            return RowResult(user=user, outcome=RowOutcome.WAITING, reason=why, device=old.serial)
+        self._check_old(old)
+        entry = self._without_key(entry_of_device(old, caller=self.caller, ports=self.ports, now=self.run))
+        if self.ports.dry:
+            return RowResult.of_entry(entry, RowOutcome.ENROLLED, f"{old.serial} would be removed")
+        retire(entry, purpose=RunKind.REVOKE, ports=self.ports)
+        return RowResult.of_entry(entry, RowOutcome.REVOKED)
+
+    def _why_left(self, exchange: Exchange, devices: Sequence[Device], proofs: Proofs) -> str:
+        """Return why an old device has to stay: a new device is not there, or not proven. Otherwise return ""."""
+        for step in exchange.steps:
+            serial = self.plan.find_device(step.row, serials_of(devices))
+            new = next((device for device in devices if device.serial == serial), None)
+            if new is None:
+                return f"{self.plan.intent_of(step.row).name} is not enabled yet"
+            if why := proofs.why_missing(new):
+                return why
+        return ""
+
+    def _without_key(self, entry: JournalEntry) -> JournalEntry:
+        """Return the entry of an old device without its OATH key, because the user has the key.
+
+        The credential on the key is useless without the device.
+        """
+        if entry.spec.method.name not in self.ports.on_keys:
+            return entry
+        return replace(entry, spec=replace(entry.spec, method=VIRTUAL, hardware=None, card=None))
+
+    def _check_old(self, old: Device) -> None:
+        """Raise Lockout if a device is not the one that was to be replaced, or another row made it."""
+        if old.since is None or old.since > self.plan.planned_at + RESOLUTION:
+            raise Lockout(
+                f"{old.serial} was enabled after the plan was made, so it is another device",
+                suggest("plan again, or remove it", "revoke {} --mfa-device NAME", old.user or ""),
+            )
+        rows = (step.row for step in self.plan.steps if step.user == old.user and step.row.is_further)
+        if any(self.plan.find_device(row, (old.serial,)) for row in rows):
+            raise Lockout(f"{old.serial} is the new device of a row of the plan", "correct the roster, and plan again")

@@ -1,0 +1,375 @@
+"""`mfa-kit rollout finish`: which proofs count, which devices it removes, and what `undo` does before and after it."""
+
+import base64
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyotp
+import pyrage
+import pytest
+
+from mfa_kit.account.snapshot import DeviceUse, UseEvent
+from mfa_kit.adapters.aws import event_history
+from mfa_kit.adapters.ledger.records import DeviceStates
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.adapters.ledger.usage_records import UsageRecords
+from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
+from mfa_kit.core.text import iso_time
+from mfa_kit.lab.aws.log_files import log_files, write_log_files
+from mfa_kit.lab.aws.mfa_devices import LabSettings
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.rollout.plan_files import plan_digest
+from tests.conftest import ACCOUNT, MfaKit, Result
+from tests.rollout.conftest import Rollout, key_file
+from tests.usage.test_events import call, login
+
+OLD = "2025-01-01T00:00:00+00:00"
+ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
+COLUMNS = "user,kind,action,device_name,replaces"
+USERS = ("alice", "bob", "carol")
+RUN = "20261130T120000Z-0123abcd"
+
+
+@dataclass
+class Exchange(Rollout):
+    """A rollout in which users with phones, named as they are, get new devices."""
+
+    @property
+    def iam(self) -> Any:
+        return boto3.session.Session().client("iam")
+
+    def exchange(self, *rows: str) -> None:
+        """Plan these rows, and make the devices that need no person."""
+        self.plan(*rows, columns=COLUMNS)
+        assert self.apply("--accept-lockout").code == 0
+
+    def finish(self, *more: str | Path, code: int = 0) -> dict[str, tuple[str, str]]:
+        """Return the outcome and the reason of each user."""
+        done = self.desk.run("rollout", "finish", self.file, "--output", "json", *more)
+        assert done.code == code, (done.out, done.err)
+        return {row["user"]: (row["outcome"], row["reason"] or "") for row in json.loads(done.out)["rows"]}
+
+    def undo(self, *more: str | Path) -> Result:
+        return self.desk.run("rollout", "undo", self.file, "--yes", *more)
+
+    def has(self, user: str) -> set[str]:
+        """Return the names of a user's devices in IAM."""
+        listed = self.iam.list_mfa_devices(UserName=user)["MFADevices"]
+        return {device["SerialNumber"].rpartition("/")[2] for device in listed}
+
+    def state(self, user: str, *, how: str = "two codes at the desk", **changes: Any) -> RecordedState:
+        """Return a proof of a user's new virtual device that another computer recorded just now."""
+        run = RecordedRun(id=RUN, plan=plan_digest(self.file.read_text()), computer="desk-7")
+        fields: dict[str, Any] = {"serial": f"{ARN}{user}-key", "user": user, "state": DeviceState.PROVEN}
+        return RecordedState(**{"run": run, "at": time.time(), "how": how, **fields, **changes})
+
+    def record(self, *states: RecordedState) -> None:
+        with sqlite_ledger(self.desk.home) as ledger:
+            DeviceStates(ledger).record(*states)
+
+    def enabled(self, user: str, seconds: float, *, serial: str = "") -> None:
+        """Let IAM say that a user's new device was enabled `seconds` ago, or in the future."""
+        with self.lab.account.lock:
+            device = self.lab.account.backend.get_user(user).mfa_devices[serial or f"{ARN}{user}-key"]
+            device.enable_date = datetime.fromtimestamp(time.time() - seconds, UTC).replace(tzinfo=None)
+
+    def sign_in(self, user: str, serial: str = "", **how: Any) -> None:
+        """Sign a user in to the console with the new device, which they have had for a minute."""
+        serial = serial or f"{ARN}{user}-key"
+        self.enabled(user, 60, serial=serial)
+        self.lab.sign_in(user, **{"serial": serial, "region": "us-east-2", **how})
+
+
+@pytest.fixture
+def rollout(tmp_path: Path, identity: pyrage.x25519.Identity, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
+    """Run a lab whose users have phones since long ago, and that allows any number of lookups."""
+    monkeypatch.setattr(event_history, "SECONDS", 0.0)
+    admin = {"name": "lab-admin", "attached": ["arn:aws:iam::aws:policy/AdministratorAccess"]}
+    users = [{"name": name, "password": True, "devices": [{"name": name, "enabled": OLD}]} for name in USERS]
+    description = {"version": 1, "regions": ["us-east-1", "us-east-2"], "users": [admin, *users]}
+    with Lab(description=description, settings=LabSettings(propagation=0, lookup_rate=1e6)) as running:
+        for name, value in running.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
+        (tmp_path / "rollout").mkdir()
+        yield Exchange(tmp_path / "rollout", MfaKit(tmp_path / "desk", dict(running.env)), running, identity)
+
+
+def replacing(*users: str, kind: str = "virtual") -> list[str]:
+    return [f"{user},{kind},replace,," for user in users]
+
+
+def codes(rollout: Exchange, user: str, *, name: str = "") -> tuple[str, str]:
+    """Return two consecutive codes of a user's new virtual device, as an app shows them now."""
+    seed = rollout.lab.seed(f"{ARN}{name or f'{user}-key'}")
+    totp = pyotp.TOTP(base64.b32encode(seed).decode())
+    return totp.at(int(time.time()) - 30), totp.at(int(time.time()))
+
+
+def enable(rollout: Exchange, user: str, name: str) -> None:
+    first, second = codes(rollout, user, name=name)
+    rollout.iam.enable_mfa_device(
+        UserName=user, SerialNumber=f"{ARN}{name}", AuthenticationCode1=first, AuthenticationCode2=second
+    )
+
+
+# What proves a device
+
+
+def test_old_devices_of_proven_users_are_removed_and_the_others_are_named(rollout: Exchange) -> None:
+    rollout.exchange(*replacing("alice", "bob"), "carol,virtual,add,,")
+    rollout.record(rollout.state("alice"))
+    results = rollout.finish(code=1)
+    assert results["alice"] == ("revoked", "")
+    assert results["bob"][0] == "waiting"
+    assert results["bob"][1].startswith(
+        "bob-key is not proven: no two codes of it are recorded, and no use was seen since"
+    )
+    assert {user: rollout.has(user) for user in USERS} == {
+        "alice": {"alice-key"},
+        "bob": {"bob", "bob-key"},
+        "carol": {"carol", "carol-key"},
+    }
+    assert f"{ARN}alice" not in rollout.lab.serials()
+    rollout.record(rollout.state("bob"))
+    results = rollout.finish()
+    assert results == {"alice": ("revoked", f"alice no longer has {ARN}alice"), "bob": ("revoked", "")}
+
+
+def test_cloudtrail_is_read_only_if_a_proof_is_missing(rollout: Exchange) -> None:
+    """Then once, in every Region, until a use of each device is found."""
+    rollout.exchange(*replacing("alice", "bob"))
+    rollout.record(rollout.state("alice"))
+    rollout.sign_in("bob")
+    before = len(rollout.lab.calls)
+    assert {outcome for outcome, _ in rollout.finish().values()} == {"revoked"}
+    lookups = [call for call in rollout.lab.calls[before:] if call.operation == "LookupEvents"]
+    assert 1 <= len(lookups) <= 2
+    before = len(rollout.lab.calls)
+    rollout.finish()
+    assert {call.operation for call in rollout.lab.calls[before:]} == {"GetCallerIdentity", "ListMFADevices"}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"serial": f"{ARN}alice"},  # the phone
+        {"end": "failure"},
+        {"at": time.time() - 86400},
+    ],
+)
+def test_other_sign_ins_prove_nothing(rollout: Exchange, how: dict[str, Any]) -> None:
+    rollout.exchange(*replacing("alice"))
+    rollout.sign_in("alice", **how)
+    assert rollout.finish(code=1)["alice"][0] == "waiting"
+
+
+def test_forged_uses_prove_nothing(rollout: Exchange, tmp_path: Path) -> None:
+    """Neither a log file of CloudTrail, nor a use in the ledger, of this or another computer."""
+    rollout.exchange(*replacing("alice"))
+    forged = login(
+        userIdentity={**login()["userIdentity"], "accountId": ACCOUNT, "userName": "alice"},
+        eventTime=iso_time(time.time() + 2),
+        additionalEventData={"MFAUsed": "Yes", "MFAIdentifier": f"{ARN}alice-key"},
+        recipientAccountId=ACCOUNT,
+    )
+    write_log_files(tmp_path / "logs", log_files([forged]))
+    done = rollout.desk.run("usage", "update", "--cloudtrail", tmp_path / "logs")
+    assert "read 1 log file" in done.err
+    use = DeviceUse(
+        serial=f"{ARN}alice-key",
+        principal="",
+        user="alice",
+        at=time.time() + 5,
+        event=UseEvent.CONSOLE_LOGIN,
+        region="us-east-2",
+    )
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        UsageRecords(ledger).record(ACCOUNT, [use], [])
+        assert UsageRecords(ledger).usage(ACCOUNT).uses
+    assert rollout.finish(code=1)["alice"][0] == "waiting"
+    assert rollout.has("alice") == {"alice", "alice-key"}
+
+
+def test_a_proof_by_two_codes_is_about_the_device_that_iam_lists(rollout: Exchange) -> None:
+    """Not about one of the same name that was enabled later, another user's, one of another plan, or a security key."""
+    rollout.exchange(*replacing("alice", "bob"), "carol,fido2,replace,,")
+    key = rollout.lab.register_fido("carol", "carol-key")
+    rollout.record(rollout.state("alice"), rollout.state("carol", serial=key))
+    rollout.record(replace(rollout.state("bob"), user="carol"))
+    rollout.record(rollout.state("bob", at=time.time() + 1, run=RecordedRun(id=RUN, plan="0" * 64, computer="desk-7")))
+    rollout.enabled("alice", -10)
+    assert {outcome for outcome, _ in rollout.finish(code=1).values()} == {"waiting"}
+    rollout.enabled("alice", 0)
+    assert rollout.finish(code=1)["alice"] == ("revoked", "")
+
+
+def test_a_security_key_is_proven_by_a_sign_in(rollout: Exchange) -> None:
+    rollout.exchange("alice,fido2,replace,,", *replacing("bob"))
+    key = rollout.lab.register_fido("alice", "alice-key")
+    sts = call("GetSessionToken")
+    identity = {**sts["userIdentity"], "accountId": ACCOUNT}
+    for user, serial in (("alice", key), ("bob", f"{ARN}bob-key")):
+        rollout.enabled(user, 60, serial=serial)
+        changes = {"userIdentity": {**identity, "userName": user}, "requestParameters": {"serialNumber": serial}}
+        rollout.lab.plant({**sts, **changes, "eventTime": iso_time(time.time() - 1), "recipientAccountId": ACCOUNT})
+    results = rollout.finish(code=1)
+    assert (results["alice"][0], results["bob"][0]) == ("waiting", "revoked")
+    assert "two codes" not in results["alice"][1]
+    rollout.sign_in("alice", key)
+    assert rollout.finish()["alice"] == ("revoked", "")
+
+
+def test_a_pair_is_proven_when_both_halves_are(rollout: Exchange) -> None:
+    """Also if the second half is not enabled yet."""
+    rollout.plan("alice,pair,replace,,", columns=COLUMNS)
+    rollout.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice-key")
+    enable(rollout, "alice", "alice-key")
+    rollout.record(rollout.state("alice"))
+    assert rollout.finish(code=1)["alice"] == ("waiting", "alice-key-2 is not enabled yet")
+    key = rollout.lab.register_fido("alice", "alice-key-2")
+    assert rollout.finish(code=1)["alice"][1].startswith("alice-key-2 is not proven: no use was seen since")
+    rollout.sign_in("alice", key)
+    assert rollout.finish()["alice"] == ("revoked", "")
+    assert len(rollout.has("alice")) == 2
+
+
+def test_two_codes_at_the_desk_and_by_activate_are_recorded(rollout: Exchange, tmp_path: Path) -> None:
+    """In the ledger and in the record of the process. So each is enough if the other is lost."""
+    rollout.plan(*replacing("alice", "bob", "carol"), columns=COLUMNS)
+    assert rollout.apply("--stage", "--accept-lockout").code == 0
+    proofs = tmp_path / "proofs.csv"
+    now = datetime.now(UTC)
+    rows = [f"{user},{','.join(codes(rollout, user))},{now.isoformat()}" for user in ("alice", "bob")]
+    proofs.write_text("\n".join(["user,code1,code2,time", *rows]) + "\n")
+    activate = ("rollout", "activate", "-i", key_file(rollout.identity, tmp_path), "--record", rollout.results)
+    done = rollout.desk.run(*activate, "--proofs", proofs)
+    assert done.code == 0, done.err
+    assert rollout.desk.run(*activate, "--only", "carol").code == 0
+    rollout.lose_ledger()
+    assert [outcome for outcome, _ in rollout.finish(code=1).values()].count("revoked") == 2
+    assert rollout.has("carol") == {"carol", "carol-key"}
+    shutil.rmtree(rollout.results)
+
+
+# What is removed, and what is not
+
+
+def test_an_old_device_that_was_enabled_again_is_not_removed(rollout: Exchange) -> None:
+    """It may be another device of the same name."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    rollout.enabled("alice", -10, serial=f"{ARN}alice")
+    outcome, reason = rollout.finish(code=6)["alice"]
+    assert (outcome, "was enabled after the plan was made" in reason) == ("refused", True)
+    assert rollout.has("alice") == {"alice", "alice-key"}
+
+
+def test_the_new_device_of_a_row_is_never_removed(rollout: Exchange) -> None:
+    """Somebody may have edited the plan, so that each of two rows replaces the device of the other."""
+    rollout.exchange("alice,virtual,replace,one,", "alice,virtual,add,two,")
+    document = json.loads(rollout.file.read_text())
+    one, two = document["rows"]
+    one["replaces"], two["replaces"], two["change"] = f"{ARN}two", f"{ARN}one", "replace"
+    rollout.file.write_text(json.dumps(document))
+    rollout.record(*(rollout.state("alice", serial=f"{ARN}{name}") for name in ("one", "two")))
+    done = rollout.desk.run("rollout", "finish", rollout.file)
+    assert (done.code, "is the new device of a row of the plan" in done.err) == (6, True), done.err
+    assert rollout.has("alice") == {"alice", "one", "two"}
+
+
+def test_users_and_devices_that_are_gone_are_no_failure(rollout: Exchange) -> None:
+    rollout.exchange(*replacing("alice", "bob"))
+    for name in ("alice", "alice-key"):
+        rollout.iam.deactivate_mfa_device(UserName="alice", SerialNumber=f"{ARN}{name}")
+    rollout.iam.delete_login_profile(UserName="alice")
+    rollout.iam.delete_user(UserName="alice")
+    rollout.iam.deactivate_mfa_device(UserName="bob", SerialNumber=f"{ARN}bob")
+    assert rollout.finish() == {
+        "alice": ("skipped", "the user no longer exists"),
+        "bob": ("revoked", f"bob no longer has {ARN}bob"),
+    }
+
+
+def test_only_these_users_and_a_dry_run(rollout: Exchange) -> None:
+    rollout.exchange(*replacing("alice", "bob"))
+    rollout.record(rollout.state("alice"), rollout.state("bob"))
+    assert rollout.finish("--dry-run")["bob"] == ("enrolled", f"{ARN}bob would be removed")
+    assert rollout.has("bob") == {"bob", "bob-key"}
+    assert rollout.finish("--only", "Bob") == {"bob": ("revoked", "")}
+    assert rollout.has("alice") == {"alice", "alice-key"}
+    assert rollout.desk.run("rollout", "finish", rollout.file, "--only", "dave").code == 2
+
+
+def test_a_region_that_cannot_be_read_is_named(rollout: Exchange) -> None:
+    """A use in another Region counts nevertheless."""
+    rollout.exchange(*replacing("alice", "bob"))
+    rollout.sign_in("alice")
+    rollout.lab.faults.add("LookupEvents", "denied", at=1)
+    results = rollout.finish(code=1)
+    assert re.search("CloudTrail could not be read in us-east-[12]: AWS answers AccessDenied", results["bob"][1])
+    assert rollout.finish(code=1)["alice"][0] == "revoked"
+    rollout.lab.faults.add("DescribeRegions", "denied")
+    assert "CloudTrail could not be read in any Region" in rollout.finish(code=1)["bob"][1]
+
+
+def test_the_credential_of_an_old_device_may_stay_on_its_key(rollout: Exchange) -> None:
+    """The user has the key, so it cannot be inserted here. The device and its backup are removed."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice", method=Method("oath"))
+    entry = JournalEntry(run=RUN, spec=spec.on(hardware="12345678", card="card-1"))
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        ledger.record(entry.at(JournalState.CONFIRMED))
+    assert rollout.finish() == {"alice": ("revoked", "")}
+
+
+# Undo
+
+
+def test_undo_before_finish_removes_the_new_device_only(rollout: Exchange) -> None:
+    rollout.exchange(*replacing("alice"))
+    done = rollout.undo()
+    assert done.code == 0, done.err
+    assert rollout.has("alice") == {"alice"}
+
+
+@pytest.mark.parametrize("lost", ["nothing", "ledger", "plan"])
+def test_undo_after_finish_refuses(rollout: Exchange, lost: str) -> None:
+    """Also with --leave-without-mfa, with the record alone, and by the run's ID."""
+    rollout.exchange(*replacing("alice"), "bob,virtual,add,,")
+    rollout.record(rollout.state("alice"))
+    rollout.finish()
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        [run] = {entry.run for entry in ledger.made(ACCOUNT) if entry.spec.name.endswith("-key")}
+    if lost == "ledger":
+        rollout.lose_ledger()
+    if lost == "plan":
+        rollout.file.unlink()
+    target = run if lost == "plan" else rollout.file
+    done = rollout.desk.run("rollout", "undo", target, "--yes", "--leave-without-mfa")
+    assert done.code == 6, done.err
+    assert f"has replaced {ARN}alice, which alice no longer has, and which cannot come back" in done.err
+    assert "mfa-kit revoke alice --mfa-device" in done.err
+    assert (rollout.has("alice"), rollout.has("bob")) == ({"alice-key"}, {"bob"})
+
+
+@pytest.mark.parametrize("propagation", [0, 30])
+def test_undo_leaves_one_device_of_a_user_whose_two_were_made(rollout: Exchange, propagation: int) -> None:
+    """Several threads remove devices, but a user's devices one after another, even while IAM's list lags behind."""
+    rollout.iam.deactivate_mfa_device(UserName="alice", SerialNumber=f"{ARN}alice")
+    rollout.exchange("alice,virtual,add,one,", "alice,virtual,add,two,", *replacing("bob"))
+    rollout.lab.account.settings = replace(rollout.lab.account.settings, propagation=propagation)
+    done = rollout.undo("--workers", "8")
+    assert done.code == 6, done.err
+    serials = {f"{ARN}{name}" for name in ("one", "two")}
+    assert sum(rollout.lab.assigned(serial) == "alice" for serial in serials & rollout.lab.serials()) == 1
