@@ -245,8 +245,9 @@ def test_an_exception_at_any_step_shows_no_secret(
             assert not secrets_in(text.encode(), seed), whole.steps[number - 1]
 
 
+@pytest.mark.parametrize("form", ["table", "json", "jsonl"])
 def test_a_failing_run_prints_no_secret(
-    mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, loud: Watched, monkeypatch: pytest.MonkeyPatch
+    form: str, mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, loud: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exception's message contains the secret, as in a bug at the worst place, and is not printed."""
     seeds: list[bytes] = []
@@ -256,7 +257,7 @@ def test_a_failing_run_prints_no_secret(
         raise RuntimeError(base64.b32encode(created.seed.reveal()).decode())
 
     monkeypatch.setattr(BackupAlone, "install", broken)
-    done = mfa_kit.run("enroll", user, *VIRTUAL, "-r", recipient)
+    done = mfa_kit.run("enroll", user, *VIRTUAL, "-r", recipient, "--output", form)
     assert done.code == 70
     assert not secrets_in((done.out + done.err + loud.text.getvalue()).encode(), seeds[0])
     assert not [serial for serial in lab.serials() if serial.endswith(f"/{user}")]

@@ -4,6 +4,7 @@ Only options in COMMON and ALLOWED have a variable. A new option has no variable
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 import click
@@ -127,6 +128,22 @@ class Flags(NamedTuple):
 def given() -> Flags:
     """Return the common options of the command line that is being run."""
     return Flags(**click.get_current_context().find_root().ensure_object(dict))
+
+
+def asks_for_json(arguments: Sequence[str], variables: Mapping[str, str]) -> bool:
+    """Return whether a command line and these environment variables ask for JSON or JSON Lines.
+
+    This needs no parser, because it is also asked about command lines that are invalid.
+    """
+    form = variables.get(f"{PREFIX}_OUTPUT", "")
+    words = [*takewhile("--".__ne__, arguments), ""]
+    for word, following in pairwise(words):
+        name, is_joined, value = word.partition("=")
+        if name == "--output":
+            form = value if is_joined else following
+        elif name == "--query":
+            form = form or "json"
+    return form in {"json", "jsonl"}
 
 
 def command_line(*more: str) -> Command:

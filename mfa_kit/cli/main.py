@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -20,8 +21,6 @@ from mfa_kit.core.errors import (
     MfaKitError,
     UsageFault,
     innermost,
-    name_in_ledgers,
-    notes_of,
 )
 from mfa_kit.core.message import suggest
 from mfa_kit.core.stopping import INTERRUPTS
@@ -253,30 +252,37 @@ def cli() -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
+    arguments = sys.argv[1:] if args is None else args
     messages.EVENTS.on = False
+    messages.LAST_ERROR.as_json = environment.asks_for_json(arguments, os.environ)
     try:
         _refuse_windows()
         try:
             code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
         finally:
             INTERRUPTS.end()
-    except click.exceptions.NoArgsIsHelpError as page:
-        click.echo(page.message, err=True)
-        return page.exit_code
     except click.UsageError as error:
-        from mfa_kit.cli import usage
-
-        return _failed(usage.usage_fault(error))
+        return _misused(error)
     # on Ctrl-C, click raises Abort with the KeyboardInterrupt as its cause, and only the cause has the notes
     except (click.Abort, KeyboardInterrupt) as error:
         notes = getattr(error.__cause__ or error, "__notes__", [])
-        messages.print_error("interrupted", notes=notes, cause="Interrupted")
-        return INTERRUPTED
+        report = messages.LAST_ERROR.write_texts
+        return report("interrupted", notes=notes, kind="Interrupted", code=None, exit_code=INTERRUPTED)
     except MfaKitError as error:
-        return _failed(error)
+        return messages.LAST_ERROR.write(error)
     except BaseException as error:  # noqa: BLE001 - every other exception is a bug of mfa-kit, and is reported
-        return _unforeseen(error, sys.argv[1:] if args is None else args)
+        return messages.LAST_ERROR.write(_unforeseen(error, arguments))
     return code if isinstance(code, int) else 0
+
+
+def _misused(error: click.UsageError) -> int:
+    """Report an error of click, and return its exit code. A command line without a command prints the help instead."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not messages.LAST_ERROR.as_json:
+        click.echo(error.message, err=True)
+        return error.exit_code
+    from mfa_kit.cli import usage
+
+    return messages.LAST_ERROR.write(usage.usage_fault(error))
 
 
 def _refuse_windows() -> None:
@@ -286,19 +292,15 @@ def _refuse_windows() -> None:
         )
 
 
-def _unforeseen(error: BaseException, args: list[str]) -> int:
+def _unforeseen(error: BaseException, args: Sequence[str]) -> MfaKitError:
+    """Return the error to report for an exception that no code expected."""
     if isinstance(error, STOPS):
         raise error
     if isinstance(error, UnicodeEncodeError) and any(SURROGATE.search(word) for word in args):
         # Python accepts arguments with bytes that are not UTF-8, and fails only when such an argument is encoded. The
         # mistake is in the command line, so it is not reported as a bug of mfa-kit.
-        return _failed(UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling"))
-    return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))
-
-
-def _failed(error: MfaKitError) -> int:
-    messages.print_error(str(error), hint=error.hint, notes=notes_of(error), cause=name_in_ledgers(error))
-    return error.exit_code
+        return UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling")
+    return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else InternalError.of(error)
 
 
 def _echoing(error: BaseException) -> bool:
@@ -323,14 +325,14 @@ def _width() -> int:
     return max(min(columns, WIDEST) - 2, 50)
 
 
-def _unwritten(error: OSError) -> int:
-    """Report that click could not write the result, for example on a full disk. Return the exit code.
+def _unwritten(error: OSError) -> MfaKitError:
+    """Return the error to report if click could not write the result, for example on a full disk.
 
     Errors with all other files are reported by the adapters.
     """
     messages.discard(sys.stdout)
     hint = suggest("see what was done", "ledger show")
-    return _failed(IntegrityFault(f"the result cannot be written: {error.strerror}", hint))
+    return IntegrityFault(f"the result cannot be written: {error.strerror}", hint)
 
 
 def _report_unraised(happened: Any) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 import click
 
 from mfa_kit.cli.fitting import hanging, on_one_line, window_width
+from mfa_kit.cli.results import VERSION
+from mfa_kit.core.errors import MfaKitError, aws_code_of, name_in_ledgers, notes_of
 from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import iso_time, one_line
@@ -92,13 +94,58 @@ def print_error(message: str, *, hint: str = "", notes: Sequence[str] = (), caus
         _print_line(Message("  note: ", note))
 
 
-def _print_line(line: str) -> None:
-    """Print a line, wrapped at words on a terminal.
+class LastError:
+    """Reports the error that ends the command. With `as_json`, it is one JSON object on the last line of stderr."""
 
-    A failed write, such as to a closed pipe, is ignored so that it does not stop the work.
-    """
+    as_json = False
+
+    def write(self, error: MfaKitError) -> int:
+        """Report an error, and return its exit code."""
+        return self.write_texts(
+            str(error),
+            hint=error.hint,
+            notes=notes_of(error),
+            kind=name_in_ledgers(error),
+            code=aws_code_of(error),
+            exit_code=error.exit_code,
+        )
+
+    def write_texts(
+        self, message: str, *, hint: str = "", notes: Sequence[str] = (), kind: str, code: str | None, exit_code: int
+    ) -> int:
+        """Report an error with the name of its class and the code of AWS's response. Return its exit code."""
+        if not self.as_json or EVENTS.on:
+            print_error(message, hint=hint, notes=notes, cause=kind)
+            return exit_code
+        import json
+
+        fields = {
+            "schema": "mfa-kit/error",
+            "version": VERSION,
+            "class": kind,
+            "code": code,
+            "message": on_one_line(message),
+            "hint": on_one_line(hint),
+            "notes": [*map(on_one_line, notes)],
+            "exit_code": exit_code,
+        }
+        _echo(json.dumps(fields))
+        return exit_code
+
+
+# A process has only one stderr, and threads that have no click context can end it.
+LAST_ERROR = LastError()
+
+
+def _print_line(line: str) -> None:
+    """Print a line, wrapped at words on a terminal."""
+    _echo("\n".join(hanging(on_one_line(line), window_width(sys.stderr))))
+
+
+def _echo(text: str) -> None:
+    """Print a text. A failed write, such as to a closed pipe, is ignored so that it does not stop the work."""
     try:
-        click.echo("\n".join(hanging(on_one_line(line), window_width(sys.stderr))), err=True)
+        click.echo(text, err=True)
     except OSError:
         discard(sys.stderr)
 

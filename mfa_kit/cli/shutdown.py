@@ -12,8 +12,8 @@ from threading import Event, Lock, Timer
 from types import FrameType
 from typing import NoReturn
 
-from mfa_kit.cli.messages import BACK, EVENTS, print_error
-from mfa_kit.core.errors import MfaKitError, name_in_ledgers
+from mfa_kit.cli.messages import BACK, EVENTS, LAST_ERROR
+from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.posix.processes import not_ignored
 
@@ -37,7 +37,7 @@ def end_at_once(fault: MfaKitError) -> NoReturn:
     with _ENDED:  # several threads can notice that the ledger's session is lost, but only one of them reports the fault
         with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
             tty.write(BACK.encode())  # leave the alternate screen, which may show a secret
-        print_error(str(fault), hint=fault.hint, cause=name_in_ledgers(fault))
+        LAST_ERROR.write(fault)
         os._exit(fault.exit_code)
 
 

@@ -52,6 +52,11 @@ def _no_such_option(error: click.NoSuchOption, ctx: click.Context) -> tuple[str,
 
 
 @_what_and_hint.register
+def _no_command(_error: click.exceptions.NoArgsIsHelpError, ctx: click.Context) -> tuple[str, str]:
+    return "no command is given", _see_help(ctx)
+
+
+@_what_and_hint.register
 def _missing_parameter(error: click.MissingParameter, ctx: click.Context) -> tuple[str, str]:
     match error.param:
         case click.Option() as option:

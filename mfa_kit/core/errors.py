@@ -45,6 +45,8 @@ class MfaKitError(Exception):
     """Base class of all errors. It is never raised itself."""
 
     exit_code = 70
+    # The code of AWS's error response, such as "NoSuchEntity". None if the error is not from AWS.
+    aws_code: str | None = None
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -217,6 +219,15 @@ def name_in_ledgers(error: BaseException) -> str:
     """Return the name under which ledgers and JSON output have the class of this error."""
     name = type(error).__name__
     return NAMES_IN_LEDGERS.get(name, name)
+
+
+def aws_code_of(error: BaseException | None) -> str | None:
+    """Return the code of AWS's error response, also if the error was raised in place of the one with the code."""
+    while isinstance(error, MfaKitError):
+        if error.aws_code is not None:
+            return error.aws_code
+        error = error.__context__ if error.__suppress_context__ else None
+    return None
 
 
 # Exceptions that end the program on purpose.

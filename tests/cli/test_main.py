@@ -1,6 +1,7 @@
 """The entry point: exit codes, errors with hints, no control characters on a terminal, pipes and signals."""
 
 import errno
+import json
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from mfa_kit.core import errors
 from mfa_kit.core.notes import Note
 from mfa_kit.core.text import printable
 from mfa_kit.lab.aws.server import Lab
-from tests.conftest import MfaKit, bare
+from tests.conftest import MfaKit, Result, bare
 
 
 def wait_for(met: Callable[[], bool]) -> None:
@@ -68,6 +69,94 @@ def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
     done = mfa_kit.run("doctor")
     assert (done.code, done.out) == (kind.exit_code, "")
     assert done.err == "mfa-kit: it rains\n  try: take an umbrella\n  note: it may hail\n"
+
+
+def last_error(done: Result) -> dict[str, object]:
+    """Return the error on the last line of stderr, without the fields that all errors have in common."""
+    fields: dict[str, object] = json.loads(done.err.splitlines()[-1])
+    assert (fields.pop("schema"), fields.pop("version")) == ("mfa-kit/error", 1)
+    assert not [line for line in done.err.splitlines() if line.startswith(("mfa-kit:", "  try:", "  note:"))]
+    return fields
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+@pytest.mark.parametrize("kind", ERRORS)
+def test_with_json_an_error_is_the_last_line_of_stderr(
+    kind: type[errors.MfaKitError], form: str, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+) -> None:
+    """One object has the texts of the messages, cleaned like them, and nothing else of the exception."""
+    error = kind("it\nrains\x1b", "take an\rumbrella")
+    error.aws_code = "Weather"
+    error.add_note("it may\u2028hail")
+    vars(error)["response"] = "canary"
+    raising(error)
+    done = mfa_kit.run("--output", form, "doctor")
+    assert (done.code, done.out) == (kind.exit_code, "")
+    assert last_error(done) == {
+        "class": errors.name_in_ledgers(error),
+        "code": "Weather",
+        "message": r"it\nrains\x1b",
+        "hint": r"take an\rumbrella",
+        "notes": [r"it may\u2028hail"],
+        "exit_code": kind.exit_code,
+    }
+    assert "canary" not in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["doctor", "--output=json", "--loud"],
+        ["enroll", "--output", "jsonl"],
+        ["enroll", "--query", "user"],
+        ["--output", "json", "sing"],
+        ["--output", "json", "backup"],
+        ["doctor", "--output", "table", "--output", "json", "more"],
+    ],
+    ids=" ".join,
+)
+def test_an_invalid_command_line_that_asks_for_json_is_answered_with_json(words: list[str], mfa_kit: MfaKit) -> None:
+    """The parser may stop before it comes to --output."""
+    done = mfa_kit.run(*words)
+    assert (done.code, done.out) == (2, "")
+    error = last_error(done)
+    assert (error["class"], error["code"], error["exit_code"]) == ("UsageFault", None, 2)
+    assert error["message"]
+    assert error["hint"]
+
+
+def test_the_variable_for_the_output_form_also_counts_for_errors(
+    mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--output table` on the command line wins. Words after `--` belong to another program."""
+    monkeypatch.setenv("MFA_KIT_OUTPUT", "json")
+    assert last_error(mfa_kit.run("sing"))["exit_code"] == 2
+    assert mfa_kit.run("--output", "table", "sing").err.startswith("mfa-kit: ")
+    monkeypatch.delenv("MFA_KIT_OUTPUT")
+    assert mfa_kit.run("sing", "--", "--output", "json").err.startswith("mfa-kit: ")
+
+
+def test_an_interrupt_with_json_is_the_last_line(mfa_kit: MfaKit, raising: Callable[[BaseException], None]) -> None:
+    """Its class has the name that the log of events uses."""
+    error = KeyboardInterrupt()
+    error.add_note("a device is left")
+    raising(error)
+    done = mfa_kit.run("--output", "json", "doctor")
+    shown = last_error(done)
+    assert (done.code, shown["class"], shown["notes"]) == (130, "Interrupted", ["a device is left"])
+
+
+@pytest.mark.parametrize("fields", [("NoSuchEntity", None), ("AccessDenied", "denied")], ids=str)
+def test_an_error_as_json_has_the_code_of_aws(
+    fields: tuple[str, str | None], mfa_kit: MfaKit, lab: Lab, user: str, recipient: str
+) -> None:
+    """The results of a command that ends early stay on stdout."""
+    code, fault = fields
+    if fault:
+        lab.faults.add("EnableMFADevice", fault)
+    words = ("enroll", user if fault else "nobody", "--with", "virtual", "--codes", "generated", "-r", recipient)
+    done = mfa_kit.run(*words, "--output", "json")
+    assert (done.code, last_error(done)["code"]) == (4, code)
 
 
 def test_an_unexpected_error_is_reported_without_its_message(
@@ -493,18 +582,20 @@ def test_a_process_prints_nothing_at_exit(mfa_kit: MfaKit, user: str, recipient:
     assert [line for line in said if not line.startswith("account ")] == []
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.parametrize("error", [EOFError("canary"), BrokenPipeError(errno.EPIPE, "canary"), Panic("canary")])
 def test_exceptions_that_click_would_misread_are_internal_errors(
-    error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+    error: BaseException, form: str, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
     """Such an exception is an EOFError that is not Ctrl-D, a broken pipe that is not stdout, or a panic in Rust."""
     error.add_note("canary")
     error.add_note(Note("a device is left"))
+    vars(error)["aws_code"] = vars(error)["hint"] = "canary"
     raising(error)
-    done = mfa_kit.run("doctor")
+    done = mfa_kit.run("--output", form, "doctor")
     assert (done.code, done.out) == (70, "")
     assert f"internal error: {type(error).__name__} at test_main.py:" in done.err
-    assert "note: a device is left" in done.err
+    assert "a device is left" in done.err
     assert "canary" not in done.err
 
 

@@ -235,7 +235,7 @@ def refused_role(error: ClientError, role: str) -> MfaKitError:
         hint = "an administrator of the organization must change that policy"
     else:
         hint = CAUSES
-    return AccessDenied(f"the role {role} cannot be assumed: {refusal}", hint)
+    return coded(AccessDenied(f"the role {role} cannot be assumed: {refusal}", hint), error)
 
 
 def _refused(error: ClientError) -> MfaKitError:
@@ -244,23 +244,33 @@ def _refused(error: ClientError) -> MfaKitError:
     if error.operation_name == "AssumeRole" and not isinstance(refusal, Throttled | OutcomeUnknownError):
         # botocore made this call to get credentials for another request, which it then did not send. So the credentials
         # are at fault, as if they had expired.
-        return Expired(str(refusal), refusal.hint)
+        return coded(Expired(str(refusal), refusal.hint), error)
     return refusal
 
 
+def _code_of(error: ClientError) -> str:
+    """Return the code of an error response. Some services append "Exception" to the codes of the others."""
+    code = one_line(str(error.response.get("Error", {}).get("Code") or "?"))
+    return code.removesuffix("Exception") if code.removesuffix("Exception") in {*CODES, *CLOCK_CODES} else code
+
+
+def coded(fault: MfaKitError, error: ClientError) -> MfaKitError:
+    """Add the code of an error response to the error that it was converted to, and return that error."""
+    fault.aws_code = _code_of(error)[:80]
+    return fault
+
+
 def _answered(error: ClientError) -> MfaKitError:
-    answer = error.response.get("Error", {})
-    code, message = one_line(answer.get("Code") or "?"), one_line(answer.get("Message") or "").rstrip(". ")
+    code, message = _code_of(error), one_line(error.response.get("Error", {}).get("Message") or "").rstrip(". ")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == str(status):
         # If the body is HTML or empty, botocore uses the status as the code. AWS always sends XML or JSON.
         return OutcomeUnknownError(f"the response is not from AWS: HTTP {status} {message}", NOT_IAM)
-    code = code.removesuffix("Exception") if code.removesuffix("Exception") in {*CODES, *CLOCK_CODES} else code
     offset = clock_offset(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
     if code in CLOCK_CODES and offset and abs(offset) > CLOCK_LIMIT:
-        return wrong_clock(offset)
+        return coded(wrong_clock(offset), error)
     kind, hint = _kind_and_hint(code, message, status=status)
-    return kind(f"AWS answers {code}: {message or '(no message)'}", hint)
+    return coded(kind(f"AWS answers {code}: {message or '(no message)'}", hint), error)
 
 
 def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKitError], str]:

@@ -27,7 +27,7 @@ from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import ClientError
 
 from mfa_kit.account.snapshot import CentralRootAccess, OrganizationPlace, RootPosture, root_posture
-from mfa_kit.adapters.aws.answers import Ask, our_errors, read, refused_role
+from mfa_kit.adapters.aws.answers import Ask, coded, our_errors, read, refused_role
 from mfa_kit.adapters.aws.clients import (
     AskCode,
     Clients,
@@ -643,7 +643,8 @@ class OrganizationReader:
             try:
                 return call(client)
             except ClientError as error:
-                _raise_refusal(error, ou)
+                if fault := _refusal(error, ou):
+                    raise coded(fault, error) from None
                 raise
 
         return self._ask(attempt)
@@ -655,30 +656,31 @@ def _call_from(
     return lambda client: call(client, start)
 
 
-def _raise_refusal(error: ClientError, ou: str | None) -> None:
-    """Convert and raise an error that is specific to Organizations. Return for any other error."""
+def _refusal(error: ClientError, ou: str | None) -> MfaKitError | None:
+    """Return the error for a response that is specific to Organizations, or None for any other response."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", ""), one_line(answer.get("Message") or "").rstrip(". ")
     if code == NOT_IN_ONE:
-        raise AwsFault(
+        return AwsFault(
             "the account of these credentials is not in an organization", f"use credentials of {WHO}, {OTHERWISE}"
-        ) from None
+        )
     if code in NO_UNIT and ou is not None:
-        raise UsageFault(
+        return UsageFault(
             f"there is no organizational unit {ou!r} in this organization",
             Message(
                 "list the units",
                 command("aws organizations list-roots"),
                 command("aws organizations list-organizational-units-for-parent --parent-id ID"),
             ),
-        ) from None
+        )
     if code in DENIED and BY_POLICY in message:
-        raise AccessDenied(f"AWS answers {code}: {message}", f"allow the caller {NEEDS}") from None
+        return AccessDenied(f"AWS answers {code}: {message}", f"allow the caller {NEEDS}")
     if code in DENIED:
-        raise AccessDenied(
+        return AccessDenied(
             "the account of these credentials may not list the accounts of its organization",
             f"use credentials of {WHO}, {OTHERWISE}",
-        ) from None
+        )
+    return None
 
 
 def _account(row: "AccountTypeDef") -> OrgAccount:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
 from urllib3.exceptions import SSLError
 
-from mfa_kit.adapters.aws.answers import NOT_SENT, READ_PAUSES, REGION, Retry, our_errors, read
+from mfa_kit.adapters.aws.answers import NOT_SENT, READ_PAUSES, REGION, Retry, coded, our_errors, read
 from mfa_kit.adapters.aws.clients import is_aws
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -265,7 +265,7 @@ def _attempt(act: Callable[[], T], *, has_answered: bool) -> T:
             return act()
         except ClientError as error:
             if fault := _meaning(error):
-                raise fault from None
+                raise coded(fault, error) from None
             raise
         except NOT_SENT as error:
             if has_answered:
