@@ -33,6 +33,7 @@ SECRET = {
 # Options that have such a word in their name or metavar but take no secret, with the reason.
 NO_SECRET = {
     "--key": "the serial number, the reader or the node of a key that is plugged in",
+    "--key-profile": "the name of a table in the configuration",
     "--custodian": "the name and the public key of a custodian",
     "--lost": "the serial number of a key that is gone",
 }

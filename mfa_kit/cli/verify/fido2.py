@@ -59,7 +59,7 @@ def verify_fido2(
 ) -> int:
     """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key.
 
-    With --key-profile, no touch is needed: mfa-kit prints what the key lacks for the profile, and changes nothing.
+    With --key-profile, no touch is needed, and nothing changes: the result is what the key lacks for the profile.
     """
     settings, profile = wiring.settings.take_key_profile(settings, key_profile)
     if profile:
