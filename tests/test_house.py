@@ -44,6 +44,8 @@ REVEALS = {
     ("adapters/files/layers.py", "remove_layer"),
     ("adapters/files/layers.py", "remove_outer_layer"),
     ("adapters/files/identities.py", "seal_text"),
+    ("adapters/files/identities.py", "open_line"),
+    ("wiring/oath_keys.py", "_password_text"),
     ("adapters/files/identities.py", "_is_locked_ssh_key"),
     ("adapters/files/ssh.py", "_rounds"),
     ("adapters/files/ssh.py", "unlock_ssh_key"),
@@ -565,7 +567,7 @@ SEARCHED |= {
 }
 SEARCHED |= {"USER_NAME", "re", "results", "compiled", "declared.name", "name"}
 SEARCHED |= {"outcome.value", "state.value", "name.removeprefix('--').upper()"}
-SEARCHED |= {"ROLE_ARN if text.startswith('arn:') else ROLE_NAME"}
+SEARCHED |= {"SECRET_COLUMN", "ROLE_ARN if text.startswith('arn:') else ROLE_NAME"}
 
 
 def searched(code: str) -> Iterator[str]:

@@ -70,6 +70,7 @@ COMMANDS: Rows = {
             "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
             "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
+            "post": Row("Write letters for keys by post; record arrivals.", "mfa_kit.cli.rollout.post:post"),
             "status": Row("Show the state of each user of a plan.", "mfa_kit.cli.rollout.status:status"),
             "remind": Row("List the users that the rollout waits for.", "mfa_kit.cli.rollout.remind:remind"),
             "finish": Row("Remove old devices that were replaced.", "mfa_kit.cli.rollout.finish:finish"),

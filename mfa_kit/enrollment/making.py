@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -266,6 +267,15 @@ def prepare_device(
         _settle_after(entry, backend, error, ports=ports)
         raise
     return Enrolled(spec=entry.spec, run=run, backup=entry.backup, listed=False)
+
+
+def preparing(*, lock: Callable[[JournalEntry], None], record: Callable[[JournalEntry], None]) -> EnrollmentProcedure:
+    """Return the procedure that prepares a key or token to be sent by post, with the functions of `prepare_device`."""
+    return EnrollmentProcedure(partial(prepare_device, lock=lock, record=record), _preparation_steps)
+
+
+def _preparation_steps(spec: DeviceSpec, backup: str | None) -> list[str]:
+    return [*_creation_steps(spec, backup)[:-2], "check its codes"]
 
 
 def _create_and_seal(

@@ -3,6 +3,7 @@
 `adapters/printing` decides where on the page something is printed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,3 +71,8 @@ def pin_letter(key: str, pin: Secret[str], *, text: str, date: str) -> Sheet:
     """Return the letter with the PIN of a security key. `key` describes the key, and `date` is when the PIN was set."""
     letter = fill_template(text, {"key": key, "date": date})
     return Sheet(letter=letter, secret=PrintedSecret(label="PIN", text=pin))
+
+
+def secret_letter(secret: PrintedSecret, text: str, values: Mapping[str, str]) -> Sheet:
+    """Return the letter with a secret of a key that came by post. `text` is its template, and `values` are for it."""
+    return Sheet(letter=fill_template(text, {**values, "secret": secret.label}), secret=secret)

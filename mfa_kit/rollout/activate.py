@@ -38,14 +38,18 @@ def check_proofs(
     *,
     open_backup: Callable[[JournalEntry], Created],
     execution: Execution,
-    require_proof: Callable[[JournalEntry, Created], AppProof],
+    require_proof: Callable[[JournalEntry, Created], AppProof] | None,
+    check_arrival: Callable[[JournalEntry], None],
 ) -> Generator[RowResult, None, None]:
     """For each staged device, yield a result that says whether the user proved that their app works.
 
-    No device is enabled. `require_proof` returns the proof, or raises Lockout if there is none.
+    No device is enabled. `require_proof` and `check_arrival` are as in `activate_devices`.
     """
 
     def check(entry: JournalEntry) -> RowResult:
+        check_arrival(entry)
+        if require_proof is None:
+            return RowResult.of_entry(entry, RowOutcome.STAGED)
         return result_of_proof(entry, require_proof(entry, open_backup(entry)), RowOutcome.STAGED)
 
     yield from execution.process_devices(entries, check, fatal=())
@@ -88,20 +92,23 @@ def activate_devices(
     open_backup: Callable[[JournalEntry], Created],
     ports: EnrollmentPorts,
     execution: Execution,
+    check_arrival: Callable[[JournalEntry], None],
     require_proof: Callable[[JournalEntry, Created], AppProof] | None = None,
     record_proof: Callable[[JournalEntry], None] = lambda _: None,
 ) -> Generator[RowResult, None, None]:
     """Enable staged devices with the secrets that `open_backup` returns. Yield one result per device.
 
     `require_proof` returns the proof that the user's app works. If there is no proof, it raises Lockout, and the device
-    is not enabled. `record_proof` records the proof of a device that was enabled. After an interruption, a second call
-    continues with the remaining devices. Raise UsageFault if a run that staged one of the devices is still in progress.
-    Raise Throttled or Expired if AWS keeps throttling, or if the credentials have expired.
+    is not enabled. `check_arrival` raises Lockout for a key that was sent by post and has not arrived. `record_proof`
+    records the proof of a device that was enabled. After an interruption, a second call continues with the remaining
+    devices. Raise UsageFault if a run that staged one of the devices is still in progress. Raise Throttled or Expired
+    if AWS keeps throttling, or if the credentials have expired.
     """
     take_over_runs(entries, ports=ports)
     enabled: list[JournalEntry] = []
 
     def enable(entry: JournalEntry) -> RowResult:
+        check_arrival(entry)
         proof, backend = None, execution.backend()
         try:
             created = open_backup(entry)

@@ -94,6 +94,24 @@ def block_second_replacements(steps: Iterable[PlanStep]) -> list[PlanStep]:
     return [_blocked_if_second(step, first) for step in steps]
 
 
+def block_keys_without_sign_in(steps: Sequence[PlanStep]) -> list[PlanStep]:
+    """Return the steps. Block security keys by post for users who could not sign in to register them.
+
+    Such a user has no other device that stays.
+    """
+    replaced = {step.replaces for step in steps}
+    reason = (
+        "users register a security key that comes by post themselves, and this user has no other device that stays, "
+        "to sign in with; write the delivery desk, or the action add"
+    )
+    return [
+        replace(step, action=Action.BLOCKED, reason=reason)
+        if step.row.registered_by_user and step.action is Action.SELF and not {*step.devices} - replaced
+        else step
+        for step in steps
+    ]
+
+
 def _blocked_if_second(step: PlanStep, first: dict[str, RosterRow]) -> PlanStep:
     if not step.replaces or step.action is Action.BLOCKED:
         return step

@@ -34,7 +34,7 @@ def letter_values(
     identity, windows = IDENTITIES[kind]
     return {
         "user": user,
-        "csv_user": f'"{user}"' if "," in user else user,  # IAM accepts commas in names, but CSV needs quotes then
+        "csv_user": csv_user(user),
         "email": email,
         "account": entry.spec.account,
         "device": entry.spec.name,
@@ -50,3 +50,8 @@ def letter_values(
         "ssh": "" if kind == "age1" else "yes",
         "age": "yes" if kind == "age1" else "",
     }
+
+
+def csv_user(user: str) -> str:
+    """Return a user's name as a cell of CSV. IAM accepts commas in names, but CSV needs quotes then."""
+    return f'"{user}"' if "," in user else user

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import VIRTUAL, Caller, Device, DeviceSpec, DeviceType, RosterMethod
+from mfa_kit.core.models import VIRTUAL, Caller, Device, DeviceSpec, DeviceType
 from mfa_kit.rollout.roster import RosterRow
 
 WORKERS = 8
@@ -107,28 +107,35 @@ class Plan:
             recipient=row.recipient,
             tags=row.tags,
             replaces=row.replaces,
-            staged=staged,
+            staged=staged or row.by_post,
         )
 
-    def find_device(self, row: RosterRow, serials: Iterable[str]) -> str | None:
+    def find_device(self, row: RosterRow, serials: Iterable[str], *, before: Sequence[str] | None = None) -> str | None:
         """Return which of a user's devices is the one of a row, or None. `serials` are those of the user's devices.
 
-        IAM appends an ID to the name of a security key, so its serial is not known before it is registered.
+        IAM appends an ID to the name of a security key, so its serial is not known before it is registered. Users who
+        register a key themselves may choose another name. It is then a key that is not in `before`, the serials of the
+        devices that the user had when the plan was made.
         """
         spec = self.intent_of(row)
         if spec.method.device_type is not DeviceType.FIDO2:
             return spec.serial if spec.serial in serials else None
-        keys = (Device(serial, row.user) for serial in serials if DeviceType.of(serial) is DeviceType.FIDO2)
-        return next((key.serial for key in keys if key.name == spec.name), None)
+        keys = [Device(serial, row.user) for serial in serials if DeviceType.of(serial) is DeviceType.FIDO2]
+        named = [key.serial for key in keys if key.name == spec.name]
+        if row.registered_by_user and before is not None:
+            named += [key.serial for key in keys if key.serial not in before]
+        return next(iter(named), None)
 
-    def devices_of(self, row: RosterRow, serials: tuple[str, ...]) -> tuple[str, ...]:
+    def devices_of(
+        self, row: RosterRow, serials: tuple[str, ...], *, before: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
         """Return the devices with which a row is done: any device of the user, or for a further device, only this one.
 
-        `serials` are those of the user's devices.
+        `serials` are those of the user's devices, and `before` as in `find_device`.
         """
         if not row.is_further:
             return serials
-        own = self.find_device(row, serials)
+        own = self.find_device(row, serials, before=before)
         return (own,) if own else ()
 
     @property
@@ -192,11 +199,11 @@ def check_account(plan: Plan, caller: Caller) -> None:
         )
 
 
-def action_of(kind: RosterMethod) -> Action:
-    """Return the action for a row of this `kind` whose user has no device, and whose device name is not taken."""
-    if kind.method is None:
+def action_of(row: RosterRow) -> Action:
+    """Return the action for a row whose user has no device, and whose device name is not taken."""
+    if row.kind.method is None or row.registered_by_user:
         return Action.SELF
-    return Action.ENROLL if kind.unattended else Action.STATION
+    return Action.ENROLL if row.kind.unattended else Action.STATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

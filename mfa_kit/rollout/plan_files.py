@@ -147,7 +147,7 @@ def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
 
     Raise ValueError if the action does not fit the kind of device, which happens if a user edited only one of the two.
     """
-    action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
+    action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}
     if action in others:
         raise ValueError(f"the action {action} is not possible for {row.kind}")

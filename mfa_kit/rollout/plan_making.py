@@ -9,6 +9,7 @@ from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalEntry, Journa
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import delete_command
 from mfa_kit.rollout.further_devices import (
+    block_keys_without_sign_in,
     block_second_replacements,
     expand_rows,
     find_old_devices,
@@ -70,7 +71,7 @@ def make_plan(
     adopted = {serial: proven.entries[serial] for serial in proven.adopted} if proven else {}
     replacing = find_old_devices(plan, named, has)
     steps = [_plan_step(row, plan, listing, has.get(row.user, ()), adopted, ports=ports) for row in replacing]
-    steps = block_second_replacements(steps)
+    steps = block_keys_without_sign_in(block_second_replacements(steps))
     return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])
 
 
@@ -119,9 +120,12 @@ def _step_of_new_device(
     """Return the step of a row that needs a new device, which is blocked if the device name is taken."""
     if row.kind.method is None:
         return PlanStep(row=row, action=Action.SELF, reason="enrolls without mfa-kit; done when IAM lists a device")
+    if row.registered_by_user:
+        reason = "registers the key in the console once it has arrived; done when IAM lists it"
+        return PlanStep(row=row, action=Action.SELF, reason=reason)
     serial = plan.intent_of(row).serial
     if serial not in listing.holders:
-        return PlanStep(row=row, action=action_of(row.kind))
+        return PlanStep(row=row, action=action_of(row))
     if (holder := listing.holders[serial]) is not None:
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"the device name is taken: {holder} has {serial}")
     return _judge_unassigned(row, serial, adopted.get(serial), ports=ports)

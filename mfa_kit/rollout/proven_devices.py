@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mfa_kit.core.device_records import RecordedDevice, RunRecords
+from mfa_kit.core.device_records import RecordedDevice, RecordedState, RunRecords, newest_states
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import (
     Device,
@@ -20,6 +20,7 @@ from mfa_kit.core.models import (
     RunTag,
     recorded_location,
     recorded_name,
+    run_time,
     without_own_copy,
 )
 from mfa_kit.core.text import count_of
@@ -76,7 +77,7 @@ def prove_devices(
     one whose backup exists counts; if several have one, none counts.
     """
     lost = lost_lines(account, record, journal=ports.journal)
-    known = _Known.of(account, holders=holders, lost=lost, ports=ports)
+    known = _Known.of(account, holders=holders, lost=lost, record=record, ports=ports)
     entries = {serial: _as_in_iam(entry, holders) for serial, entry in known.ours.items()}
     adopted: dict[str, RecordedDevice] = {}
     refused: dict[str, str] = {}
@@ -97,13 +98,14 @@ class _Known(NamedTuple):
     """What IAM, the ledger and the backups show about the devices of an account.
 
     `holders` is as in `prove_devices`. `ours` has the ledger's entries by serial. `held` has the `recorded_name` of the
-    backups that exist, and `stored` the runs of the record of which one of them is.
+    backups that exist, and `stored` the runs of the record of which one of them is. `states` are those of the record.
     """
 
     holders: Mapping[str, str | None]
     ours: Mapping[str, JournalEntry]
     held: AbstractSet[str]
     stored: AbstractSet[str]
+    states: Mapping[str, RecordedState]
     ports: EnrollmentPorts
 
     @classmethod
@@ -113,6 +115,7 @@ class _Known(NamedTuple):
         *,
         holders: Mapping[str, str | None],
         lost: Mapping[str, Sequence[RecordedDevice]],
+        record: RunRecords,
         ports: EnrollmentPorts,
     ) -> "_Known":
         """Return what is known about an account. The backups are listed only if there are `lost_lines`."""
@@ -122,6 +125,7 @@ class _Known(NamedTuple):
             ours={entry.spec.serial: entry for entry in ports.journal.made(account)},
             held=held,
             stored={line.run.id for lines in lost.values() for line in lines if not held.isdisjoint(line.hashes)},
+            states=newest_states(record.states),
             ports=ports,
         )
 
@@ -182,6 +186,8 @@ class _Known(NamedTuple):
         line's.
         """
         holder = self.holders.get(line.spec.serial, line.spec.user)
+        if holder is None and line.spec.posted and not self._is_prepared(line):
+            return JournalState.CREATED
         if holder is None and line.spec.staged:
             if self._has_backup(without_own_copy(line.entry(JournalState.STAGED))):
                 return JournalState.STAGED
@@ -193,6 +199,11 @@ class _Known(NamedTuple):
         if holder != line.spec.user:
             raise LookupError(f"it belongs to {holder}, and run {line.run.id} made it for {line.spec.user}")
         return JournalState.CONFIRMED
+
+    def _is_prepared(self, line: RecordedDevice) -> bool:
+        """Return whether the key that a line is about was prepared completely, according to a later line."""
+        state = self.states.get(line.spec.serial)
+        return state is not None and state.at >= run_time(line.run.id)
 
 
 def lost_lines(account: str, record: RunRecords, *, journal: Journal) -> dict[str, list[RecordedDevice]]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import csv_table
-from mfa_kit.core.models import RosterMethod
+from mfa_kit.core.models import DeviceType, RosterMethod
 
 DEVICE_NAME = "device_name"
 COLUMNS = ("user", "kind", DEVICE_NAME, "path", "recipient", "serial", "asset", "tags", "email")
@@ -70,6 +70,22 @@ class RosterRow:
     profile: str | None = None
     by_post: bool = False
     pair: bool = False
+
+    @property
+    def can_be_posted(self) -> bool:
+        """Whether the row's device is on a key or token that can be prepared, or registered after it has arrived."""
+        method = self.kind.method
+        return bool(self.kind.halves) or (method is not None and not (self.kind.unattended or self._seeded_by_aws))
+
+    @property
+    def _seeded_by_aws(self) -> bool:
+        return self.kind.by_serial and not self.kind.is_virtual
+
+    @property
+    def registered_by_user(self) -> bool:
+        """Whether the user registers the row's security key after it has arrived by post."""
+        method = self.kind.method
+        return self.by_post and method is not None and method.device_type is DeviceType.FIDO2
 
     @property
     def is_further(self) -> bool:

@@ -55,6 +55,10 @@ SYNONYMS = {name.replace("_", ""): name for name in READ}
 SYNONYMS |= {"username": "user", "mail": "email", "publickey": "recipient", "sshkey": "recipient", "type": "kind"}
 # Columns that are not read, and not reported either: those that mfa-kit writes, and the one for the user's own name.
 SILENT = {WRONG, SURPLUS, "person", "recipient_source", "recipient_fetched", "recipient_fingerprint"}
+# Matches the name of a column, reduced to letters and digits, that may have a secret.
+SECRET_COLUMN = re.compile(
+    r"pass(word|wort|code|phrase)|secret|credential|accesskey|privatekey|seed|^(pin|puk|otp|code)\d*\Z"
+)
 # A message names at most this many columns, each with at most this many characters.
 SHOWN, LONGEST_NAME = 10, 40
 SEPARATORS = ",;\t"
@@ -109,9 +113,13 @@ def _reduced(name: str) -> str:
 
 @dataclass(slots=True)
 class _Columns:
-    """The names of the columns to read. `read` are those that the roster has, and `unread` the names of its others."""
+    """The names of the columns to read. `read` are those that the roster has, and `unread` the names of its others.
 
-    names: Sequence[str]
+    With `every`, all columns are read, without those that may have a secret.
+    """
+
+    names: list[str]
+    every: bool = False
     read: set[str] = field(default_factory=set)
     unread: dict[str, None] = field(default_factory=dict)
 
@@ -121,13 +129,19 @@ class _Columns:
         column = name if name in self.names else SYNONYMS.get(_reduced(cell), name)
         if column in self.names:
             self.read.add(column)
+        elif self.every and cell and not SECRET_COLUMN.search(_reduced(cell)):
+            self.names.append(column)
+            self.read.add(column)
         elif cell and column not in SILENT:
             self.unread[cell] = None
         return column
 
     def note_unread(self) -> str:
         """Return a sentence about the columns that were not read, with the nearest names of columns, or ""."""
-        names = [self._suggestion(name) if number < SHOWN else name for number, name in enumerate(self.unread)]
+        names = [
+            one_line(name[:LONGEST_NAME]) if self.every or number >= SHOWN else self._suggestion(name)
+            for number, name in enumerate(self.unread)
+        ]
         return f"not read: {few(names, SHOWN)}" if names else ""
 
     def _suggestion(self, name: str) -> str:
@@ -149,14 +163,14 @@ class _Columns:
         return ""
 
 
-def read_rows(text: str, *, also: Collection[str] = ()) -> ReadRoster:
+def read_rows(text: str, *, also: Collection[str] = (), every: bool = False) -> ReadRoster:
     """Read a roster, CSV or JSON.
 
-    `also` are the names, in lower case, of columns that are read besides those in READ. Raise UsageFault if the text
-    is not a roster.
+    `also` are the names, in lower case, of columns that are read besides those in READ. With `every`, all columns are
+    read, without those that may have a secret, such as a password. Raise UsageFault if the text is not a roster.
     """
     text = text.removeprefix("\ufeff")
-    columns = _Columns((*READ, *(name for name in also if name not in READ)))
+    columns = _Columns([*READ, *(name for name in also if name not in READ)], every=every)
     if JSON_DOCUMENT.match(text):
         rows = _read_json_document(text, columns)
     else:
@@ -174,6 +188,35 @@ def read_whole_rows(text: str, *, also: Collection[str], name: str) -> list[Read
     if faults:
         raise error_of_faults(name, faults, "correct these rows")
     return [row for row in rows if isinstance(row, ReadRow)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipping:
+    """The columns of a roster with what mfa-kit does not use, such as addresses, and the cells of each row.
+
+    `unread` is a sentence about the columns that were left out, because they may have a secret, or "".
+    """
+
+    columns: tuple[str, ...] = ()
+    rows: Sequence[ReadRow] = ()
+    unread: str = ""
+
+    def cells_of(self, user: str, name: str | None) -> Mapping[str, str]:
+        """Return the cells for a user's device: those of the row with its name, else those of the user's first row."""
+        of_user = [row.cells for row in self.rows if _user_name(row.cells.get("user", "")).lower() == user.lower()]
+        named = [cells for cells in of_user if cells.get(DEVICE_NAME) == name]
+        cells = next(iter([*named, *of_user]), {})
+        return {column: cells.get(column, "") for column in self.columns}
+
+
+def parse_shipping(text: str, *, name: str) -> Shipping:
+    """Return the columns of a roster in the file `name` that mfa-kit does not use. Raise UsageFault for a wrong row."""
+    read = read_rows(text, every=True)
+    if faults := [row for row in read.rows if isinstance(row, CellFault)]:
+        raise error_of_faults(name, faults, "correct these rows")
+    rows = [replace(row, cells=_without_private_keys(row.cells)) for row in read.rows if isinstance(row, ReadRow)]
+    columns = dict.fromkeys(column for row in rows for column in row.cells if column not in {*READ, *SILENT})
+    return Shipping(columns=tuple(columns), rows=rows, unread=read.unread)
 
 
 def _check_name(names: Collection[str]) -> None:
@@ -518,6 +561,8 @@ class _Cells:
             self._add_fault(REPLACES, f"a device is named here, but the action is {row.action}; write replace")
         if row.kind == SELF and row.is_further:
             self._add_fault(ACTION, "users who enroll themselves can only have the action enroll")
+        if row.by_post and not row.can_be_posted:
+            self._add_fault(DELIVERY, f"for the kind {row.kind}, nothing is prepared to be sent by post; write desk")
 
     def _parse_account(self) -> str | None:
         """Return the ID of the account that the `account` cell, or else the user's ARN, names.

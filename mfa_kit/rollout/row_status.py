@@ -73,7 +73,7 @@ def result_without_work(
 
     `has` are the serials of the user's devices. `ours` are this computer's journal entries by serial.
     """
-    devices = plan.devices_of(step.row, has)
+    devices = plan.devices_of(step.row, has, before=step.devices)
     if devices and step.action is not Action.SKIP:
         return result_of_devices(step, devices, ours, ports=ports)
     entry = ours.get(plan.intent_of(step.row).serial)

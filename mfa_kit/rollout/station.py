@@ -57,16 +57,22 @@ class StationMethods(Protocol):
 DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 
 
-def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -> list[PlanStep]:
+def station_steps(
+    plan: Plan, methods: Collection[str], users: Container[str], *, by_post: bool = False
+) -> list[PlanStep]:
     """Return the open steps of `users`, in the plan's order. A step is open if its device still has to be made.
 
     If `methods` is empty, return only the steps that `apply` does not carry out. Otherwise return only the steps whose
-    enrollment method is named in `methods`.
+    enrollment method is named in `methods`. With `by_post`, return only the steps whose keys are sent to the users, and
+    otherwise none of them.
     """
     return [
         step
         for step in plan.steps
-        if step.open and step.user in users and (step.row.kind.name in methods if methods else not step.by_apply)
+        if step.open
+        and step.user in users
+        and step.row.by_post is by_post
+        and (step.row.kind.name in methods if methods else not step.by_apply)
     ]
 
 
@@ -91,9 +97,12 @@ class StationQueue:
         return self.steps[self.at] if self.at < len(self.steps) else None
 
     def is_done(self, step: PlanStep) -> bool:
-        """Return whether the last result of a step says that its device is there. A failed step is not done."""
+        """Return whether the last result of a step says that its device is there. A failed step is not done.
+
+        A key that is sent to its user is done once its device is staged.
+        """
         result = self.results.get(step.key)
-        return result is not None and result.outcome in DONE
+        return result is not None and result.outcome in ({*DONE, RowOutcome.STAGED} if step.row.by_post else DONE)
 
     @property
     def place(self) -> str:
@@ -204,5 +213,6 @@ def enroll_in_person(
         path=spec.path,
         recipient=spec.recipient,
         tags=spec.tags,
+        staged=spec.staged,
     )
     return enroll.enroll(request, backend, caller=caller, ports=ports, run=run, procedure=procedure)

@@ -5,16 +5,20 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from itertools import count, takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.identities import open_line, seal_text
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import DeviceSpec
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Pair, Secret, Seed
 from mfa_kit.core.stopping import sleep
 from mfa_kit.oath_keys.applet import OathApplet
-from mfa_kit.oath_keys.choosing import choose_key
+from mfa_kit.oath_keys.choosing import choose_key, seal_password
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.wiring.age_keys import Identities, open_plugins
 from mfa_kit.wiring.files import read_secret_line
 from mfa_kit.wiring.settings import Settings, command_for_extra, harden
 
@@ -150,6 +154,69 @@ PASSWORD_CHARACTERS, PASSWORD_LENGTH = "23456789abcdefghjkmnpqrstuvwxyz", 16
 def random_password() -> Secret[str]:
     """Return a random OATH password."""
     return Secret("".join(secrets.choice(PASSWORD_CHARACTERS) for _ in range(PASSWORD_LENGTH)))
+
+
+class PasswordFiles:
+    """The encrypted OATH passwords of keys that are sent by post: a file for each time that a key gets one.
+
+    `to` and the lines of `to_files` are the recipients' public keys.
+    """
+
+    def __init__(self, folder: Path, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> None:
+        self._folder, self._to, self._to_files = folder, to, to_files
+
+    def lock_key(self, keys: OathKeys, entry: JournalEntry) -> None:
+        """Set a random password on the key with an entry's device. Encrypt it into a new file before that.
+
+        Do nothing if the device is on a token.
+        """
+        key = keys.seen(entry.spec.card) if entry.spec.card else None
+        if key is None:
+            return
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._path(entry, len(self.find(entry)))
+
+        def seal(password: Secret[str]) -> None:
+            text = _password_text(password, f"{key.description}, for {entry.spec.serial}, run {entry.run}")
+            seal_text(path, text, self._to, self._to_files, plugins=open_plugins())
+
+        seal_password(keys, key, generate=random_password, seal=seal)
+
+    def find(self, entry: JournalEntry) -> list[Path]:
+        """Return the files with the passwords for an entry's device, oldest first. Only the last password was set."""
+        paths = (self._path(entry, number) for number in count())
+        return [*takewhile(Path.exists, paths)]
+
+    def _path(self, entry: JournalEntry, number: int) -> Path:
+        again = f"-{number + 1}" if number else ""
+        return self._folder / f"{entry.spec.name[:LONGEST_NAME]}-{entry.run}{again}.password.age"
+
+
+class PasswordOpener:
+    """Decrypts the OATH passwords of keys that are sent by post. They are in files in `folders`."""
+
+    def __init__(self, keys: Sequence[Path], folders: Sequence[Path], settings: Settings) -> None:
+        self._identities = Identities(keys, passphrase_fd=None, person=settings.interaction).read()
+        self._files = [PasswordFiles(folder) for folder in folders]
+
+    def open(self, entry: JournalEntry) -> Secret[str]:
+        """Return the password of the key with an entry's device. Raise UsageFault if no folder has it."""
+        paths = [path for files in self._files for path in files.find(entry)[-1:]]
+        if not paths:
+            raise UsageFault(
+                f"the encrypted password of run {entry.run} is not in the results",
+                "name the results of the station that prepared the key: --results DIR, or --record DIR",
+            )
+        return open_line(paths[0], self._identities)
+
+
+# The longest beginning of a device's name in the name of a file with a password.
+LONGEST_NAME = 180
+
+
+def _password_text(password: Secret[str], of_what: str) -> Secret[str]:
+    """Return the text of a file with a password: the password, then a line that says of which key."""
+    return Secret(f"{password.reveal()}\nOATH password of {of_what}\n")
 
 
 # The length of AWS's seeds in octets.

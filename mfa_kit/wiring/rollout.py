@@ -61,7 +61,15 @@ from mfa_kit.rollout.proofs import ProofLine, read_proofs
 from mfa_kit.rollout.proven_devices import ProvenDevices, lost_lines, prove_devices
 from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
-from mfa_kit.rollout.roster_files import ReadRow, Roster, RosterAccounts, parse_roster, read_whole_rows
+from mfa_kit.rollout.roster_files import (
+    ReadRow,
+    Roster,
+    RosterAccounts,
+    Shipping,
+    parse_roster,
+    parse_shipping,
+    read_whole_rows,
+)
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
 from mfa_kit.usage.updating import UseHistory, UseSearch
 from mfa_kit.wiring.age_keys import read_recipients
@@ -760,6 +768,26 @@ def write_handover(folder: Path, folders: Iterable[tuple[str, Mapping[str, bytes
         raise IntegrityFault(
             f"{folder} cannot be written: {error.strerror}", "check the permissions and the free space"
         ) from None
+
+
+def secrets_folder(results: Path) -> Path:
+    """Return the folder for the encrypted secrets of keys in a folder for results."""
+    return results / "secrets"
+
+
+def make_secret_folder(folder: Path) -> None:
+    """Create a folder that only this user can read, unless it exists. Raise UsageFault if that fails."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(
+            f"{folder} cannot be created: {error.strerror}", "name another folder: --secrets DIR"
+        ) from None
+
+
+def read_shipping(path: Path | None) -> Shipping:
+    """Return the columns of a roster that mfa-kit does not use; none without a file. Raise UsageFault if that fails."""
+    return parse_shipping(rollout_files.read_text(path), name=str(path)) if path else Shipping()
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:

@@ -170,8 +170,9 @@ def test_rows_to_try_again_are_a_roster_that_plans_the_same_devices(rollout: Rol
     """One row for a pair, also if only one of its halves is left."""
     alice, bob = people(2)
     phones = [aws.enrolled(user) for user in (alice, bob)]
+    aws.enable(alice, aws.create(f"{alice}-spare"))  # without which a security key by post is refused
     columns = f"{COLUMNS},profile,delivery"
-    rollout.plan(f"{alice},pair,replace,,,std,post", f"{bob},virtual,replace,,,,", columns=columns)
+    rollout.plan(f"{alice},pair,replace,,{phones[0]},std,post", f"{bob},virtual,replace,,,,", columns=columns)
     before = steps(rollout)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mfa_kit.cli.rollout.results.TO_RETRY", {*RowOutcome})

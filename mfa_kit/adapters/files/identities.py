@@ -29,6 +29,7 @@ from mfa_kit.adapters.files.plugins import (
     Plugins,
     PublicKey,
     contain_panics,
+    decrypt_file,
     encrypt,
     without_armor,
     without_stderr,
@@ -221,6 +222,14 @@ def seal_text(
     """
     recipients = parse_recipients(to, to_files, plugins=plugins)
     write_new(path, encrypt(Secret(text.reveal().encode()), [recipient.key for recipient in recipients]))
+
+
+def open_line(path: Path, keys: Secret[list[Identity]]) -> Secret[str]:
+    """Return the first line of a text that `seal_text` encrypted. Raise IntegrityFault if it cannot be decrypted."""
+    with faults_of(path, "read"), path.open("rb") as file:
+        sealed = Secret(file.read(LARGEST))
+    text = decrypt_file(sealed, keys, where=str(path), hint="give another identity with -i")
+    return Secret(text.reveal().decode(errors="replace").partition("\n")[0])
 
 
 # The maximum length of the header of a file that is encrypted with a passphrase. age writes about 150 octets.

@@ -16,6 +16,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountWork, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
+from mfa_kit.core.device_records import RecordedState
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
@@ -26,7 +27,8 @@ from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, accounts_in_words
 from mfa_kit.rollout.activate import activate_devices, check_proofs, results_without_device, staged_entries
-from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult
+from mfa_kit.rollout.execution import Execution, RowResult
+from mfa_kit.rollout.posting import check_arrival
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.rollout.row_status import STANDS
@@ -210,6 +212,7 @@ def activate(
         activation.report_unread(rollouts.selection.chosen)
         if prompt is not None and not settings.dry_run:
             [account] = activation.made
+            [*map(arrival_check(activation.staged(account), rollouts.states), activation.staged(account))]
             required.ask(activation.staged(account), activation.created, settings=settings, now=rollouts.now)
         runner = Runner(
             schema="rollout-activate",
@@ -291,6 +294,7 @@ class _Activation:
                 opened.execution,
                 ports=opened.ports,
                 dry=dry,
+                check=arrival_check(entries, opened.ports.states),
                 record_proof=record_proof,
             )
             opened.take_all(outcomes, tally.take)
@@ -367,11 +371,13 @@ def outcomes_of(
     *,
     ports: "wiring.rollout.RolloutPorts",
     dry: bool,
+    check: Callable[[JournalEntry], None],
     record_proof: Callable[[JournalEntry], None],
 ) -> Generator[RowResult, None, None]:
     """Enable the devices, and yield the result of each.
 
-    In a dry run, enable nothing, and only check the proofs in the file of --proofs, if there is one.
+    In a dry run, enable nothing, and only check the proofs in the file of --proofs, if there is one. `check` raises
+    Lockout for a key that was sent by post and has not arrived.
     """
     require = required.require(ports.ports.iam_reader.now)
     if not dry:
@@ -380,12 +386,25 @@ def outcomes_of(
             open_backup=open_backup,
             ports=ports.ports,
             execution=execution,
+            check_arrival=check,
             require_proof=require,
             record_proof=record_proof,
         )
-    if require is None or required.lines is None:
-        return (RowResult.of_entry(entry, RowOutcome.STAGED) for entry in entries)
-    return check_proofs(entries, open_backup=open_backup, execution=execution, require_proof=require)
+    in_file = None if required.lines is None else require
+    return check_proofs(
+        entries, open_backup=open_backup, execution=execution, require_proof=in_file, check_arrival=check
+    )
+
+
+def arrival_check(
+    entries: Sequence[JournalEntry], read_states: Callable[[], Mapping[str, RecordedState]]
+) -> Callable[[JournalEntry], None]:
+    """Return a function that raises Lockout for a key that was sent by post, unless its arrival is confirmed.
+
+    The states are read only if one of `entries` is about such a key.
+    """
+    states = read_states() if any(entry.spec.posted for entry in entries) else {}
+    return lambda entry: check_arrival(entry, states)
 
 
 def list_users(ports: "wiring.rollout.RolloutPorts", groups: Sequence[str], named: set[str]) -> set[str] | None:

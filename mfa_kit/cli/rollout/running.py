@@ -37,6 +37,7 @@ from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, AccountsChoice, OrgAccount, accounts_in_words, labels
 from mfa_kit.rollout.execution import Execution, RowResult
 from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.posting import describe_posted
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.row_status import look_up_devices, look_up_status
 from mfa_kit.wiring.settings import Settings
@@ -232,7 +233,7 @@ def look_up_results(
         named = [user for user in users if only is None or user in only]
         return look_up_counted(named, ports.ports, workers=workers, progress=progress)
 
-    return look_up_status(
+    results = look_up_status(
         plan,
         holders=ports.execution(workers=workers).list_holders(),
         look=look,
@@ -240,6 +241,8 @@ def look_up_results(
         record=ports.record,
         ports=ports.ports,
     )
+    posted = any(step.row.by_post for step in plan.steps)
+    return describe_posted(results, plan, ports.states()) if posted else results
 
 
 @contextmanager

@@ -316,6 +316,9 @@ class StationSession:
             entry = JournalEntry(run=outcome.run, spec=outcome.spec, backup=outcome.backup)
             if entry.backup is None:  # the store of backups has recorded the others
                 self.record_device(entry)
+            if entry.spec.staged:
+                self._end(RowResult.of_entry(entry, RowOutcome.STAGED).of_row(step.row))
+                return
             self.record_proof(entry)
             self._end(RowResult.of_entry(entry, reason=lacks).of_row(step.row))
         else:

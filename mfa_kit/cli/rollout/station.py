@@ -31,11 +31,13 @@ from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import ENTER, fill
 from mfa_kit.core.models import VIRTUAL, BackupLocation, DeviceType, JournalEntry
 from mfa_kit.core.text import count_of
+from mfa_kit.enrollment.making import preparing
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account
+from mfa_kit.rollout.proven_devices import record_adopted
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
@@ -89,6 +91,9 @@ class StationVerb(Verb):
     help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones at the station.",
 )
 @options.ONLY
+@click.option(
+    "--stage", is_flag=True, help="Prepare the keys that are sent by post, and enable nothing. Leave out all others."
+)
 @RECIPIENT
 @RECIPIENTS_FILE
 @BACKUP_DIR
@@ -102,6 +107,7 @@ def station(
     plan_file: Path,
     kinds: tuple[str, ...],
     only: tuple[str, ...],
+    stage: bool,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: BackupLocation | None,
@@ -119,7 +125,7 @@ def station(
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     plan, digest = wiring.rollout.read_plan(plan_file, expected=expected)
-    steps = station_steps(plan, set(kinds), _users(plan, only))
+    steps = station_steps(plan, set(kinds), _users(plan, only), by_post=stage)
     store = wiring.stores.open_backup_store(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     if page and settings.dry_run:
         raise UsageFault(
@@ -130,6 +136,7 @@ def station(
         if not settings.dry_run:
             settings.interaction.check(instead=INSTEAD)
             check_backup_folder(store, steps)
+            _check_recipients(settings, to, to_files, stage=stage)
         wiring.settings.harden()
         oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
@@ -140,6 +147,9 @@ def station(
         ) as rollouts:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
             check_account(plan, ports.caller)
+            if stage and not settings.dry_run:  # so that keys that are not prepared completely can be settled
+                wiring.rollout.record_lost_hashes(rollouts.ledger, record)
+                record_adopted(ports.prove().settled, journal=ports.ports.journal)
             ledger = ports.records(digest)
             before = _look_up_results(plan, steps, ledger, ports, progress=progress)
             tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
@@ -157,7 +167,9 @@ def station(
                     plan=plan,
                     queue=queue,
                     methods=_Methods(
-                        of_methods, wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys)
+                        of_methods,
+                        wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys),
+                        prepare=_preparation(folder, recording, oath_keys, to or settings.config.recipients, to_files),
                     ),
                     ports=recording.ports,
                     caller=ports.caller,
@@ -184,6 +196,34 @@ def station(
                     show_results("rollout-bench", [work], output=output, head={"run": run, "results": str(folder)})
             _finish(place, queue)
             return exit_code([work], asked=False) or int(session.lacking)
+
+
+def _check_recipients(settings: Settings, to: Sequence[str], to_files: Sequence[Path], *, stage: bool) -> None:
+    """Raise UsageFault if the passwords of the keys to `stage` could not be encrypted to anyone."""
+    if stage and not (to or to_files or settings.config.recipients):
+        raise UsageFault(
+            "a key that is sent by post is enabled later from its backup, and its password must be encrypted",
+            "add a recipient: -r age1… or -R FILE",
+        )
+
+
+def _preparation(
+    results: Path,
+    recording: "wiring.rollout.Recording",
+    oath_keys: "wiring.oath_keys.OathKeys",
+    to: Sequence[str],
+    to_files: Sequence[Path],
+) -> EnrollmentProcedure:
+    """Return the procedure that prepares a key or token to be sent by post.
+
+    OATH passwords are encrypted to the recipients in `to` and in the files `to_files`.
+    """
+    passwords = wiring.oath_keys.PasswordFiles(wiring.rollout.secrets_folder(results), to=to, to_files=to_files)
+
+    def record(entry: JournalEntry) -> None:
+        recording.add_state(entry.spec.serial, entry.spec.user, DeviceState.PREPARED, "at the station")
+
+    return preparing(lock=lambda entry: passwords.lock_key(oath_keys, entry), record=record)
 
 
 def _begin_run(ports: "wiring.rollout.RolloutPorts", recording: "wiring.rollout.Recording") -> str:
@@ -231,11 +271,12 @@ def _finish(place: "OpenPage | AtTerminal", queue: StationQueue) -> None:
 class _Methods:
     """Implements `StationMethods`: prepares the device of a row, with the row's enrollment method and the options.
 
-    Options for a single device, such as its name, get their values from the row and the inserted key.
+    Options for a single device, such as its name, get their values from the row and the inserted key. `prepare` is the
+    procedure for keys that are sent by post.
     """
 
-    def __init__(self, options: Mapping[str, object], context: Context) -> None:
-        self._options, self._context = options, context
+    def __init__(self, options: Mapping[str, object], context: Context, *, prepare: EnrollmentProcedure) -> None:
+        self._options, self._context, self._prepare = options, context, prepare
 
     def call(self, row: RosterRow) -> str:
         """Return the prompt that names the user and asks for the key, token or phone of the row."""
@@ -262,7 +303,8 @@ class _Methods:
         The DeviceBackend works with the phone, key or token: it stores the secret and gives codes, or examines a
         security key. The EnrollmentProcedure is the procedure that creates and enables the device in IAM.
         """
-        return self._options_of(row, key).backend(self._context), METHODS[row.kind.name].procedure
+        procedure = self._prepare if row.by_post else METHODS[row.kind.name].procedure
+        return self._options_of(row, key).backend(self._context), procedure
 
     def _options_of(self, row: RosterRow, key: InsertedKey | None) -> Options:
         single = {"key": key.identity if key else None, "serial": row.serial, "asset": row.asset}
@@ -301,7 +343,8 @@ def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> Statio
 
     The queue already has the results of the steps that are done, or that failed in an earlier run.
     """
-    ended = [before[step.key] for step in steps if before[step.key].outcome in {*DONE, RowOutcome.FAILED}]
+    ended_outcomes = {*DONE, RowOutcome.FAILED, RowOutcome.STAGED}
+    ended = [before[step.key] for step in steps if before[step.key].outcome in ended_outcomes]
     return StationQueue(steps=steps, results={result.key: result for result in ended})
 
 

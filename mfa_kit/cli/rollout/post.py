@@ -1,0 +1,269 @@
+"""`mfa-kit rollout post`: the letters, the states and the secrets of keys that are sent to their users by post."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.cli.backup_options import BACKUP_DIR, identity
+from mfa_kit.cli.letters import PAPER
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.handover import FORMS, PDF, TABLE
+from mfa_kit.cli.value_types import Day
+from mfa_kit.core.device_records import DeviceState
+from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
+from mfa_kit.core.file_formats import csv_table
+from mfa_kit.core.letter import Letter
+from mfa_kit.core.message import clauses
+from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.text import count_of, iso_time
+from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
+from mfa_kit.rollout.handing_over import LeftOut
+from mfa_kit.rollout.plan import check_account
+from mfa_kit.rollout.posting import (
+    Parcel,
+    confirm_arrival,
+    lose_device,
+    parcel_letter,
+    parcels_of_plan,
+    why_not,
+)
+from mfa_kit.rollout.roster_files import Shipping
+from mfa_kit.wiring.settings import Settings
+
+SHIPPING = click.option(
+    "--shipping",
+    type=Path,
+    metavar="ROSTER",
+    help="Roster whose other columns, such as addresses, are copied to handover.csv.",
+)
+COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
+PASSWORD = "OATH password"  # noqa: S105 - the label of a secret
+
+
+@click.command(cls=Verb)
+@options.PLAN_FILE
+@click.option("--letters", type=Path, metavar="DIR", help="New folder for the letters to put into the parcels.")
+@SHIPPING
+@click.option("--deadline", type=Day(), metavar="DATE", help="Deadline to print in the letters, such as 2026-12-01.")
+@click.option("--pdf", is_flag=True, help="Also write each letter of --letters as a PDF file.")
+@click.option("--arrived", metavar="USER", help="Record that USER confirmed the arrival. Needs --how.")
+@click.option("--how", metavar="CHANNEL", help="How USER confirmed it, such as 'phone call'.")
+@click.option("--lost", metavar="USER", help="Remove the device of a key that was lost on its way to USER.")
+@click.option("--secrets", type=Path, metavar="DIR", help="Folder for letters with passwords, after the arrival.")
+@identity("age identity or SSH private key that decrypts the passwords of --secrets.")
+@options.ONLY
+@PAPER
+@BACKUP_DIR
+@options.RESULTS
+@options.RECORD
+def post(
+    *,
+    plan_file: Path,
+    letters: Path | None,
+    shipping: Path | None,
+    deadline: str | None,
+    pdf: bool,
+    arrived: str | None,
+    how: str | None,
+    lost: str | None,
+    secrets: Path | None,
+    keys: tuple[Path, ...],
+    only: tuple[str, ...],
+    paper: Paper,
+    backup_dir: BackupLocation | None,
+    results: Path | None,
+    records: tuple[Path, ...],
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Show where the keys of PLAN that are sent by post are. With an option, write letters or record what happened.
+
+    The first letter has no secret. The second one has the password, and is written only after the arrival.
+    """
+    _check_options([letters, arrived, lost, secrets], how=how, arrived=arrived, secrets=secrets, keys=keys)
+    plan, digest = wiring.rollout.read_plan(plan_file, expected=())
+    store = wiring.stores.open_backup_store(settings, backup_dir)
+    record = wiring.rollout.read_run_records([plan_file], records, results=results)
+    folder = wiring.rollout.results_folder(results, plan_file)
+    with wiring.rollout.open_rollouts(settings, None, store=store, workers=1, record=record) as rollouts:
+        ports = rollouts.enter(rollouts.selection.chosen[0], progress=settings.progress)
+        check_account(plan, ports.caller)
+        with settings.progress.showing("reading devices"):
+            proven = ports.prove(ports.execution(workers=1).list_holders())
+        gone = {entry.spec.serial: entry for entry in rollouts.ledger.entries(plan.account) if entry.spec.posted}
+        parcels = parcels_of_plan(plan, {**gone, **proven.entries}, ports.states())
+        user = arrived or lost
+        names = {name.lower() for name in ([user] if user else only)}
+        chosen = [parcel for parcel in parcels if not names or parcel.step.user.lower() in names]
+        if user and not chosen:
+            raise UsageFault(f"the plan has no key by post for {user}", "check the spelling of the user")
+        work = _Work(parcels=chosen, settings=settings)
+        if letters:
+            wiring.rollout.check_handover(letters)
+            columns = wiring.rollout.read_shipping(shipping)
+            if columns.unread:
+                settings.progress.note(columns.unread)
+            printer = wiring.files.letter_printer(paper) if pdf else None
+            work.write_letters(letters, plan.account, columns, deadline=deadline or "", printer=printer)
+        elif secrets:
+            folders = [folder, *records]
+            work.write_secrets(secrets, folders, keys, paper=paper, now=ports.ports.iam_reader.now())
+        elif user and not settings.dry_run:
+            wiring.rollout.open_results_folder(results, plan_file)
+            with ports.recording(folder, plan=digest) as recording:
+                work.change(
+                    lambda parcel: (
+                        confirm_arrival(parcel, how or "", add_state=recording.add_state)
+                        if arrived
+                        else lose_device(parcel, ports=recording.ports, add_state=recording.add_state)
+                    ),
+                    DeviceState.ARRIVED if arrived else DeviceState.LOST,
+                )
+    work.show(output)
+    return int(bool(work.refused))
+
+
+def _check_options(
+    actions: Sequence[object],
+    *,
+    how: str | None,
+    arrived: str | None,
+    secrets: Path | None,
+    keys: Sequence[Path],
+) -> None:
+    """Raise click.UsageError for options that cannot be used together."""
+    if sum(action is not None for action in actions) > 1:
+        raise click.UsageError("--letters, --arrived, --lost and --secrets are separate steps; use one of them")
+    if (how is None) is not (arrived is None):
+        raise click.UsageError("--arrived and --how are used together: who confirmed the arrival, and how")
+    if bool(keys) is not (secrets is not None):
+        raise click.UsageError("--secrets and -i are used together")
+
+
+class _Work:
+    """What is done with the parcels, and the new state and the letter of each, by the key of its row."""
+
+    def __init__(self, *, parcels: Sequence[Parcel], settings: Settings) -> None:
+        self.parcels, self._settings = parcels, settings
+        self.states: dict[str, str] = {}
+        self.letters: dict[str, Path] = {}
+        self.refused: list[LeftOut] = []
+
+    def _refuse(self, parcel: Parcel, reason: str) -> None:
+        self.refused.append(LeftOut(user=parcel.step.key, reason=reason))
+        self._settings.progress.alert(f"{parcel.step.key}: {reason}")
+
+    def change(self, change: Callable[[Parcel], object], state: DeviceState) -> None:
+        """Call `change` with each parcel, which then has this state. Report errors row by row."""
+        for parcel in self.parcels:
+            try:
+                change(parcel)
+            except MfaKitError as error:
+                self._refuse(parcel, clauses([str(error), error.hint, *notes_of(error)]))
+            else:
+                self.states[parcel.step.key] = state
+
+    def write_letters(
+        self,
+        folder: Path,
+        account: str,
+        shipping: Shipping,
+        *,
+        deadline: str,
+        printer: Callable[[Letter], bytes] | None,
+    ) -> None:
+        """Write a folder with the letter for each parcel that can be sent, and the table of all of them."""
+        config, text = self._settings.config, wiring.files.packaged_text("rollout/parcel_letter.md")
+        sent = [parcel for parcel in self.parcels if parcel.is_ready]
+        for parcel in self.parcels:
+            if not parcel.is_ready:
+                self._refuse(parcel, f"no letter: the key is {why_not(parcel)}")
+        self.letters = {parcel.step.key: folder.absolute() / parcel.folder / next(iter(FORMS)) for parcel in sent}
+
+        def folders() -> Iterator[tuple[str, Mapping[str, bytes]]]:
+            for parcel in sent:
+                letter = parcel_letter(
+                    parcel,
+                    account=account,
+                    text=text,
+                    company=config.company or "",
+                    contact=config.contact or "",
+                    deadline=deadline,
+                )
+                files = {name: form(letter).encode() for name, form in FORMS.items()}
+                yield parcel.folder, {**files, PDF: printer(letter)} if printer else files
+            rows = [
+                {**shipping.cells_of(parcel.step.user, parcel.step.row.name), **self._cells(parcel)} for parcel in sent
+            ]
+            yield "", {TABLE: csv_table((*COLUMNS, *shipping.columns), rows).encode()}
+
+        if sent and not self._settings.dry_run:
+            wiring.rollout.write_handover(folder, folders())
+
+    def write_secrets(
+        self, folder: Path, results: Sequence[Path], keys: Sequence[Path], *, paper: Paper, now: float
+    ) -> None:
+        """Write a PDF letter with the password of each key that has arrived. Refuse the others one by one."""
+        wiring.files.need_letters()
+        if (folder.absolute().parent / TABLE).exists() or (folder / TABLE).exists():
+            raise UsageFault(f"{folder} is a folder of the letters without secrets", "name another folder")
+        arrived = []
+        for parcel in self.parcels:
+            if parcel.is_staged and parcel.state is DeviceState.ARRIVED:
+                arrived.append(parcel)
+            else:
+                self._refuse(parcel, f"no second letter: the key is {why_not(parcel)}, not arrived")
+        if not arrived or self._settings.dry_run:
+            return
+        count = count_of(len(arrived), "letter")
+        confirm_secret(f"{count} in {folder} will contain the passwords of keys", self._settings.interaction)
+        opener = wiring.oath_keys.PasswordOpener(keys, [*map(wiring.rollout.secrets_folder, results)], self._settings)
+        wiring.rollout.make_secret_folder(folder)
+        for parcel in arrived:
+            try:
+                self._write_secret(parcel, folder, opener, paper=paper, date=iso_time(now)[:10])
+            except MfaKitError as error:
+                self._refuse(parcel, clauses([str(error), error.hint]))
+
+    def _write_secret(
+        self, parcel: Parcel, folder: Path, opener: "wiring.oath_keys.PasswordOpener", *, paper: Paper, date: str
+    ) -> None:
+        config, entry = self._settings.config, parcel.entry
+        if entry is None or entry.spec.card is None:
+            raise UsageFault("no second letter: a token has no password", "leave this user out with --only")
+        values = {
+            "user": entry.spec.user,
+            "key": parcel.key,
+            "company": config.company or "",
+            "contact": config.contact or "",
+            "date": date,
+        }
+        secret = PrintedSecret(label=PASSWORD, text=opener.open(entry))
+        sheet = secret_letter(secret, wiring.files.packaged_text("letters/secret.md"), values)
+        path = folder.absolute() / f"{parcel.folder}.pdf"
+        wiring.files.LetterFile(path=path, paper=paper).write(sheet)
+        self.letters[parcel.step.key] = path
+
+    def _cells(self, parcel: Parcel) -> dict[str, str]:
+        row, key = parcel.step.row, parcel.step.key
+        return {
+            "user": row.user,
+            "name": (row.name or "") if row.is_further else "",
+            "email": row.email or "",
+            "device": parcel.entry.spec.serial if parcel.entry else "",
+            "key": parcel.key,
+            "state": self.states.get(key) or why_not(parcel),
+            "letter": str(self.letters.get(key, "")),
+        }
+
+    def show(self, output: Output) -> None:
+        """Print a row for each parcel. JSON also has those that were refused."""
+        rows: list[ResultRow] = [
+            {name: cell or None for name, cell in self._cells(parcel).items()} for parcel in self.parcels
+        ]
+        output.many("rollout-post", rows, empty="no key of this plan is sent by post", narrow=("user", "key", "state"))

@@ -1,0 +1,205 @@
+"""Keys and tokens that are sent to their users by post: which are prepared, where they are, and the letters about them.
+
+The ledger and the records of runs have the states, because IAM has none for a device that is not assigned. Nothing is
+enabled here: `rollout activate` does that, and asks `check_arrival` first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mfa_kit.core.device_records import DeviceState, RecordedState
+from mfa_kit.core.errors import Lockout, UsageFault
+from mfa_kit.core.letter import Letter, fill_template
+from mfa_kit.core.message import suggest
+from mfa_kit.core.models import JournalEntry, JournalState, RunKind
+from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.settling import LostDevice, is_listed, settle
+from mfa_kit.rollout.execution import RowOutcome, RowResult, take_over_runs
+from mfa_kit.rollout.handover_letter import csv_user
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
+from mfa_kit.rollout.row_status import STANDS
+
+States = Mapping[str, RecordedState]
+
+
+def state_of(entry: JournalEntry, states: States) -> DeviceState | None:
+    """Return the state of the key for a device, or None if the key is not prepared completely.
+
+    `states` has the newest state of each device by its serial. A state that was recorded before the entry's run began
+    is about an earlier device of the same name.
+    """
+    state = states.get(entry.spec.serial)
+    return state.state if state and state.at >= entry.began else None
+
+
+def check_arrival(entry: JournalEntry, states: States) -> None:
+    """Raise Lockout if the device of a key that was sent must not be enabled, because nobody confirmed its arrival."""
+    state = state_of(entry, states)
+    if entry.spec.posted and state is not DeviceState.ARRIVED:
+        raise Lockout(
+            f"the key was sent by post, and its arrival is not confirmed (it is {state or 'not prepared'})",
+            suggest("when the user has confirmed it", "rollout post PLAN --arrived {} --how CHANNEL", entry.spec.user),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A key or token that is sent to a user.
+
+    `step` is its row in the plan. `entry` is the journal entry of its device, and `state` how far it got; both are None
+    if it is not prepared. `registered` is the step of the security key that the user registers after the arrival: the
+    other half of a pair, `step` itself, or None.
+    """
+
+    step: PlanStep
+    entry: JournalEntry | None = None
+    state: DeviceState | None = None
+    registered: PlanStep | None = None
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether the device exists, and is not assigned to its user yet."""
+        return self.entry is not None and self.entry.reached is JournalState.STAGED
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the parcel can be sent: the key is prepared, or has nothing to prepare."""
+        if self.registered is self.step:
+            return self.step.action is Action.SELF
+        return self.is_staged and self.state is DeviceState.PREPARED
+
+    @property
+    def key(self) -> str:
+        """The serial or the label of the key or token, or ""."""
+        return (self.entry.spec.hardware if self.entry else self.step.row.asset) or ""
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder for the parcel's letter: the user's name, and the device's if it is a further one."""
+        row = self.step.row
+        return f"{row.user}-{row.name}" if row.is_further else row.user
+
+
+def parcels_of_plan(plan: Plan, entries: Mapping[str, JournalEntry], states: States) -> list[Parcel]:
+    """Return the keys and tokens of a plan that are sent by post. `entries` has the account's entries by serial."""
+    parcels: list[Parcel] = []
+    for step in plan.steps:
+        if not step.row.by_post or (step.action in {Action.SKIP, Action.BLOCKED} and not step.repair):
+            continue
+        if step.row.registered_by_user:
+            if parcels and step.row.pair and parcels[-1].step.user == step.user and parcels[-1].step.row.pair:
+                parcels[-1] = replace(parcels[-1], registered=step)
+            else:
+                parcels.append(Parcel(step=step, registered=step))
+            continue
+        entry = entries.get(plan.intent_of(step.row).serial)
+        if entry is None or entry.spec.user != step.user or not entry.spec.posted:
+            parcels.append(Parcel(step=step))
+        else:
+            parcels.append(Parcel(step=step, entry=entry, state=state_of(entry, states)))
+    return parcels
+
+
+REASONS: Mapping[DeviceState | None, str] = {
+    None: suggest("not prepared completely; remove it, and prepare it again", "rollout undo PLAN"),
+    DeviceState.PREPARED: "prepared; waits until the user confirms that it has arrived",
+    DeviceState.ARRIVED: "arrived; waits for two codes of the user",
+    DeviceState.LOST: suggest("lost, but its device is still there; to remove it", "rollout post PLAN --lost USER"),
+}
+PREPARE = suggest("to be prepared for the post", "rollout station PLAN --stage")
+PREPARE_AGAIN = suggest("lost; to prepare another one", "rollout station PLAN --stage")
+
+
+def describe_posted(results: Sequence[RowResult], plan: Plan, states: States) -> list[RowResult]:
+    """Return the results of a plan's rows. The reasons of those about keys that are sent say where the key is."""
+    steps = {step.key: step for step in plan.steps if step.row.by_post and not step.row.registered_by_user}
+    return [
+        _described(result, states.get(plan.intent_of(steps[result.key].row).serial)) if result.key in steps else result
+        for result in results
+    ]
+
+
+def _described(result: RowResult, newest: RecordedState | None) -> RowResult:
+    state = newest.state if newest else None
+    match result.outcome:
+        case RowOutcome.STAGED:
+            return replace(result, reason=REASONS.get(state, ""))
+        case RowOutcome.ENROLLED if newest and state is DeviceState.PROVEN:
+            return replace(result, reason=f"proven by {newest.how}")
+        case RowOutcome.WAITING:
+            return replace(result, reason=PREPARE_AGAIN if state is DeviceState.LOST else PREPARE)
+        case _:
+            return result
+
+
+# Records a state of a device: its serial, its user, the state, and how it was established.
+AddState = Callable[[str, str, DeviceState, str], None]
+
+
+def confirm_arrival(parcel: Parcel, how: str, *, add_state: AddState) -> None:
+    """Record that a user confirmed the arrival of their key, by the channel `how`.
+
+    Raise UsageFault if the key was not prepared.
+    """
+    entry = parcel.entry
+    if entry is None or not parcel.is_staged or parcel.state not in {DeviceState.PREPARED, DeviceState.ARRIVED}:
+        raise UsageFault(f"the key is {why_not(parcel)}, so it cannot have arrived", "check the spelling of the user")
+    add_state(entry.spec.serial, entry.spec.user, DeviceState.ARRIVED, f"confirmed by {how}")
+
+
+def why_not(parcel: Parcel) -> str:
+    """Return the state of a parcel in words, for a message."""
+    if parcel.entry is not None and parcel.entry.reached in STANDS:
+        return "enabled already"
+    known = parcel.is_staged or parcel.state is DeviceState.LOST
+    return parcel.state.value if parcel.state and known else "not prepared"
+
+
+def lose_device(parcel: Parcel, *, ports: EnrollmentPorts, add_state: AddState) -> JournalEntry:
+    """Remove the device of a key that was lost on its way, record that, and return the journal entry.
+
+    The key need not be here. If this is interrupted, the next call, or any next run for the user, continues. Raise
+    UsageFault if the device is enabled, or was never made.
+    """
+    entry = parcel.entry
+    if entry is None or entry.is_half_made:
+        raise UsageFault("no key is prepared for this user", suggest("see", "rollout post PLAN"))
+    spec = entry.spec
+    if is_listed(spec, ports=ports):
+        raise UsageFault(
+            f"{spec.serial} is enabled already",
+            suggest("to remove it", "revoke {} --lost --mfa-device {}", spec.user, spec.name),
+        )
+    leaving = replace(entry, purpose=RunKind.LOST, reached=JournalState.REVOKING)
+    if entry.reached is not JournalState.REVOKED:
+        take_over_runs([entry], ports=ports)
+        ports.journal.record(leaving)
+    add_state(spec.serial, spec.user, DeviceState.LOST, "reported as lost")
+    if entry.reached is not JournalState.REVOKED:
+        settle(leaving, LostDevice(), ports=ports)
+    return entry.at(JournalState.REVOKED)
+
+
+def parcel_letter(parcel: Parcel, *, account: str, text: str, company: str, contact: str, deadline: str) -> Letter:
+    """Return the letter that is in a parcel. It has no secret. `text` is its template."""
+    row, spec = parcel.step.row, parcel.entry.spec if parcel.entry else None
+    is_token = spec is not None and spec.card is None
+    return fill_template(
+        text,
+        {
+            "user": row.user,
+            "csv_user": csv_user(row.user),
+            "account": account,
+            "device": spec.name if spec else "",
+            "label": spec.label if spec else "",
+            "key": parcel.key,
+            "company": company,
+            "contact": contact,
+            "deadline": deadline,
+            "token": "yes" if is_token else "",
+            "security_key": "" if is_token else "yes",
+            "oath": "yes" if spec and not is_token else "",
+            "codes": "yes" if spec else "",
+            "fido": (parcel.registered.row.name or row.user) if parcel.registered else "",
+        },
+    )

@@ -1,0 +1,357 @@
+"""Keys by post: prepared at the station, confirmed by the user, and only then enabled. The keys are simulated."""
+
+import csv
+import json
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyrage
+import pytest
+
+from mfa_kit.cli import terminal
+from mfa_kit.lab.aws.server import Lab
+from tests import pcsc
+from tests.conftest import ACCOUNT, Result
+from tests.lab.client import Aws
+from tests.rollout.conftest import Rollout, key_file
+from tests.rollout.test_proofs import send
+from tests.rollout.test_station import keys, label_of, put, station
+from tests.tokens.person import Person
+
+People = Callable[[int], list[str]]
+COLUMNS = "user,kind,action,delivery,address"
+HOW = "phone call"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _readers_end() -> Iterator[None]:
+    with pcsc.stopped():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_key_is_in() -> None:
+    pcsc.plug()
+
+
+@pytest.fixture
+def aws(at_lab: Lab) -> Aws:
+    return Aws(at_lab, (at_lab.admin.access_key_id, at_lab.admin.secret_access_key, None))
+
+
+def name_of(user: str) -> str:
+    return f"{user}-key"
+
+
+def serial_of(user: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:mfa/{name_of(user)}"
+
+
+def stage(rollout: Rollout, *acts: Any, more: tuple[str | Path, ...] = ()) -> Result:
+    return station(rollout, *acts, more=("--stage", "-r", rollout.recipient, *more))
+
+
+def post(rollout: Rollout, *more: str | Path) -> Result:
+    return rollout.desk.run("rollout", "post", rollout.file, *more)
+
+
+def states(rollout: Rollout) -> dict[str, str]:
+    rows = json.loads(post(rollout, "--output", "json").out)["rows"]
+    return {row["user"]: row["state"] for row in rows}
+
+
+def status(rollout: Rollout) -> dict[str, tuple[str, str]]:
+    rows = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
+    return {row["user"]: (row["outcome"], row["reason"]) for row in rows}
+
+
+def table(letters: Path) -> list[dict[str, str]]:
+    return [*csv.DictReader((letters / "handover.csv").read_text().splitlines())]
+
+
+def proofs(rollout: Rollout, *users: str) -> Path:
+    """Write the file of codes that the users read from their keys two days ago, with Debian's oathtool."""
+    read = datetime.now(UTC).timestamp() - 2 * 24 * 3600
+    lines = []
+    for user in users:
+        secret = rollout.lab.seed(serial_of(user)).hex()
+        codes = [
+            subprocess.run(
+                ["oathtool", "--totp", "-N", f"@{int(when)}", secret], check=True, capture_output=True, text=True
+            ).stdout.strip()
+            for when in (read - 30, read)
+        ]
+        lines.append(f"{user},{','.join(codes)},{datetime.fromtimestamp(read, UTC).isoformat(timespec='seconds')}")
+    return send(rollout, *lines)
+
+
+def activate(rollout: Rollout, *more: str | Path) -> Result:
+    return rollout.desk.run("rollout", "activate", "-i", key_file(rollout.identity, rollout.folder), *more)
+
+
+def test_a_key_by_post_is_enabled_only_after_it_arrived(rollout: Rollout, people: People, aws: Aws, lab: Lab) -> None:
+    """From the roster to the enabled device. Before the arrival, right codes are refused."""
+    alice, bob = people(2)
+    phones = [aws.enrolled(user) for user in (alice, bob)]
+    (one,) = keys(1001)
+    rollout.plan(f"{alice},oath,add,post,1 Main St", f"{bob},oath,add,desk,", columns=COLUMNS)
+    done = stage(rollout, put(one))
+    assert done.code == 0, done.err
+    assert lab.assigned(serial_of(alice)) is None
+    assert {label: held.key for label, held in one.credentials.items()} == {
+        label_of(name_of(alice)): lab.seed(serial_of(alice))
+    }
+    assert one.password
+    assert states(rollout) == {alice: "prepared"}
+    assert status(rollout)[alice] == ("staged", "prepared; waits until the user confirms that it has arrived")
+
+    letters = rollout.folder / "letters"
+    assert post(rollout, "--letters", letters, "--shipping", rollout.folder / "roster.csv").code == 0
+    (row,) = table(letters)
+    assert (row["user"], row["key"], row["address"]) == (alice, "1001", "1 Main St")
+    letter = Path(row["letter"]).with_name("letter.txt").read_text()
+    assert "Number of the key:" in letter
+    assert label_of(name_of(alice)).decode() in letter
+
+    early = activate(rollout, "--proofs", proofs(rollout, alice))
+    assert (early.code, lab.assigned(serial_of(alice))) == (6, None)
+    assert "its arrival is not confirmed (it is prepared)" in early.out + early.err
+    assert activate(rollout).code == 6
+    assert lab.assigned(serial_of(alice)) is None
+    assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
+    assert status(rollout)[alice] == ("staged", "arrived; waits for two codes of the user")
+    done = activate(rollout, "--proofs", proofs(rollout, alice))
+    assert done.code == 0, done.err
+    assert [lab.assigned(serial) for serial in (*phones, serial_of(alice))] == [alice, bob, alice]
+    assert states(rollout) == {alice: "enabled already"}
+
+
+def identity(rollout: Rollout) -> tuple[str, Path]:
+    return "-i", key_file(rollout.identity, rollout.folder)
+
+
+def confirmed(rollout: Rollout, *more: str | Path) -> Result:
+    """Run `rollout post`, and type yes if it asks whether to write secrets."""
+    with mock.patch.object(terminal, "find_person", return_value=Person()):
+        return post(rollout, *more)
+
+
+def printed(path: Path) -> str:
+    """Return the text of a letter, without the spaces between groups of characters."""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    text = subprocess.run(["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True).stdout
+    return text.replace(" ", "")
+
+
+def passwords(rollout: Rollout) -> list[str]:
+    """Return the encrypted passwords, which only the identity opens."""
+    files = sorted((rollout.results / "secrets").iterdir())
+    return [pyrage.decrypt(file.read_bytes(), [rollout.identity]).decode().split("\n")[0] for file in files]
+
+
+def test_passwords_are_printed_after_the_arrival_only(rollout: Rollout, people: People) -> None:
+    """Each row that has not arrived is refused. The letter has the password of this key, and no other file has it."""
+    alice, bob = people(2)
+    rollout.plan(f"{alice},oath,add,post,", f"{bob},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, *map(put, keys(1001, 1002))).code == 0
+    assert post(rollout, "--arrived", bob, "--how", HOW).code == 0
+    folder = rollout.folder / "second"
+    done = confirmed(rollout, "--secrets", folder, *identity(rollout))
+    assert done.code == 1
+    assert f"{alice}/{name_of(alice)}: no second letter: the key is prepared, not arrived" in done.err
+    assert [path.name for path in folder.iterdir()] == [f"{bob}-{name_of(bob)}.pdf"]
+    first, second = passwords(rollout)
+    text = printed(folder / f"{bob}-{name_of(bob)}.pdf")
+    assert (second in text, first in text, second in done.out + done.err) == (True, False, False)
+    again = confirmed(rollout, "--secrets", folder, *identity(rollout), "--only", bob)
+    assert (again.code, "already exists" in again.err) == (1, True)
+    letters = rollout.folder / "letters"
+    assert post(rollout, "--letters", letters).code == 1
+    assert [row["user"] for row in table(letters)] == [alice]
+    both = confirmed(rollout, "--secrets", letters, *identity(rollout))
+    assert (both.code, "is a folder of the letters without secrets" in both.err) == (2, True)
+    assert not any(password in path.read_text() for password in (first, second) for path in letters.rglob("*.*"))
+
+
+def test_a_lost_key_is_removed_and_can_be_prepared_again(rollout: Rollout, people: People, aws: Aws, lab: Lab) -> None:
+    """Its device goes, without the key. An arrival or codes of the lost key mean nothing for the next one."""
+    (alice,) = people(1)
+    phone = aws.enrolled(alice)
+    one, two = keys(1001, 1002)
+    rollout.plan(f"{alice},oath,replace,post,", columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
+    old = proofs(rollout, alice)
+    pcsc.plug()
+    assert post(rollout, "--lost", alice).code == 0
+    assert serial_of(alice) not in lab.serials()
+    assert status(rollout)[alice][1].startswith("lost; to prepare another one")
+    assert (states(rollout), lab.assigned(phone)) == ({alice: "lost"}, alice)
+    refused = post(rollout, "--arrived", alice, "--how", HOW)
+    assert (refused.code, "so it cannot have arrived" in refused.err) == (1, True)
+    assert stage(rollout, put(two)).code == 0
+    assert states(rollout) == {alice: "prepared"}
+    assert activate(rollout, "--proofs", old).code == 6
+    assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
+    assert activate(rollout, "--proofs", old).code == 6
+    assert (lab.assigned(serial_of(alice)), lab.assigned(phone)) == (None, alice)
+    assert activate(rollout, "--proofs", proofs(rollout, alice)).code == 0
+    refused = post(rollout, "--lost", alice)
+    assert (refused.code, "is enabled already" in refused.err) == (1, True)
+    assert lab.assigned(serial_of(alice)) == alice
+
+
+def test_the_record_has_the_states_if_the_ledger_is_lost(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Also of a key that is not prepared completely: it is made again, and never enabled."""
+    alice, bob = people(2)
+    one, two = keys(1001, 1002)
+    rollout.plan(f"{alice},oath,add,post,", f"{bob},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(one), put(two)).code == 0
+    assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
+    rollout.lose_ledger()
+    assert states(rollout) == {alice: "arrived", bob: "prepared"}
+    assert activate(rollout, "--record", rollout.results, "--proofs", proofs(rollout, alice, bob)).code == 6
+    assert [lab.assigned(serial_of(user)) for user in (alice, bob)] == [alice, None]
+
+
+def test_a_half_prepared_key_is_half_made_for_the_record_too(rollout: Rollout, people: People, lab: Lab) -> None:
+    """The ledger is lost, and the record has no line that the key was prepared: nobody may get its device."""
+    (alice,) = people(1)
+    one, two = keys(1001, 1002)
+    rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    (record,) = rollout.results.glob("record-*.jsonl")
+    record.write_text("".join(line for line in record.read_text().splitlines(True) if '"state"' not in line))
+    rollout.lose_ledger()
+    assert states(rollout) == {alice: "not prepared"}
+    done = activate(rollout, "--record", rollout.results, "--proofs", proofs(rollout, alice))
+    assert (done.code, lab.assigned(serial_of(alice))) == (1, None)
+    done = stage(rollout, put(two))
+    assert done.code == 0, done.err
+    assert states(rollout) == {alice: "prepared"}
+    assert two.password
+
+
+def test_a_prepared_key_is_given_to_no_one_else(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Although its device is assigned to nobody yet."""
+    alice, bob = people(2)
+    one, two = keys(1001, 1002)
+    rollout.plan(f"{alice},oath,add,post,", f"{bob},oath,add,desk,", columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    one.password = None
+    one.credentials.clear()
+    done = station(rollout, put(one), put(two))
+    assert (done.code, f"1001 is already in use: it belongs to {alice}" in done.err) == (0, True)
+    assert lab.assigned(serial_of(bob)) == bob
+    assert one.credentials == {}
+
+
+def test_an_interrupted_loss_is_settled_by_the_same_command(
+    rollout: Rollout, people: People, lab: Lab, at_lab: Lab
+) -> None:
+    """Each call to IAM fails once, in each way. In the end the device is gone, and the key counts as lost."""
+    users = people(4)
+    cards = keys(*range(1001, 1005))
+    rollout.plan(*[f"{user},oath,add,post," for user in users], columns=COLUMNS)
+    assert stage(rollout, *map(put, cards)).code == 0
+    for user, fault in zip(users, ("denied", "lost-after", "error-before", "lost-before"), strict=True):
+        at_lab.faults.add("DeleteVirtualMFADevice", fault)
+        post(rollout, "--lost", user)
+        at_lab.faults.clear()
+        post(rollout, "--lost", user)
+        assert serial_of(user) not in lab.serials(), fault
+        assert states(rollout)[user] == "lost"
+    assert post(rollout, "--letters", rollout.folder / "letters").code == 1
+    assert not (rollout.folder / "letters").exists()
+
+
+def test_the_plan_refuses_keys_that_their_users_could_not_register(rollout: Rollout, people: People, aws: Aws) -> None:
+    """A FIDO key by post needs a device that stays, to sign in with. Nothing else is prepared for these kinds."""
+    alice, bob, carol, dave = people(4)
+    for user in (alice, bob, dave):
+        aws.enrolled(user)
+    rollout.plan(
+        f"{alice},fido2,add,post,",
+        f"{bob},pair,replace,post,",
+        f"{carol},fido2,,post,",
+        f"{dave},pair,add,post,",
+        columns=COLUMNS,
+    )
+    rows = json.loads(rollout.file.read_text())["rows"]
+    assert [(row["user"], row["kind"], row["action"]) for row in rows] == [
+        (alice, "fido2", "self"),
+        (bob, "oath", "bench"),
+        (bob, "fido2", "blocked"),
+        (carol, "fido2", "blocked"),
+        (dave, "oath", "bench"),
+        (dave, "fido2", "self"),
+    ]
+    assert "this user has no other device that stays" in rows[2]["reason"]
+    rows_of_kinds = [f"{alice},{kind},,post,," for kind in ("virtual", "self")] + [
+        f"{alice},hardware-totp,,post,,GAHT1"
+    ]
+    done = rollout.desk.run("rollout", "plan", rollout.roster(*rows_of_kinds, columns=f"{COLUMNS},serial"), "-o", "x")
+    assert done.err.count("nothing is prepared to be sent by post; write desk") == 3, done.err
+
+
+def test_a_registered_key_is_done_whatever_its_name_is(rollout: Rollout, people: People, aws: Aws, lab: Lab) -> None:
+    """The letter of a pair says how to register the FIDO half, and IAM shows when the user has done so."""
+    (alice,) = people(1)
+    aws.enrolled(alice)
+    before = lab.register_fido(alice, "old-key")
+    rollout.plan(f"{alice},pair,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(keys(1001)[0])).code == 0
+    letters = rollout.folder / "letters"
+    assert post(rollout, "--letters", letters).code == 0
+    text = (letters / f"{alice}-{name_of(alice)}" / "letter.txt").read_text()
+    assert "Register the key for the console" in text
+    assert f"{name_of(alice)}-2" in text
+
+    def fido() -> str:
+        rows = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
+        outcome: str = next(row["outcome"] for row in rows if row["name"] == f"{name_of(alice)}-2")
+        return outcome
+
+    assert (fido(), before) == ("waiting", before)
+    lab.register_fido(alice, "my-key")
+    assert fido() == "enrolled"
+
+
+def test_options_that_do_not_fit_are_refused(rollout: Rollout, people: People) -> None:
+    """One sentence for each."""
+    (alice,) = people(1)
+    rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
+    for more, said in (
+        (("--arrived", alice), "--arrived and --how are used together"),
+        (("--secrets", "x"), "--secrets and -i are used together"),
+        (("--lost", alice, "--letters", "x"), "use one of them"),
+        (("--lost", "nobody"), "the plan has no key by post for nobody"),
+    ):
+        done = post(rollout, *more)
+        assert (done.code, said in done.err) == (2, True), done.err
+    done = station(rollout, more=("--stage",))
+    assert (done.code, "its password must be encrypted" in done.err) == (2, True)
+
+
+def test_columns_that_may_have_secrets_are_left_out(rollout: Rollout, people: People) -> None:
+    """The console's file of new users has passwords, and another column a private key."""
+    (alice,) = people(1)
+    rollout.plan(f"{alice},oath,add,post,1 Main St", columns=COLUMNS)
+    assert stage(rollout, put(keys(1001)[0])).code == 0
+    roster = rollout.folder / "addresses.csv"
+    roster.write_text(
+        "User name,Password,Secret access key,PIN,Note,Post code,street\n"
+        f"{alice},hunter2,abc,1234,AGE-SECRET-KEY-1X,01099,Weg 1\n"
+    )
+    letters = rollout.folder / "letters"
+    done = post(rollout, "--letters", letters, "--shipping", roster)
+    assert done.code == 0, done.err
+    (row,) = table(letters)
+    assert (row["post code"], row["street"], row.get("note", "")) == ("01099", "Weg 1", "")
+    assert "not read: Password, Secret access key, PIN" in done.err
+    assert not {"hunter2", "abc", "1234", "AGE-SECRET-KEY-1X"} & {*row.values()}
