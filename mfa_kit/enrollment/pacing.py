@@ -79,6 +79,10 @@ class InTurn:
         """Delete a virtual device through the wrapped DeviceWriter. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.delete(serial))
 
+    def tag(self, serial: str, tags: dict[str, str]) -> None:
+        """Add tags to a virtual device through the wrapped DeviceWriter. The Turn may wait first, and may retry."""
+        self._turn(lambda: self._inner.tag(serial, tags))
+
 
 class Backoff:
     """The CallPolicy for one user: retries a call that raises Throttled or Busy.

@@ -149,6 +149,10 @@ class DeviceWriter(Protocol):
         """
         ...
 
+    def tag(self, serial: str, tags: dict[str, str]) -> None:
+        """Add tags to a virtual device (TagMFADevice). Raise NoSuchEntity if the device does not exist."""
+        ...
+
 
 class DeviceBackend(Protocol):
     """The object that stores a device's secret and supplies its codes.

@@ -8,14 +8,15 @@ CloudTrail that this process reads itself.
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
 from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import DeviceState, RecordedState
-from mfa_kit.core.errors import Expired, Lockout, MfaKitError, Throttled
+from mfa_kit.core.errors import AccessDenied, Expired, Lockout, MfaKitError, OutcomeUnknownError, Throttled
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import VIRTUAL, Caller, Device, DeviceType, JournalEntry, RunKind
+from mfa_kit.core.models import RUN_TAG, VIRTUAL, Caller, Device, DeviceType, JournalEntry, RunKind
 from mfa_kit.core.text import few, iso_time
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -186,6 +187,7 @@ class Finishing:
         entry = self._without_key(entry_of_device(old, caller=self.caller, ports=self.ports, now=self.run))
         if self.ports.dry:
             return RowResult.of_entry(entry, RowOutcome.ENROLLED, f"{old.serial} would be removed")
+        self._tag(entry)
         retire(entry, purpose=RunKind.REVOKE, ports=self.ports)
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 
@@ -199,6 +201,15 @@ class Finishing:
             if why := proofs.why_missing(new):
                 return why
         return ""
+
+    def _tag(self, entry: JournalEntry) -> None:
+        """Tag a virtual device that mfa-kit did not make.
+
+        If this process is killed before it deletes the device, the tag shows the next run that it may delete it.
+        """
+        if entry.run == self.run and DeviceType.of(entry.spec.serial) is DeviceType.VIRTUAL:
+            with suppress(AccessDenied, OutcomeUnknownError):
+                self.ports.device_writer.tag(entry.spec.serial, {RUN_TAG: entry.run})
 
     def _without_key(self, entry: JournalEntry) -> JournalEntry:
         """Return the entry of an old device without its OATH key, because the user has the key.

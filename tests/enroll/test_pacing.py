@@ -43,6 +43,9 @@ class Scripted:
     def delete(self, serial: str) -> None:
         self._act(f"delete {serial}")
 
+    def tag(self, serial: str, tags: dict[str, str]) -> None:
+        self._act(f"tag {serial} {tags}")
+
 
 def each_call(patient: InTurn) -> None:
     numbers = iter(range(100))
@@ -51,6 +54,7 @@ def each_call(patient: InTurn) -> None:
     patient.resync("alice", "s", lambda: Pair(str(next(numbers)), ""))
     patient.deactivate("alice", "s")
     patient.delete("s")
+    patient.tag("s", {"a": "b"})
 
 
 def test_a_call_that_succeeds_does_not_wait() -> None:
@@ -63,6 +67,7 @@ def test_a_call_that_succeeds_does_not_wait() -> None:
         "resync alice s 1",
         "deactivate alice s",
         "delete s",
+        "tag s {'a': 'b'}",
     ]
     assert person.slept == []
 

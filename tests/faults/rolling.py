@@ -1,7 +1,7 @@
 """Workers of a rollout that are killed: `python -m tests.faults.rolling` reads one JSON job per line.
 
-Each job is `rollout work` with one plan and one thread, in a process that is forked from this one. Each call of a port
-is a step, and so is each thing that a worker records in the ledger about its turn.
+Each job is `rollout work` with one plan and one thread, or the command in `words`, in a process that is forked from
+this one. Each call of a port is a step, and so is each thing that a worker records in the ledger about its turn.
 """
 
 import contextlib
@@ -65,7 +65,9 @@ def _work(job: dict[str, Any], _: Shared, cut: Cut) -> None:
     home = Path(job["home"])
     os.environ["MFA_KIT_HOME"] = str(home)
     ledger = ["--ledger", (home / ADDRESS).read_text("utf-8"), "--local-backups"] if (home / ADDRESS).exists() else []
-    words = ["rollout", "work", job["user"], "-r", job["recipient"], "--accept-lockout", "--workers", "1", *ledger]
+    words = job.get("words") or [
+        *("rollout", "work", job["user"], "-r", job["recipient"], "--accept-lockout", "--workers", "1", *ledger)
+    ]
     said = io.StringIO()
     with cut_into(cut), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = run(words)

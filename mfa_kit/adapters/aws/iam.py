@@ -466,6 +466,13 @@ class Iam:
         with self._write("DeleteVirtualMFADevice", user=None, serial=serial):
             self._clients.iam.delete_virtual_mfa_device(SerialNumber=serial)
 
+    def tag(self, serial: str, tags: dict[str, str]) -> None:
+        """Add tags to a virtual device (TagMFADevice)."""
+        with self._write("TagMFADevice", user=None, serial=serial):
+            self._clients.iam.tag_mfa_device(
+                SerialNumber=serial, Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
+            )
+
 
 def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
     """Return the secret of a device, and the key URI from AWS's QR code.
