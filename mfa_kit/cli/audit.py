@@ -206,7 +206,7 @@ def _chosen_rules(names: Sequence[str], framework: Framework | None, output: Out
     if output.form in {HTML, *RECORDS}:
         raise UsageFault(
             f"the verdicts of a framework cannot be printed as {output.form}",
-            "leave --output out, or use json, jsonl or csv",
+            "leave --output out, or use json, jsonl, csv or text",
         )
     return framework_rules(framework, ALL_RULES)
 

@@ -1,10 +1,13 @@
-"""Prints results on stdout: as a table for people, as JSON with a schema name and version, as JSON Lines, or as CSV."""
+"""Prints results on stdout.
+
+The forms are a table for people, JSON with a schema name and version, JSON Lines, CSV, and text for `cut` and `read`.
+"""
 
 import json
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from typing import TypedDict
 
@@ -54,6 +57,8 @@ STYLES: Mapping[str, Style] = {
 CELL = re.compile(r"\S+(?: \S+)*")
 # The columns that are colored. Other columns may contain a word of STYLES by chance, such as a user named "failed".
 COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answer", "standing", "action"})
+# Replaces the characters that separate cells or lines with spaces.
+SPACES = dict.fromkeys(map(ord, "\t\n\v\f\r\x85\u2028\u2029"), " ")
 
 
 def can_color() -> bool:
@@ -128,6 +133,12 @@ def write_csv(results: Results) -> None:
         click.echo(csv_lines([*header, *(list(map(_text, row.values())) for row in results.rows)]), nl=False)
 
 
+def write_text(results: Results) -> None:
+    """Print a line per result: its cells, separated by tabs. Tabs and line breaks in cells become spaces."""
+    for row in results.rows:
+        click.echo("\t".join(_text(value, lambda text: on_one_line(text.translate(SPACES))) for value in row.values()))
+
+
 def _table(rows: Sequence[Mapping[str, str]], results: Results, width: int) -> Sequence[str]:
     """Return the lines of a table without empty columns.
 
@@ -191,14 +202,17 @@ def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Seque
     click.echo("\n".join([colored + beside if beside else colored.rstrip(), *others]))
 
 
-def _text(value: Cell) -> str:
-    """Return a value as the text of a cell. The items of a list are joined with commas, and None is an empty text."""
+def _text(value: Cell, clean: Callable[[str], str] = on_one_line) -> str:
+    """Return a value as the text of a cell. The items of a list are joined with commas, and None is an empty text.
+
+    `clean` returns a text without control characters.
+    """
     match value:
         case None:
             return ""
         case bool():
             return "yes" if value else "no"
         case str() | int() | float():
-            return on_one_line(value) if isinstance(value, str) else str(value)
+            return clean(value) if isinstance(value, str) else str(value)
         case _:
-            return ", ".join(_text(entry) for entry in value)
+            return ", ".join(_text(entry, clean) for entry in value)

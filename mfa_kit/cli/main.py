@@ -246,7 +246,7 @@ class Program(Noun):
 
 
 @click.group(cls=Program, rows=COMMANDS, context_settings=CONTEXT)
-@click.version_option(__version__, message="mfa-kit %(version)s")
+@click.version_option(__version__, "-V", "--version", message="mfa-kit %(version)s")
 def cli() -> None:
     """Enroll and verify MFA devices for AWS IAM users."""
 

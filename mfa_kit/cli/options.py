@@ -62,6 +62,15 @@ class Row(NamedTuple):
 Rows = Mapping[str, Row]
 
 
+def _purposes(rows: Rows, before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the names of each command and each group in rows and below, such as `key pin set`, and its line."""
+    for name, row in rows.items():
+        if row.line:
+            yield before + name, row.line
+        if not isinstance(row.held, str):
+            yield from _purposes(row.held, f"{before}{name} ")
+
+
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if value not in (None, False):
         ctx.find_root().ensure_object(dict)[param.name] = value
@@ -233,12 +242,11 @@ class Noun(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and not ctx.resilient_parsing and args[0] not in self.list_commands(ctx):
-            from mfa_kit.cli.usage import nearest
+            from mfa_kit.cli.usage import other_commands
 
-            path = ctx.command_path
-            hint = nearest(args[0], self.list_commands(ctx), before=f"{path} ", otherwise=f"see {path} --help")
-            words = [*path.split()[1:], args[0]]
-            raise UsageFault(f"there is no command {' '.join(words)!r}", hint)
+            root, group = ctx.find_root().command, ctx.command_path.partition(" ")[2]
+            hint = other_commands(args[0], group, dict(_purposes(root.rows)) if isinstance(root, Noun) else {})
+            raise UsageFault(f"there is no command {f'{group} {args[0]}'.lstrip()!r}", hint)
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,6 +20,7 @@ FORMS: Mapping[str, str] = {
     "json": "mfa_kit.cli.forms:write_json",
     "jsonl": "mfa_kit.cli.forms:write_json_lines",
     "csv": "mfa_kit.cli.forms:write_csv",
+    "text": "mfa_kit.cli.forms:write_text",
 }
 # The form of an HTML page. Only some commands have a page, and each of these commands makes its page itself.
 HTML = "html"

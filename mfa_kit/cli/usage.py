@@ -1,15 +1,15 @@
 """Turns click's errors into errors of mfa-kit, with one sentence and one hint."""
 
 import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
 from functools import singledispatch
 
 import click
 
 from mfa_kit.cli import environment
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import PROGRAM, Message, mfa_kit, suggest
 
 # Matches the start of click's error for an invalid choice, and captures the rejected value.
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
@@ -22,6 +22,40 @@ FOR_MANY = suggest(
     "rollout; to enroll users",
     "rollout plan ROSTER --org -o index.json",
 )
+# Words that people use for commands with other names. In a group of commands, only its own commands count if there are
+# any. Words in upper case are placeholders.
+WORDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("unenroll", "unassign", "deactivate", "disable"), ("revoke USER", "rollout undo")),
+    **dict.fromkeys(
+        ("delete", "remove", "rm", "clear", "erase", "wipe"),
+        ("revoke USER", "rollout undo", "orphans clean", "backup prune", "key reset"),
+    ),
+    **dict.fromkeys(("offboard", "leave", "leaver", "left"), ("policy offboard USER", "revoke USER", "backup prune")),
+    **dict.fromkeys(
+        ("list", "ls", "users", "devices"),
+        ("status", "backup list", "key list", "orphans list", "ledger show", "rollout status", "config show"),
+    ),
+    **dict.fromkeys(("letters", "letter"), ("rollout handover",)),
+    **dict.fromkeys(
+        ("add", "new", "create", "register", "assign"),
+        ("enroll USER", "rollout plan", "break-glass create", "backup add", "ledger init"),
+    ),
+    **dict.fromkeys(("roster", "bulk"), ("rollout plan",)),
+    **dict.fromkeys(("lost", "swap", "exchange", "reenroll", "re-enroll"), ("replace USER",)),
+    **dict.fromkeys(("recover", "decrypt"), ("backup restore", "backup show", "break-glass open")),
+    **dict.fromkeys(("log", "logs", "history"), ("ledger show",)),
+    **dict.fromkeys(("check", "test"), ("doctor", "audit", "backup verify", "config validate")),
+    **dict.fromkeys(("demo", "tutorial", "practice"), ("lab tour",)),
+    "report": ("audit", "evidence export"),
+    "setup": ("doctor", "policy onboard"),
+    "uninstall": ("udev remove",),
+    "version": ("--version",),
+}
+# How many commands a hint names at most.
+NAMED = 4
+# Words with opposite meanings that look alike, and the beginnings that turn a word into its opposite.
+OPPOSITES = {"import": "export", "export": "import", "onboard": "offboard", "offboard": "onboard"}
+NEGATIONS = ("un", "de", "dis", "no-", "not-", "without-")
 MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 
 
@@ -117,8 +151,64 @@ def nearest(name: str, known: Iterable[str], *, before: str = "", otherwise: str
 
     `before` is the text that the user types before the name.
     """
-    close = get_close_matches(name, known, n=1)
-    return f"{before}{close[0]}, if that is what you meant" if close else otherwise
+    close = _similar(name, known)
+    return f"{before}{close}, if that is what you meant" if close else otherwise
+
+
+def _similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most similar to `name`, unless its opposite is at least as similar."""
+    for similar in get_close_matches(name, known, n=1):
+        opposites = [SequenceMatcher(None, opposite, name).ratio() for opposite in _opposites(similar)]
+        if max(opposites, default=0.0) < SequenceMatcher(None, similar, name).ratio():
+            return similar
+    return None
+
+
+def _opposites(name: str) -> Iterator[str]:
+    """Yield words with the opposite meaning of a command's or an option's name. Some of them are no words."""
+    bare = name.lstrip("-")
+    dashes = name.removesuffix(bare)
+    if bare in OPPOSITES:
+        yield dashes + OPPOSITES[bare]
+    for negation in NEGATIONS:
+        yield f"{dashes}{negation}{bare}"
+        if bare.startswith(negation):
+            yield dashes + bare.removeprefix(negation)
+
+
+def other_commands(word: str, group: str, purposes: Mapping[str, str]) -> str:
+    """Return a hint with the commands that may be meant by a word that is no command of a group.
+
+    `group` has the names of the group, such as `key pin`, or is empty. `purposes` has the purpose of each command and
+    each group, by its names.
+    """
+    word, inside = word.lower(), f"{group} ".lstrip()
+    if commands := _named_like(word, inside, purposes):
+        return _with_purposes(commands, purposes)
+    siblings = [names.removeprefix(inside) for names in purposes if names.startswith(inside)]
+    if meant := nearest(
+        word, [name for name in siblings if " " not in name], before=f"{PROGRAM} {inside}", otherwise=""
+    ):
+        return meant
+    if close := _similar(word, {*WORDS, *(names.split()[-1] for names in purposes)}):
+        return _with_purposes(_named_like(close, inside, purposes), purposes)
+    return f"see {PROGRAM} {inside}--help"
+
+
+def _named_like(word: str, inside: str, purposes: Mapping[str, str]) -> list[str]:
+    """Return the commands of WORDS for a word, and the commands with this name. Those of a group win."""
+    listed = WORDS.get(word, ())
+    if own := [names for names in listed if inside and names.startswith(inside)]:
+        return own
+    return [*listed] or [names for names in purposes if names.split()[-1] == word]
+
+
+def _with_purposes(commands: Sequence[str], purposes: Mapping[str, str]) -> Message:
+    parts: list[str] = []
+    for names in commands[:NAMED]:
+        purpose = purposes.get(" ".join(word for word in names.split() if not word.isupper()))
+        parts += [f"to {_sentence(purpose)}" if purpose else "write", mfa_kit(names)]
+    return Message(*parts)
 
 
 def _see_help(ctx: click.Context) -> str:

@@ -19,6 +19,7 @@ from mfa_kit import __version__
 from mfa_kit.cli import main
 from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Row
+from mfa_kit.cli.usage import WORDS
 from mfa_kit.core import errors
 from mfa_kit.core.notes import Note
 from mfa_kit.core.text import printable
@@ -69,6 +70,76 @@ def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
     done = mfa_kit.run("doctor")
     assert (done.code, done.out) == (kind.exit_code, "")
     assert done.err == "mfa-kit: it rains\n  try: take an umbrella\n  note: it may hail\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        ("unenroll", ["revoke USER", "rollout undo"]),
+        ("Unenrol", ["revoke USER", "rollout undo"]),
+        ("delete", ["revoke USER", "rollout undo", "orphans clean", "backup prune"]),
+        ("backup delete", ["backup prune"]),
+        ("key delete", ["key reset"]),
+        ("restore", ["backup restore"]),
+        ("offboard", ["policy offboard USER", "revoke USER", "backup prune"]),
+        ("leave", ["policy offboard USER", "revoke USER", "backup prune"]),
+        ("list", ["status", "backup list", "key list", "orphans list"]),
+        ("letters", ["rollout handover"]),
+        ("rollout letters", ["rollout handover"]),
+        ("version", ["--version"]),
+        ("rekey", ["backup rekey"]),
+        ("backup clean", ["orphans clean"]),
+        ("drill", ["backup drill", "break-glass drill"]),
+        ("handovr", ["rollout handover"]),
+    ],
+)
+def test_the_hint_for_an_unknown_command_has_the_words_of_people(
+    words: str, commands: list[str], mfa_kit: MfaKit
+) -> None:
+    """All commands are searched, and a table of other words for them. Each command has its purpose."""
+    done = mfa_kit.run(*words.split())
+    assert (done.code, done.err.splitlines()[0]) == (2, f"mfa-kit: there is no command {words!r}")
+    assert re.findall(r"(?<=: )mfa-kit ([^;\n]+)", done.err.splitlines()[1]) == commands
+
+
+@pytest.mark.parametrize(
+    ("words", "opposite"),
+    [
+        ("unenrolling", "enroll"),
+        ("unboard", "onboard"),
+        ("policy unboard", "onboard"),
+        ("rollout deactivat", "activate"),
+        ("ledger imports", "ledger export"),
+        ("token exporter", "import"),
+        ("rollout do", "undo"),
+        ("undelete", "revoke"),
+        ("status --no-wide", "--wide"),
+    ],
+)
+def test_no_hint_suggests_the_opposite(words: str, opposite: str, mfa_kit: MfaKit) -> None:
+    """A word and its opposite often differ in two letters."""
+    done = mfa_kit.run(*words.split())
+    assert done.code == 2
+    assert opposite not in done.err.splitlines()[1]
+
+
+def test_each_word_for_a_command_names_commands() -> None:
+    """A word of the table that was itself a command at the top would never be looked up."""
+    assert not {*WORDS} & {*COMMANDS}
+    for line in {line for lines in WORDS.values() for line in lines if not line.startswith("-")}:
+        row, rows = None, COMMANDS
+        for name in line.removesuffix(" USER").split():
+            row = rows[name]
+            rows = row.held if not isinstance(row.held, str) else {}
+        assert row
+        assert row.line
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_has_a_short_option(option: str, mfa_kit: MfaKit) -> None:
+    """Both print one line."""
+    done = mfa_kit.run(option)
+    assert (done.code, done.out) == (0, f"mfa-kit {__version__}\n")
 
 
 def last_error(done: Result) -> dict[str, object]:
@@ -236,6 +307,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (["enrol", "alice"], "there is no command 'enrol'", "mfa-kit enroll, if that is what you meant"),
         (["backup", "lst"], "there is no command 'backup lst'", "mfa-kit backup list, if that is what you meant"),
         (["xyzzy"], "there is no command 'xyzzy'", "see mfa-kit --help"),
+        (["key", "pin", "xyzzy"], "there is no command 'key pin xyzzy'", "see mfa-kit key pin --help"),
         (["--outpt", "json", "status"], "mfa-kit has no option --outpt", "--output, if that is what you meant"),
         ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that is what you meant"),
         ([*MADE, "-x"], "enroll has no option -x", "see mfa-kit enroll --help"),

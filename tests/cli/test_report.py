@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from mfa_kit.cli.output import FORMS, Output
-from mfa_kit.cli.results import Results
+from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.cli.rollout.results import AccountWork, show_results
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.core.errors import UsageFault
@@ -127,6 +127,23 @@ def upper(results: Results) -> None:
     print(results.schema.upper(), *(each for row in results.rows for each in row.values()))  # noqa: T201 - a form
 
 
+def test_text_has_only_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    """The columns stay the same, also if one is empty in all rows. Tabs and line breaks in cells become spaces."""
+    rows: list[ResultRow] = [
+        {"user": "al\tice", "none": None, "devices": ["a\n1", "b"], "active": True, "age": 3},
+        {"user": "bob\r\n\u2028\x1b", "none": None, "devices": [], "active": False, "age": 0},
+    ]
+    found = Output.of("text", click.Context(click.Command("x")), own=())
+    found.many("x", rows, empty="nobody", narrow=("age",))
+    found.many("x", [], empty="nobody")
+    found.one("x", rows[0])
+    assert capsys.readouterr().out.splitlines() == [
+        "al ice\t\ta 1, b\tyes\t3",
+        "bob   \\x1b\t\t\tno\t0",
+        "al ice\t\ta 1, b\tyes\t3",
+    ]
+
+
 def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With these, results can be printed in a new form, also by a command that chooses its rows by the form."""
     monkeypatch.setattr("mfa_kit.cli.output.FORMS", {**FORMS, "upper": f"{__name__}:upper"})
@@ -142,7 +159,7 @@ def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])
 def test_html_is_refused_if_a_verb_has_no_page(form: str, html: bool) -> None:
     """Only some verbs can make a page."""
-    forms = "table, json, jsonl, csv, html" if html else "table, json, jsonl, csv"
+    forms = "table, json, jsonl, csv, text, html" if html else "table, json, jsonl, csv, text"
     with pytest.raises(click.UsageError, match=f"this command has no output form '{form}'; choose from {forms}\\."):
         Output.of(form, click.Context(click.Command("x")), own=["html"] if html else [])
 

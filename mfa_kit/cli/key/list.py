@@ -150,7 +150,7 @@ def info(
     chosen = _choose(wanted, plugged, settings.interaction)
     row, failed = _read(chosen)
     row |= user_cells(chosen, key_users(settings))
-    row |= device_cells(chosen, settings, as_text=output.form in {"table", "csv"})
+    row |= device_cells(chosen, settings, as_text=output.form in {"table", "csv", "text"})
     row = _in_order(row)
     if len(failed) == len(chosen.details):
         raise failed[0]

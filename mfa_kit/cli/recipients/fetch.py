@@ -187,7 +187,7 @@ def _show(results: Sequence[_Result], new: Path, output: Output, *, dry: bool) -
         }
         for result in results
     ]
-    if output.form == "csv":
+    if output.form in {"csv", "text"}:
         output.many("recipients-fetch", rows, empty="", narrow=("user", "name", "state", "notes"))
         return
     counts = {

@@ -324,10 +324,10 @@ def _named(omission: LeftOut) -> str:
 def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry: bool) -> None:
     """Print the path of the folder, and how many users have a file and how many have none.
 
-    JSON also has a row for each user. CSV has only the rows of the users with a file.
+    JSON also has a row for each user. CSV and text have only the rows of the users with a file.
     """
     rows: list[ResultRow] = [{name: row.get(name) or None for name in letters.columns} for row in letters.rows]
-    if output.form == "csv":
+    if output.form in {"csv", "text"}:
         output.many("rollout-handover", rows, empty="", narrow=("user", "email", "state"))
         return
     written = bool(letters.rows) and not dry

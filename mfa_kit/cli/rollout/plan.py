@@ -512,7 +512,7 @@ def _show(head: ResultRow, rows: Sequence[ResultRow], *, output: Output) -> None
     match output.form:
         case "json":
             output.one("rollout-plan-index", {**head, "rows": rows})
-        case "csv":
+        case "csv" | "text":
             output.many("rollout-plan-account", rows, empty="")
         case _:
             narrow = (*account_columns(rows), *NARROW)

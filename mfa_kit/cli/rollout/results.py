@@ -323,10 +323,10 @@ def counts_of(works: Iterable[AccountWork]) -> Counter[RowOutcome]:
 def show_results(schema: str, works: Sequence[AccountWork], *, output: Output, head: ResultRow) -> None:
     """Print the results. `head` has fields that precede the counts in JSON, and in the table of one account.
 
-    In JSON and CSV, print the rows of all users. JSON also has the counts, and a row per account if there are several;
-    in CSV, an account without results of users then has one row. In JSON Lines, print only the results that other
-    workers recorded, because those of this worker were printed as they arrived, and the rows of the accounts. In other
-    forms, print the number of rows per outcome. If the only account was not opened, print nothing.
+    In JSON, CSV and text, print the rows of all users. JSON also has the counts, and a row per account if there are
+    several; in CSV and text, an account without results of users then has one row. In JSON Lines, print only the
+    results that other workers recorded, because those of this worker were printed as they arrived, and the rows of the
+    accounts. In other forms, print the number of rows per outcome. If the only account was not opened, print nothing.
     """
     alone = is_alone(works)
     if alone and works[0].tally is None:
@@ -334,7 +334,7 @@ def show_results(schema: str, works: Sequence[AccountWork], *, output: Output, h
     match output.form:
         case "json":
             output.one(schema, _document(works, head))
-        case "csv":
+        case "csv" | "text":
             output.many(schema, [*_csv_rows(works)], empty="")
         case "jsonl":
             _print_lines(schema, works, output)

@@ -109,7 +109,7 @@ def _compare(profile: KeyProfile, key_name: str | None, settings: Settings, outp
 
 def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
     match output.form:
-        case "csv":
+        case "csv" | "text":
             output.many("verify-fido2", [line_of(examined, asset=asset)], empty="")
         case "table":
             output.many("verify-fido2", check_rows(examined.answer), empty="")
@@ -183,7 +183,7 @@ class _Box:
                     f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL
                 ]
                 self._output.text(one_line("  ".join(filter(None, [*words, *failed]))) + "\n")
-            case "csv":
+            case "csv" | "text":
                 self._output.many("verify-fido2", [line], empty="", header=self._judged == 1)
             case _:
                 self._output._replace(form="json").one("verify-fido2", receipt_of(examined, asset=asset))
