@@ -206,15 +206,18 @@ class RolloutPorts:
     def recording_proofs(self, folders: Sequence[Path]) -> Iterator[Callable[[JournalEntry], None]]:
         """Yield a function that records the proof of a device that a run of a plan has staged.
 
-        The proof is recorded in the ledger, and in the first of `folders` in which files can be written.
+        The proof is recorded in the ledger, and in the first of `folders` in which files can be written. The ledger
+        knows the plan of a key that is sent by post from its earlier states.
         """
         folder = next((folder for folder in folders if os.access(folder, os.W_OK)), None)
         plans = {run.id: run.plan for run in self.record.runs.values()} | runs_of_all_plans(self.ledger)
-        recordings: dict[str, Recording] = {}
+        states, recordings = self.states(), dict[str, Recording]()
         opening = threading.Lock()
 
         def record(entry: JournalEntry) -> None:
-            if (plan := plans.get(entry.run)) is None:
+            state = states.get(entry.spec.serial)
+            plan = plans.get(entry.run) or (state.run.plan if state else None)
+            if plan is None:
                 return
             with opening:
                 if plan not in recordings:
