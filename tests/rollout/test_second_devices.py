@@ -63,8 +63,9 @@ def serial_of(name: str) -> str:
 class Watcher(list[LoggedCall]):
     """The log of a lab. After each call that changes devices, looks for users without a working device.
 
-    A device works if the user can use it: a security key, the phone with the secret of the device in IAM, or an OATH
-    key with this secret, but only while the user has that key.
+    It also looks for keys of the `box` with the credentials of two users. A device works if the user can use it: a
+    security key, the phone with the secret of the device in IAM, or an OATH key with this secret, but only while the
+    user has that key.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -72,12 +73,14 @@ class Watcher(list[LoggedCall]):
         self.lab, self.changes, self.unsafe = lab, 0, list[str]()
         self.phones = {user: lab.seed(serial_of(user)) for user in NAMES}
         self.keys: defaultdict[str, list[YkoathCard]] = defaultdict(list)
+        self.box: list[YkoathCard] = []
 
     def append(self, call: LoggedCall) -> None:
         super().append(call)
         if call.operation in CHANGES and not call.error:
             self.changes += 1
             self.unsafe += [f"{call.operation}: {user}" for user in NAMES if not self.has_working_device(user)]
+            self.unsafe += [f"{call.operation}: {card.serial}" for card in self.box if len(card.credentials) > 1]
 
     def has_working_device(self, user: str) -> bool:
         usable = {credential.key for card in self.keys[user] for credential in card.credentials.values()}
@@ -180,6 +183,7 @@ def test_everyone_gets_a_key_and_keeps_a_working_device(
     keys = {user: box(serial=1000 + number) for number, user in enumerate(IN_PERSON)}
     exchange.watcher.keys.update({user: [key.card] for user, key in keys.items() if key.card})
     broken, others, pulled = box(serial=1), box(serial=2), keys[IN_PERSON[0]]
+    exchange.watcher.box += [key.card for key in (broken, others, *keys.values()) if key.card]
     broken.fido.behavior = KeyBehavior(attestation="self")
     assert others.card
     assert pulled.card
@@ -210,6 +214,7 @@ def test_everyone_gets_a_key_and_keeps_a_working_device(
     for user in (LOST, AGAIN):
         exchange.run("post", exchange.plan, "--lost", user)
     parcels[AGAIN] = YkoathCard(serial=3000)
+    exchange.watcher.box += parcels.values()
     exchange.station((pcsc.plug, lambda: pcsc.plug(parcels[AGAIN])), more=("--stage", "--only", AGAIN, *recipient))
     answering = [user for user in BY_POST if user not in {LOST, SILENT}]
     for user in answering:
