@@ -1,11 +1,12 @@
 """Computes the current status of each row of a plan from the ledger and IAM."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from threading import Event
 
-from mfa_kit.core.device_records import RunRecords
+from mfa_kit.core.device_records import DeviceState, RecordedState, RunRecords
 from mfa_kit.core.errors import AlreadyExists
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -134,22 +135,51 @@ def look_up_status(
     failures: Mapping[str, Failure],
     record: RunRecords,
     ports: EnrollmentPorts,
+    states: Mapping[str, RecordedState] | None = None,
 ) -> list[RowResult]:
     """Return the status of every row, in the plan's order.
 
     `holders` has the user of each virtual device by serial. `look` looks up the devices of users without a virtual
     device. `failures` has each user's last failure, by user name. `record` are the lines of the records of runs.
+    `states` are the recorded states of devices by serial; without them, nothing is said about old devices.
     """
     has = devices_by_user(holders)
     # IAM's list of virtual devices has no keys and tokens.
-    unlisted = {step.user for step in plan.steps if step.row.is_further and not step.row.kind.is_virtual}
+    unlisted = {step.user for step in plan.steps if _has_unlisted(step)}
     open_steps = [step for step in plan.steps if step.action is not Action.BLOCKED]
-    has |= look([*dict.fromkeys(s.user for s in open_steps if s.user not in has or s.user in unlisted)])
+    looked_up = look([*dict.fromkeys(s.user for s in open_steps if s.user not in has or s.user in unlisted)])
+    has |= looked_up
     proven = prove_devices(plan.account, holders=holders, record=record, ports=ports)
-    return [
-        _row_status(step, plan, has.get(step.user, ()), proven, failures.get(step.key), ports=ports).of_row(step.row)
-        for step in plan.steps
-    ]
+    results: list[RowResult] = []
+    for step in plan.steps:
+        serials = has.get(step.user, ())
+        result = _row_status(step, plan, serials, proven, failures.get(step.key), ports=ports).of_row(step.row)
+        if states is not None and (step.user in looked_up or DeviceType.of(step.replaces) is DeviceType.VIRTUAL):
+            more = _old_device(step, plan.find_device(step.row, serials), serials, states)
+            result = replace(result, reason=clauses([result.reason, more]))
+        results.append(result)
+    return results
+
+
+def _has_unlisted(step: PlanStep) -> bool:
+    """Return whether the new or the old device of a further row is a key or a token."""
+    is_old_listed = not step.replaces or DeviceType.of(step.replaces) is DeviceType.VIRTUAL
+    return step.row.is_further and not (step.row.kind.is_virtual and is_old_listed)
+
+
+def _old_device(step: PlanStep, new: str | None, has: tuple[str, ...], states: Mapping[str, RecordedState]) -> str:
+    """Return what is known of the old device of a row whose new device is `new`, or "". `has` are the user's devices.
+
+    Only `rollout finish` looks for sign-ins, which are the only proof of a security key.
+    """
+    if new is None or not step.replaces:
+        return ""
+    if step.replaces not in has:
+        return f"{step.replaces} is removed"
+    state = states.get(new)
+    codes = state.how if state and state.state is DeviceState.PROVEN else ""
+    proof = f"proven by {codes}" if codes and DeviceType.of(new) is not DeviceType.FIDO2 else "not proven yet"
+    return suggest(f"{proof}; the old device {step.replaces} stays until it is removed", "rollout finish")
 
 
 def _row_status(

@@ -333,6 +333,23 @@ def test_the_credential_of_an_old_device_may_stay_on_its_key(rollout: Exchange) 
     assert rollout.finish() == {"alice": ("revoked", "")}
 
 
+def test_status_says_whether_the_new_device_is_proven_and_the_old_one_is_there(rollout: Exchange) -> None:
+    def reasons() -> dict[str, str]:
+        done = rollout.desk.run("rollout", "status", rollout.file, "--output", "json")
+        return {row["user"]: row["reason"] for row in json.loads(done.out)["rows"]}
+
+    rollout.exchange(*replacing("alice", "bob"), "carol,fido2,replace,,")
+    rollout.record(rollout.state("alice"))
+    rollout.lab.register_fido("carol", "carol-key")
+    stays = "the old device {}{} stays until it is removed: mfa-kit rollout finish"
+    found = reasons()
+    assert found["alice"].endswith("; proven by two codes at the desk; " + stays.format(ARN, "alice"))
+    assert found["bob"].endswith("; not proven yet; " + stays.format(ARN, "bob"))
+    assert found["carol"].endswith("not proven yet; " + stays.format(ARN, "carol"))
+    rollout.finish(code=1)
+    assert reasons()["alice"].endswith(f"; {ARN}alice is removed")
+
+
 # Undo
 
 

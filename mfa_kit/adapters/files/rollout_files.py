@@ -8,9 +8,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import compress
+from operator import not_
 from pathlib import Path
 
 from mfa_kit.core.device_records import (
@@ -238,19 +240,21 @@ def _read_record(path: Path, computer: str) -> tuple[RecordedRun, list[RecordedL
         run = parse_run(first)
     except ValueError:
         raise IntegrityFault(f"line 1 of {path} {NO_LINE}", RESTORE) from None
-
-    def lines_of(run: RecordedRun) -> tuple[list[RecordedLine], list[RecordedState]]:
-        lines = [RecordedLine(run, text, f"line {number} of {path}") for number, text in enumerate(others[:-1], 2)]
-        states = [_state_of(line) for line in lines if STATE_LINE.match(line.text)]
-        return [line for line in lines if not STATE_LINE.match(line.text)], states
-
     here = run.computer == computer
     if not (alive or here):
-        lines, states = lines_of(run)
+        lines, states = _lines_of(run, others, path)
         times = [line.device.at for line in lines[-1:]] + [state.at for state in states[-1:]]
         alive = time.time() - max(times, default=run_time(run.id)) < IN_PROGRESS
     run = replace(run, in_progress=alive, here=here)
-    return run, *lines_of(run)
+    return run, *_lines_of(run, others, path)
+
+
+def _lines_of(run: RecordedRun, texts: Sequence[str], path: Path) -> tuple[list[RecordedLine], list[RecordedState]]:
+    """Return the lines of a record about devices and about states. The last of `texts` is no complete line."""
+    lines = [RecordedLine(run, text, f"line {number} of {path}") for number, text in enumerate(texts[:-1], 2)]
+    about_states = [bool(STATE_LINE.match(line.text)) for line in lines]
+    states = [_state_of(line) for line in compress(lines, about_states)]
+    return [*compress(lines, map(not_, about_states))], states
 
 
 def _state_of(line: RecordedLine) -> RecordedState:

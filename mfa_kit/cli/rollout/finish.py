@@ -1,5 +1,6 @@
 """`mfa-kit rollout finish`: remove the old devices of users whose new device is proven."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,13 +11,13 @@ from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.plans import planned_works, read_files, report_without_plan
+from mfa_kit.cli.rollout.plans import PlannedWork, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import TO_RETRY, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.execution import RowOutcome
-from mfa_kit.rollout.finish import Finishing, exchanges_of
+from mfa_kit.rollout.finish import Exchange, Finishing, exchanges_of
 from mfa_kit.rollout.roster import keep_users
 from mfa_kit.wiring.settings import Settings
 
@@ -51,14 +52,7 @@ def finish(
     record = wiring.rollout.read_run_records([plan_file], records)
     with open_for_changes(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         works = planned_works(files, rollouts, accounts)
-        rows = [step.row for work in works for step in work.plan.steps]
-        users = {row.user for row in (keep_users(rows, only) if only else rows)}
-        exchanges = {
-            work.account.id: [exchange for exchange in exchanges_of(work.plan) if exchange.user in users]
-            for work in works
-        }
-        for work in works:
-            work.total = len(exchanges[work.account.id])
+        exchanges = _choose_exchanges(works, only)
         if accounts:
             report_without_plan(files.label, files.index, rollouts.selection, accounts, settings.progress)
         if not any(exchanges.values()):
@@ -91,3 +85,17 @@ def finish(
         asked = runner.run(act, head=lambda: {"index": str(plan_file)} if accounts else {})
         waiting = any(result.outcome is RowOutcome.WAITING for work in runner.works for result in work.found)
         return exit_code(runner.works, asked=asked) or int(waiting)
+
+
+def _choose_exchanges(works: Sequence[PlannedWork], only: Sequence[str]) -> dict[str, list[Exchange]]:
+    """Return the exchanges of each account, by its ID, and set the accounts' totals. `only` names users, or none.
+
+    Raise UsageFault for a user in `only` who is in no plan.
+    """
+    rows = [step.row for work in works for step in work.plan.steps]
+    users = {row.user for row in (keep_users(rows, only) if only else rows)}
+    exchanges: dict[str, list[Exchange]] = {}
+    for work in works:
+        chosen = [exchange for exchange in exchanges_of(work.plan) if exchange.user in users]
+        exchanges[work.account.id], work.total = chosen, len(chosen)
+    return exchanges

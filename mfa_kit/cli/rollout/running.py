@@ -240,6 +240,7 @@ def look_up_results(
         failures=records.failures(),
         record=ports.record,
         ports=ports.ports,
+        states=ports.states(records.digest),
     )
     posted = any(step.row.by_post for step in plan.steps)
     return describe_posted(results, plan, ports.states()) if posted else results
