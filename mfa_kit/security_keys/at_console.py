@@ -14,6 +14,24 @@ from mfa_kit.security_keys.attestation import Evidence, Examined, SeenBefore
 from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
+def accept_examined(examined: Examined | SeenBefore, progress: Progress) -> Evidence:
+    """Print the model of an examined key, and return the evidence.
+
+    Raise DeviceFault if the examination rejected the key, or if another user already got it.
+    """
+    if not isinstance(examined, Examined):
+        raise DeviceFault("this key was already given to another user", "use another key")
+    if not isinstance(examined.answer, Passed):
+        why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
+        raise DeviceFault(
+            f"the key was rejected: {why}",
+            Message("use another key; for details", mfa_kit("verify fido2"), "to skip this check: --skip-key-check"),
+        )
+    model = examined.evidence.model
+    progress.note(f"the key is genuine: {model.name if model else 'its model is unknown'}")
+    return examined.evidence
+
+
 class AtConsole:
     """Implements DeviceBackend for a key that a person registers in AWS.
 
@@ -48,29 +66,10 @@ class AtConsole:
         if self._examine:
             if self._evidence is None:
                 self._seen = self._given_away.copy()
-                self._evidence = self._accept(self._examine(self._seen))
+                self._evidence = accept_examined(self._examine(self._seen), self._progress)
             evidence = self._evidence
             label = label or evidence.before.plugged.serial or evidence.registration.aaguid
         return spec.on(hardware=label) if label else spec
-
-    def _accept(self, examined: Examined | SeenBefore) -> Evidence:
-        """Print the model of an examined key, and return the evidence.
-
-        Raise DeviceFault if the examination rejected the key, or if another user already got it.
-        """
-        if not isinstance(examined, Examined):
-            raise DeviceFault("this key was already given to another user", "use another key")
-        if not isinstance(examined.answer, Passed):
-            why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
-            raise DeviceFault(
-                f"the key was rejected: {why}",
-                Message(
-                    "use another key; for details", mfa_kit("verify fido2"), "to skip this check: --skip-key-check"
-                ),
-            )
-        model = examined.evidence.model
-        self._progress.note(f"the key is genuine: {model.name if model else 'its model is unknown'}")
-        return examined.evidence
 
     def install(self, spec: DeviceSpec, created: Created) -> None:
         """Never called, because a security key has no secret from AWS."""

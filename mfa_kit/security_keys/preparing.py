@@ -54,7 +54,7 @@ class PinFile(Protocol):
 
 
 @dataclass(slots=True)
-class RememberedPins:
+class PreparedKey:
     """A NewPinEntry for the key that is being prepared. It asks `entry` only if the PIN is not `known`."""
 
     entry: NewPinEntry
@@ -86,19 +86,20 @@ class KeyPreparation:
 
     profile: KeyProfile
     keys: PluggedKeys
-    pins: RememberedPins
+    pins: PreparedKey
     random_pin: Callable[[int], Pin]
     erased: Callable[[PluggedKey], None]
     progress: Progress
 
-    def prepare(self, place: str, file: PinFile, *, oath: bool | None, keep: bool) -> None:
+    def prepare(self, place: str, file: PinFile, *, oath: bool | None, keep: bool, known: Pin | None = None) -> None:
         """Prepare the key at a path or in a reader for its enrollment.
 
         `oath` says whether the key has an OATH applet. With `keep`, the key is not reset, because it already has a
-        device of its user. Raise DeviceFault if the key lacks a part of the profile; nothing was written then.
+        device of its user. `known` is the PIN that this process has set on it, if it did. Raise DeviceFault if the key
+        lacks a part of the profile; nothing was written then.
         """
-        self.pins.known = None
         profile = replace(self.profile, reset=self.profile.reset and not keep)
+        self.pins.known = None if profile.reset else known
         with self.keys.open(place) as key:
             info = key.info()
             self._check(profile, info, oath=oath, known=file.exists())
@@ -138,7 +139,7 @@ class KeyPreparation:
         """Give the key its PIN, or ask for the PIN that it has, and remember it."""
         info = key.info()
         if info.pin_set:
-            if self.profile.pin is NewPin.RANDOM:
+            if self.profile.pin is NewPin.RANDOM and not self.pins.known:
                 self.progress.alert(
                     Message(
                         f"the key already has a PIN. If an earlier run set it, it is encrypted in {file.name}: decrypt "

@@ -37,7 +37,7 @@ from mfa_kit.security_keys.pin import (
     pin_text,
 )
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
-from mfa_kit.security_keys.preparing import KeyPreparation, RememberedPins
+from mfa_kit.security_keys.preparing import KeyPreparation, PreparedKey
 from mfa_kit.security_keys.profile import LONGEST_RANDOM_PIN, KeyProfile
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins
@@ -76,14 +76,14 @@ class KeyOptions(TypedDict, total=False):
     `mds` is a file of FIDO metadata (a BLOB), and `mds_root` is a file with the root certificate for the signature of
     this BLOB. The defaults are the files in the configuration. A BLOB that is older than a BLOB used before is refused
     unless `allow_older` is set. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
-    `remembered` has the PIN of the key that a station has prepared.
+    `prepared` has the PIN of the key that a station has prepared.
     """
 
     mds: Path | None
     mds_root: Path | None
     allow_older: bool
     pin_stdin: bool
-    remembered: RememberedPins | None
+    prepared: PreparedKey | None
 
 
 class SecurityKeys:
@@ -192,8 +192,8 @@ class SecurityKeys:
         The memory of this process is protected before a PIN is read.
         """
         harden()
-        if remembered := self._options.get("remembered"):
-            return remembered
+        if prepared := self._options.get("prepared"):
+            return prepared
         return PipedPins(read_secret_line) if self._options.get("pin_stdin") else TypedPins(self._settings.interaction)
 
     @contextmanager
@@ -298,13 +298,13 @@ class SecurityKeys:
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=sleep)
 
     def preparation(
-        self, profile: KeyProfile, remembered: RememberedPins, *, erased: Callable[[PluggedKey], None]
+        self, profile: KeyProfile, prepared: PreparedKey, *, erased: Callable[[PluggedKey], None]
     ) -> KeyPreparation:
         """Return an object that prepares keys for a profile. `erased` is called as soon as a key was reset."""
         return KeyPreparation(
             profile=profile,
             keys=self,
-            pins=remembered,
+            pins=prepared,
             random_pin=_random_digits,
             erased=erased,
             progress=self._settings.progress,

@@ -18,7 +18,7 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.security_keys.authenticator import Pin, PluggedKey
-from mfa_kit.security_keys.preparing import TRIES, KeyPreparation, RememberedPins
+from mfa_kit.security_keys.preparing import TRIES, KeyPreparation, PreparedKey
 from mfa_kit.security_keys.profile import parse_profile
 from mfa_kit.wiring.files import LetterFile
 from mfa_kit.wiring.security_keys import SealedPinFile, _random_digits
@@ -94,7 +94,7 @@ class Table:
         return KeyPreparation(
             profile=profile,
             keys=self,
-            pins=RememberedPins(self),
+            pins=PreparedKey(self),
             random_pin=random_pin,
             erased=self.erased.append,
             progress=self,

@@ -1,5 +1,7 @@
 """The rows of `key list` and `key info`: one row per key, even if the key is of several kinds, and the key's users.
 
+Also finds the OATH half of a FIDO key.
+
 A KeySource supplies the rows of one kind of key. Without a shared ledger, no users are shown.
 """
 
@@ -12,11 +14,12 @@ from mfa_kit import wiring
 from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import MfaKitError, NoApplet
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.message import clauses
+from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts, RecordedKey, vendor_of
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, one_line
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.security_keys.authenticator import KeyInfo, Model
+from mfa_kit.oath_keys.sharing import ISSUERS
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, Model, PluggedKey
 from mfa_kit.wiring.settings import Settings
 
 # COSE algorithms (IANA) that keys sign with, by number.
@@ -301,6 +304,99 @@ def _named_after(row: KeyRow, other: KeyRow) -> bool:
     return any(place.startswith(other.key) for place in row.where)
 
 
+# The names of AWS credentials begin with an issuer, or are the ARN of a device (aws-vault).
+AWS_NAMES = (*(f"{issuer}:" for issuer in ISSUERS), "arn:aws")
+REMEDY = suggest("give their users another device", "replace USER --with KIND")
+
+
+@dataclass(frozen=True, slots=True)
+class OathHalf:
+    """The OATH half of a FIDO key: the OATH key that is the same device, or each one that may be.
+
+    `doubts` are the reasons why it is not certain which OATH key is the same device, or whether one is.
+    """
+
+    keys: Sequence[OathKey] = ()
+    doubts: Sequence[str] = ()
+
+    @property
+    def doubt(self) -> str:
+        """Why the credentials are not certain, or "" if they are."""
+        return "; ".join([*self.doubts, *("it is locked with a password" for key in self.keys if key.password)])
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the credentials, as far as they can be read."""
+        return [label for key in self.keys for label in key.labels]
+
+    @property
+    def has_applet(self) -> bool | None:
+        """Whether the key has an OATH applet; None if that is unknown."""
+        return None if self.doubts else bool(self.keys)
+
+    @property
+    def at_risk(self) -> bool:
+        """Whether the key has OATH credentials, or may have some."""
+        return bool(self.labels or self.doubt)
+
+    @property
+    def state(self) -> str:
+        """What is known about the credentials, as the end of a sentence about the key."""
+        listed = f": {_listed(self.labels)}" if self.labels else ""
+        if self.doubt:
+            return f"may have OATH credentials ({self.doubt}){listed}"
+        return f"has OATH credentials{listed}" if listed else "has no OATH credentials"
+
+    def joined(self, facts: KeyFacts) -> KeyFacts:
+        """Return these facts about the FIDO key, with those about the OATH half if it is certain."""
+        return facts.beside(self.keys[0].facts) if len(self.keys) == 1 and not self.doubts else facts
+
+    def loss(self, after: "OathHalf") -> str:
+        """Return a sentence that says what a reset erased. `after` is the OATH half after the reset."""
+        readable = not after.doubt or (after.keys and not any(key.password for key in after.keys))
+        if gone := [label for label in self.labels if readable and label not in after.labels]:
+            return f"the reset also erased OATH credentials: {_listed(gone)}; {REMEDY}"
+        if self.doubt and not after.at_risk:
+            return f"the key now has no OATH credentials; if it had any, they are gone, so {REMEDY}"
+        return f"after the reset, the key {after.state}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Return the names of the AWS credentials, and how many others there are."""
+    names = [one_line(label) for label in labels if label.startswith(AWS_NAMES)]
+    others = len(labels) - len(names)
+    return ", ".join([*names, *([f"{count_of(others, 'credential')} of other services"] if others else [])])
+
+
+def find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKeys", settings: Settings) -> OathHalf:
+    """Read the OATH half of a FIDO key. If none is certain, each OATH key or error that may be about it is a doubt."""
+    try:
+        fido_rows, _ = FidoSource(fido, key_name=plugged.where).rows()
+        oath = wiring.oath_keys.OathKeys(settings)
+        oath_rows, faults = OathSource(oath, beside=fido.find_same_device, key_name=plugged.where).rows()
+    except MfaKitError as fault:
+        return OathHalf(doubts=[str(fault)])
+    rows = [(row, row.oath) for row in join_rows(fido_rows, oath_rows) if row.oath]
+    if same := [key for row, key in rows if plugged.where in row.where]:
+        return OathHalf(same)
+    keys = [key for row, key in rows if len(row.details) == 1 or key.serial in {plugged.serial} - {None}]
+    return OathHalf(keys, _doubts(keys, faults, unseen=plugged.link is Link.HID and fido.is_card(plugged.where)))
+
+
+def _doubts(keys: Sequence[OathKey], faults: Sequence[MfaKitError], *, unseen: bool) -> list[str]:
+    """Return a doubt for each of these keys and errors, except for cards that are no OATH keys.
+
+    `unseen` means that the key is a smart card, so that PC/SC should list it.
+    """
+    doubts = [
+        *(str(fault) for fault in faults if not isinstance(fault, NoApplet)),
+        *(f"the OATH key in {key.where} may be the same device" for key in keys),
+    ]
+    if unseen and not faults and not doubts:
+        return ["PC/SC does not list the key as a smart card reader"]
+    return doubts
+
+
 def key_users(settings: Settings) -> "wiring.ledger.KeyUsers | None":
     """Return the users of keys from the ledger, or None if the ledger is not shared or cannot be used.
 
@@ -313,7 +409,7 @@ def key_users(settings: Settings) -> "wiring.ledger.KeyUsers | None":
         return None
 
 
-def _devices_on(keys: Iterable[RecordedKey], facts: KeyFacts, settings: Settings) -> list[KeyDevice]:
+def devices_on(keys: Iterable[RecordedKey], facts: KeyFacts, settings: Settings) -> list[KeyDevice]:
     """Return the recorded devices on the connected key with these facts. Print how many it lost in a reset."""
     recorded = [
         device
@@ -347,7 +443,7 @@ def device_cells(row: KeyRow, settings: Settings, *, as_text: bool) -> ResultRow
     except MfaKitError as fault:
         settings.progress.alert(clauses([f"the devices on the key are unknown: {fault}", fault.hint]))
         return {"devices": None}
-    devices = _devices_on(keys, facts, settings)
+    devices = devices_on(keys, facts, settings)
     if as_text:
         texts = [f"{device.serial} of {device.user} in account {device.account}" for device in devices]
         return {"devices": texts or "none in the ledger"}

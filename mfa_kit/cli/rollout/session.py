@@ -5,11 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mfa_kit.cli import messages
+from mfa_kit.cli.rollout.profiles import KeyProfiles
 from mfa_kit.cli.rollout.results import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, notes_of, only_our_errors
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.message import ENTER, Message, Wording, clauses, suggest
-from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outcome
+from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outcome, Skipped
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.planning import look_up_serials
@@ -45,6 +46,7 @@ class StationSession:
     user what to do, or "" if the user can do nothing. `lacking` is true if an enrolled key lacks a certification that
     the key policy requires. `first_half` is the first half of a pair that was just made, and its key.
     `second_half` has what makes the second half of a pair, whose security key was examined before the first half.
+    `profiles` prepares the keys of rows with a profile.
     """
 
     plan: Plan
@@ -59,6 +61,7 @@ class StationSession:
     person: Interaction
     holders: KeyHolders
     runs: StationRuns
+    profiles: KeyProfiles
     watches: dict[str, SlotWatch | None] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     show_error: Callable[[str, str, str], None] = lambda *_: None
@@ -111,9 +114,10 @@ class StationSession:
             self._fail(step, error)
             return False
         devices = self.plan.devices_of(step.row, has)
-        if devices:
+        if devices and not self.profiles.is_unfinished(step):
             self._end(self._result_of(step, devices))
-        return bool(devices)
+            return True
+        return False
 
     def _result_of(self, step: PlanStep, has: tuple[str, ...]) -> RowResult:
         ours = entries_by_serial(self.plan.account, ports=self.ports)
@@ -168,7 +172,7 @@ class StationSession:
         if key is None and watch is not None:
             self.person.say("the key is no longer inserted, or cannot be found among the security keys")
             return False
-        self._make(step, key, watch)
+        self._make(step, key, watch, prepared=True)
         return True
 
     def _obey(self, step: PlanStep, word: str) -> bool:
@@ -205,14 +209,19 @@ class StationSession:
                 )
         return self.watches[method]
 
-    def _make(self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None) -> None:
-        """Make the device of a step, on the inserted key if the enrollment method uses one, and record the result."""
+    def _make(
+        self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None, *, prepared: bool = False
+    ) -> None:
+        """Make the device of a step, on the inserted key if the enrollment method uses one, and record the result.
+
+        `prepared` means that the key was prepared for its profile before it got the first half of a pair.
+        """
         spec, ports = self.plan.intent_of(step.row), self.ports
         try:
             with only_our_errors():
-                if key and watch and not self._claim(key, watch, step, spec):
+                if not self._claim(key, watch, step, spec):
                     return
-                outcome = self._enroll(step, spec, key)
+                outcome = self._prepare(step, None if prepared else key) or self._enroll(step, spec, key)
         except MfaKitError as error:
             if ends_rollout(error):
                 raise
@@ -226,22 +235,30 @@ class StationSession:
             self.reasons[step.key] = "interrupted at the station"
         else:
             self._take(step, outcome)
-        if key and watch and watch.find_again(key):
-            if self.queue.is_done(step) and self._has_second_half(step):
-                self.first_half = step, key
-            else:
-                self._say_remove(step)
+            self._finish_key(step, key)
+        self._release(step, key, watch)
+
+    def _release(self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None) -> None:
+        """Keep an inserted key for the second half of its pair, or say that it can be removed."""
+        if key is None or watch is None or not watch.find_again(key):
+            return
+        if self.queue.is_done(step) and self._has_second_half(step):
+            self.first_half = step, key
+        else:
+            self._say_remove(step)
 
     def _has_second_half(self, step: PlanStep) -> bool:
         """Return whether a step is the first half of a pair whose second half is not done."""
         other = self.queue.other_half(step)
         return step.row.kind.is_virtual and other is not None and not self.queue.is_done(other)
 
-    def _claim(self, key: InsertedKey, watch: SlotWatch, step: PlanStep, spec: DeviceSpec) -> bool:
-        """Settle earlier attempts on a key. Return whether the user of `spec` may get this key.
+    def _claim(self, key: InsertedKey | None, watch: SlotWatch | None, step: PlanStep, spec: DeviceSpec) -> bool:
+        """Settle earlier attempts on a key. Return whether the user of `spec` may get this key, if there is one.
 
         If the key is already used for another device, print a message and return False.
         """
+        if key is None or watch is None:
+            return True
         watch.used.add(key.identity)
         if self.runs.settle_left(spec, key.identity, ports=self.ports):
             key = watch.find_again(key) or key
@@ -272,6 +289,35 @@ class StationSession:
         cards = slot.look()[0] if slot and entry and entry.spec.card else ()
         same = [card for card in cards if self.methods.find_same_key(step.row, card) == key]
         return bool(same) and entry is not None and same[0].identity != entry.spec.card
+
+    def _prepare(self, step: PlanStep, key: InsertedKey | None) -> Outcome | None:
+        """Prepare a key for its profile. Return Skipped if its device is there and only its last step is missing."""
+        if key is None:
+            return None
+        if self.profiles.is_unfinished(step):
+            has = look_up_serials(step.user, iam_reader=self.ports.iam_reader)
+            if devices := self.plan.devices_of(step.row, has):
+                return Skipped(user=step.user, reason="already enrolled", serials=devices)
+        self.profiles.prepare(step, key)
+        return None
+
+    def _finish_key(self, step: PlanStep, key: InsertedKey | None) -> None:
+        """Do the last step of a profile once all devices of the key are made. If it fails, the step is asked again."""
+        other = self.queue.other_half(step)
+        if key is None or (other and not self.queue.is_done(other)):
+            return
+        try:
+            with only_our_errors():
+                self.profiles.finish(step, key)
+        except (MfaKitError, KeyboardInterrupt) as error:
+            INTERRUPTS.forget()
+            self.queue.results.pop(step.key, None)
+            message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            self._report(
+                f"{step.user}: the last step of the key is missing: {message}",
+                hint="remove the key and insert it again",
+                notes=notes_of(error),
+            )
 
     def _enroll(self, step: PlanStep, spec: DeviceSpec, key: InsertedKey | None) -> Outcome:
         """Finish or undo what an earlier attempt left, enroll the user, and return the outcome."""

@@ -1,20 +1,24 @@
 """`mfa-kit rollout station`: enroll the users of a plan who have to be present, one after another."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENT, RECIPIENTS_FILE
+from mfa_kit.cli.backup_options import BACKUP_DIR, KEY_PROFILE, LOCAL_BACKUPS, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
+from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.method_verb import built, click_options, single
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output, load_place
 from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.profiles import KeyProfiles
 from mfa_kit.cli.rollout.results import (
     AccountWork,
     Tally,
@@ -28,11 +32,12 @@ from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
-from mfa_kit.core.message import ENTER, fill
+from mfa_kit.core.message import ENTER, fill, suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, DeviceType, JournalEntry
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.making import preparing
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
+from mfa_kit.letters.sheet import Paper
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
@@ -41,6 +46,8 @@ from mfa_kit.rollout.proven_devices import record_adopted
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
+from mfa_kit.security_keys.preparing import PreparedKey
+from mfa_kit.security_keys.profile import KeyProfile
 from mfa_kit.wiring.methods.method import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -101,6 +108,14 @@ class StationVerb(Verb):
 @options.EXPECTED
 @options.RESULTS
 @options.RECORD
+@KEY_PROFILE
+@click.option(
+    "--letters",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Also write each random PIN of a profile to a letter in this folder, as PDF and unencrypted.",
+)
+@PAPER
 @page_options
 def station(
     *,
@@ -115,6 +130,9 @@ def station(
     expected: tuple[str, ...],
     results: Path | None,
     records: tuple[Path, ...],
+    key_profile: str | None,
+    letters: Path | None,
+    paper: Paper,
     page: bool,
     no_browser: bool,
     settings: Settings,
@@ -124,13 +142,11 @@ def station(
     """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
+    settings, profile = wiring.settings.take_key_profile(settings, key_profile)
     plan, digest = wiring.rollout.read_plan(plan_file, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only), by_post=stage)
     store = wiring.stores.open_backup_store(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
-    if page and settings.dry_run:
-        raise UsageFault(
-            "--dry-run asks no questions, so there is nothing to show on a page", "omit --page or --dry-run"
-        )
+    _check_options(settings, page=page, stage=stage, letters=letters)
     with name_next_command(), asked_at(settings, page=page, browser=not no_browser) as place:
         settings = place.settings
         if not settings.dry_run:
@@ -154,23 +170,32 @@ def station(
             before = _look_up_results(plan, steps, ledger, ports, progress=progress)
             tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
             work = AccountWork(account=OrgAccount(id=plan.account), total=len(steps), alone=True, tally=tally)
-            queue = _queue_of(steps, before)
+            methods, profiles = _open_profiles(
+                of_methods,
+                wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys),
+                plan=plan,
+                default=profile,
+                folder=wiring.rollout.secrets_folder(folder),
+                letters=letters,
+                paper=paper,
+            )
+            queue = _queue_of(steps, before, profiles)
             _keep_known(steps, queue, before, tally=tally, dry=settings.dry_run)
             if settings.dry_run:
                 show_results("rollout-bench", [work], output=output, head={})
                 return 0
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
+                methods.prepare = lambda row: _preparation(
+                    folder, recording, oath_keys, *_recipients_of(profiles.of(row), settings, to, to_files)
+                )
                 _greet(queue, progress)
                 called = {step.key for step in steps}
                 session = StationSession(
                     plan=plan,
                     queue=queue,
-                    methods=_Methods(
-                        of_methods,
-                        wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys),
-                        prepare=_preparation(folder, recording, oath_keys, to or settings.config.recipients, to_files),
-                    ),
+                    methods=methods,
+                    profiles=profiles,
                     ports=recording.ports,
                     caller=ports.caller,
                     tally=tally,
@@ -184,6 +209,7 @@ def station(
                     runs=StationRuns(new_id=lambda: _begin_run(ports, recording)),
                 )
                 _show_on_page(session, place)
+                profiles.begin(step.row for step in queue.left)
                 try:
                     session.work()
                 finally:
@@ -198,6 +224,45 @@ def station(
             return exit_code([work], asked=False) or int(session.lacking)
 
 
+def _check_options(settings: Settings, *, page: bool, stage: bool, letters: Path | None) -> None:
+    """Raise UsageFault if options contradict each other."""
+    if stage and letters:
+        raise UsageFault(
+            "the secrets of keys that are sent by post are printed after the arrival",
+            suggest("omit --letters; after the arrival", "rollout post PLAN --secrets DIR -i IDENTITY"),
+        )
+    if page and settings.dry_run:
+        raise UsageFault(
+            "--dry-run asks no questions, so there is nothing to show on a page", "omit --page or --dry-run"
+        )
+
+
+def _open_profiles(
+    of_methods: Mapping[str, object],
+    context: Context,
+    *,
+    plan: Plan,
+    default: KeyProfile | None,
+    folder: Path,
+    letters: Path | None,
+    paper: Paper,
+) -> "tuple[_Methods, KeyProfiles]":
+    """Return the enrollment methods and the profiles of a session. Both use the same prepared key."""
+    methods = _Methods(of_methods, context)
+    profiles = KeyProfiles(
+        plan=plan,
+        settings=context.settings,
+        keys=methods.security_keys,
+        default=default,
+        folder=folder,
+        letters=letters,
+        paper=paper,
+        prepared=methods.prepared,
+    )
+    methods.overrides = profiles.overrides
+    return methods, profiles
+
+
 def _check_recipients(settings: Settings, to: Sequence[str], to_files: Sequence[Path], *, stage: bool) -> None:
     """Raise UsageFault if the passwords of the keys to `stage` could not be encrypted to anyone."""
     if stage and not (to or to_files or settings.config.recipients):
@@ -205,6 +270,15 @@ def _check_recipients(settings: Settings, to: Sequence[str], to_files: Sequence[
             "a key that is sent by post is enabled later from its backup, and its password must be encrypted",
             "add a recipient: -r age1… or -R FILE",
         )
+
+
+def _recipients_of(
+    profile: KeyProfile | None, settings: Settings, to: Sequence[str], to_files: Sequence[Path]
+) -> tuple[Sequence[str], Sequence[Path]]:
+    """Return the recipients of OATH passwords, and files of recipients: those of the profile, else of the options."""
+    if profile and profile.recipients:
+        return profile.recipients, ()
+    return to or settings.config.recipients, to_files
 
 
 def _preparation(
@@ -271,12 +345,24 @@ def _finish(place: "OpenPage | AtTerminal", queue: StationQueue) -> None:
 class _Methods:
     """Implements `StationMethods`: prepares the device of a row, with the row's enrollment method and the options.
 
-    Options for a single device, such as its name, get their values from the row and the inserted key. `prepare` is the
-    procedure for keys that are sent by post.
+    Options for a single device, such as its name, get their values from the row and the inserted key. `prepare` returns
+    the procedure for a key that is sent by post, and `overrides` the options that the profile of a row decides.
+    `prepared` has the PIN of the key that was prepared for its profile.
     """
 
-    def __init__(self, options: Mapping[str, object], context: Context, *, prepare: EnrollmentProcedure) -> None:
-        self._options, self._context, self._prepare = options, context, prepare
+    def __init__(self, options: Mapping[str, object], context: Context) -> None:
+        pins = wiring.security_keys.SecurityKeys(context.settings).pins()
+        self.prepared = PreparedKey(pins)
+        self._options = options
+        self._context = replace(context, security_keys=partial(context.security_keys, prepared=self.prepared))
+        self.overrides: Callable[[RosterRow], Mapping[str, object]] = lambda _row: {}
+        self.prepare: Callable[[RosterRow], EnrollmentProcedure] = lambda row: METHODS[row.kind.name].procedure
+
+    @property
+    def security_keys(self) -> "wiring.security_keys.SecurityKeys":
+        """The connected security keys, with the metadata that the options name."""
+        names = ("mds", "mds_root", "allow_older")
+        return self._context.security_keys(**{name: self._options[name] for name in names if name in self._options})
 
     def call(self, row: RosterRow) -> str:
         """Return the prompt that names the user and asks for the key, token or phone of the row."""
@@ -303,12 +389,14 @@ class _Methods:
         The DeviceBackend works with the phone, key or token: it stores the secret and gives codes, or examines a
         security key. The EnrollmentProcedure is the procedure that creates and enables the device in IAM.
         """
-        procedure = self._prepare if row.by_post else METHODS[row.kind.name].procedure
-        return self._options_of(row, key).backend(self._context), procedure
+        procedure = self.prepare(row) if row.by_post else METHODS[row.kind.name].procedure
+        return self._options_of(row, key, self.overrides(row)).backend(self._context), procedure
 
-    def _options_of(self, row: RosterRow, key: InsertedKey | None) -> Options:
+    def _options_of(
+        self, row: RosterRow, key: InsertedKey | None, overrides: Mapping[str, object] = MappingProxyType({})
+    ) -> Options:
         single = {"key": key.identity if key else None, "serial": row.serial, "asset": row.asset}
-        return built(METHODS[row.kind.name].options, {**self._options, **single})
+        return built(METHODS[row.kind.name].options, {**self._options, **overrides, **single})
 
 
 # `bench` is the deprecated name of this command. The help does not list it.
@@ -338,13 +426,18 @@ def _look_up_results(
     return {result.key: result for result in results}
 
 
-def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
+def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult], profiles: KeyProfiles) -> StationQueue:
     """Return a StationQueue of these steps. `before` has the status of each row, by the key of its step.
 
-    The queue already has the results of the steps that are done, or that failed in an earlier run.
+    The queue already has the results of the steps that are done, or that failed in an earlier run. A step is not done
+    if the last step of its key's profile is missing.
     """
     ended_outcomes = {*DONE, RowOutcome.FAILED, RowOutcome.STAGED}
-    ended = [before[step.key] for step in steps if before[step.key].outcome in ended_outcomes]
+    ended = [
+        before[step.key]
+        for step in steps
+        if before[step.key].outcome in ended_outcomes and not profiles.is_unfinished(step)
+    ]
     return StationQueue(steps=steps, results={result.key: result for result in ended})
 
 

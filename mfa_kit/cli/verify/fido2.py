@@ -12,7 +12,7 @@ import click
 from mfa_kit import __version__, wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import KEY_PROFILE, PIN_STDIN, WHICH_FIDO, metadata_options
-from mfa_kit.cli.key.reset import find_oath_half
+from mfa_kit.cli.key.sources import find_oath_half
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow

@@ -1,0 +1,257 @@
+"""Profiles at the station: prepares the key of a row before its enrollment, and does the last step after it.
+
+A key belongs to somebody if the ledger has a device on it. Such a key is never reset. A file with the suffix
+`.unfinished` beside the encrypted PIN says that the last step of a key is missing, because IAM cannot say that.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit import wiring
+from mfa_kit.cli.key.sources import OathHalf, devices_on, find_oath_half
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.message import suggest
+from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, vendor_of
+from mfa_kit.core.stopping import sleep
+from mfa_kit.letters.sheet import confirm_secret
+from mfa_kit.rollout.further_devices import half_names
+from mfa_kit.rollout.key_slot import InsertedKey
+from mfa_kit.rollout.plan import Plan, PlanStep
+from mfa_kit.rollout.roster import RosterRow
+from mfa_kit.security_keys.at_console import accept_examined
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
+from mfa_kit.security_keys.preparing import PreparedKey
+from mfa_kit.security_keys.profile import Half, KeyProfile
+from mfa_kit.security_keys.seen_keys import SeenKeys
+from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.letters.sheet import Paper
+    from mfa_kit.wiring.security_keys import SealedPinFile, SecurityKeys
+
+# How many seconds the card interface of an inserted key may need until PC/SC lists it.
+CARD_WAIT, CARD_LOOK = 3.0, 0.2
+# The parts of a file name are separated by a character that names in IAM do not have.
+APART, SEALED, UNFINISHED = "~", ".pin.age", ".unfinished"
+# The most characters of a device's name and of a serial in a file name.
+LONGEST_NAME = 60
+ANOTHER = "remove it, and insert another key"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known about an inserted key: its FIDO half, its OATH half, and the recorded devices on it."""
+
+    info: KeyInfo
+    half: OathHalf
+    facts: KeyFacts
+    devices: tuple[KeyDevice, ...]
+
+    @property
+    def can_be_recognized(self) -> bool:
+        """Whether the ledger can tell if the key belongs to somebody."""
+        return self.facts.identity is not None
+
+
+@dataclass(slots=True, kw_only=True)
+class KeyProfiles:
+    """Prepares the keys of the rows that have a profile. `default` is the profile of rows that name none.
+
+    The encrypted PINs are in `folder`. With `letters`, each PIN is also written to a PDF in that folder, unencrypted.
+    `prepared` has the PIN of the key that is being enrolled.
+    """
+
+    plan: Plan
+    settings: Settings
+    keys: "SecurityKeys"
+    default: KeyProfile | None
+    folder: Path
+    letters: Path | None
+    paper: "Paper"
+    prepared: PreparedKey
+    _pins: dict[str, Pin] = field(default_factory=dict)
+
+    def of(self, row: RosterRow) -> KeyProfile | None:
+        """Return the profile of a row, or None. Raise UsageFault if the configuration file does not have it."""
+        named = row.profile and wiring.settings.find_key_profile(self.settings.config, row.profile)
+        return named or (None if row.kind.by_serial else self.default)
+
+    def begin(self, rows: Iterable[RosterRow]) -> None:
+        """Check the profiles of the rows, warn, and ask for the consent to erase keys, before a key is inserted.
+
+        Raise UsageFault if a profile is wrong, and Declined without the consent. With --yes, the consent is given.
+        """
+        profiles = {profile.name: profile for row in rows if (profile := self.of(row))}.values()
+        for profile in profiles:
+            wiring.age_keys.read_recipients(profile.recipients, source=f"in profile {profile.name},")
+            self.keys.read_policy(_path(profile.require))
+            for warning in profile.warnings:
+                self.settings.progress.alert(warning)
+        erasing = ", ".join(profile.name for profile in profiles if profile.reset)
+        if erasing and not self.settings.yes:
+            self.settings.interaction.confirm(
+                f"each key that is inserted for profile {erasing} will be erased at once: its PIN, and its credentials "
+                "for every site and account",
+                typed="ERASE",
+                instead="--yes",
+            )
+        if self.letters and profiles:
+            wiring.files.need_letters()
+            confirm_secret(f"{self.letters} will contain the PIN of each key", self.settings.interaction)
+
+    def prepare(self, step: PlanStep, key: InsertedKey) -> None:
+        """Prepare the inserted key for the enrollment of a step. Raise MfaKitError if it must not or cannot be."""
+        profile = self.of(step.row)
+        if profile is None:
+            return
+        _check_kind(profile, step.row)
+        found = self._find(key, is_card=step.row.kind.is_virtual)
+        keep = self._check_owner(found, step, profile)
+        file = self._file(step, found)
+        if profile.reset and not keep:
+            keep = self._check_reset(found, file)
+        if profile.force_pin_change:
+            self._mark(step, found).parent.mkdir(mode=0o700, exist_ok=True)
+            self._mark(step, found).touch()
+        place = found.info.plugged.where
+        preparation = self.keys.preparation(profile, self.prepared, erased=lambda _: self._record_reset(found))
+        known = self._pins.get(file.name) if found.can_be_recognized else None
+        preparation.prepare(place, file, oath=found.half.has_applet, keep=keep, known=known)
+        if self.prepared.known:
+            self._pins[file.name] = self.prepared.known
+        if profile.attestation and step.row.kind.is_virtual and not step.row.pair:
+            policy = self.keys.read_policy(_path(profile.require))
+            accept_examined(self.keys.examine(place, policy, SeenKeys()), self.settings.progress)
+
+    def finish(self, step: PlanStep, key: InsertedKey) -> None:
+        """Do the last step of an enrolled key. Raise DeviceFault if this is another key, or if the step fails."""
+        profile = self.of(step.row)
+        if profile is None:
+            return
+        found = self._find(key, is_card=step.row.kind.is_virtual)
+        mark = self._mark(step, found)
+        if profile.force_pin_change and not mark.exists():
+            raise DeviceFault(
+                f"this is not the key of {step.user} whose last step is missing", "remove it, and insert that key"
+            )
+        self.prepared.known = self._pins.get(self._file(step, found).name) or self.prepared.known
+        self.keys.preparation(profile, self.prepared, erased=lambda _: None).finish(found.info.plugged.where)
+        mark.unlink(missing_ok=True)
+
+    def is_unfinished(self, step: PlanStep) -> bool:
+        """Return whether the device of a step may exist, but the last step of its key is missing."""
+        if step.row.pair and step.row.kind.is_virtual:
+            return False
+        return any(self.folder.glob(f"{self._stem(step)}{APART}*{UNFINISHED}"))
+
+    def overrides(self, row: RosterRow) -> Mapping[str, object]:
+        """Return the options of the enrollment method that the profile of a row decides."""
+        profile = self.of(row)
+        if profile is None:
+            return {}
+        policy = {"require": _path(profile.require)} if profile.require else {}
+        return {**policy, **({} if profile.attestation else {"skip_key_check": True})}
+
+    def _find(self, key: InsertedKey, *, is_card: bool) -> _Found:
+        """Read both halves of an inserted key, and what the ledger has on it. With `is_card`, `key` is the OATH half.
+
+        Raise DeviceFault if the key has no FIDO half, and the errors of the ledger.
+        """
+        place = self.keys.find_same_device(key.where) if is_card else key.where
+        if place is None:
+            raise DeviceFault(f"{key.description} has no FIDO, which the profile needs", ANOTHER)
+        with self.keys.open(place) as opened:
+            info = opened.info()
+        half = self._find_half(info.plugged)
+        plugged = info.plugged
+        own = KeyFacts(
+            serial=plugged.serial, model=plugged.product, aaguid=info.aaguid, vendor=vendor_of(plugged.product)
+        )
+        facts = half.joined(own)
+        with wiring.ledger.open_ledger(self.settings) as ledger:
+            recorded = wiring.ledger.recorded_keys(ledger)
+        devices = [*devices_on(recorded, facts, self.settings)]
+        if own.identity not in {None, facts.identity}:  # an earlier version knew only the serial of the FIDO half
+            devices += devices_on(recorded, own, self.settings)
+        return _Found(info, half, facts, tuple(devices))
+
+    def _find_half(self, plugged: PluggedKey) -> OathHalf:
+        """Return the OATH half of a key. PC/SC may list the card interface of an inserted key a moment later."""
+        has_card = plugged.link is Link.PCSC or self.keys.is_card(plugged.where)
+        half, waited = find_oath_half(plugged, self.keys, self.settings), 0.0
+        while has_card and half.has_applet is None and not half.keys and waited < CARD_WAIT:
+            sleep(CARD_LOOK)
+            waited += CARD_LOOK
+            half = find_oath_half(plugged, self.keys, self.settings)
+        return half if has_card or half.keys else OathHalf()
+
+    def _check_owner(self, found: _Found, step: PlanStep, profile: KeyProfile) -> bool:
+        """Return whether the key already has a device of the step's user, so that it is not reset.
+
+        Raise DeviceFault if the key belongs to somebody else.
+        """
+        for device in found.devices:
+            if (device.account, device.user.casefold()) != (self.plan.account, step.user.casefold()):
+                raise DeviceFault(
+                    f"{found.facts.name} belongs to {device.user} ({device.serial}), so nothing was written to it",
+                    ANOTHER,
+                )
+        if found.devices and profile.reset:
+            self.settings.progress.alert(f"{found.facts.name} already has a device of {step.user}, so it is not erased")
+        return bool(found.devices)
+
+    def _check_reset(self, found: _Found, file: "SealedPinFile") -> bool:
+        """Return whether the key is kept as it is. Raise DeviceFault if a reset could erase what somebody needs."""
+        if not found.can_be_recognized:
+            if found.info.pin_set and file.exists():
+                return True
+            raise DeviceFault(
+                "this key reports no serial, so it may belong to somebody, and is not erased",
+                suggest("insert another key, or use a profile without reset; to erase the key yourself", "key reset"),
+            )
+        if found.half.at_risk:
+            raise DeviceFault(
+                f"this key {found.half.state}, which a reset erases on some keys, so nothing was erased",
+                suggest("insert another key; to erase this one", "key reset --erase-oath"),
+            )
+        return False
+
+    def _record_reset(self, found: _Found) -> None:
+        if found.facts.identity:
+            wiring.ledger.record_key(self.settings, KeyEvent.RESET, found.facts)
+
+    def _stem(self, step: PlanStep) -> str:
+        name = half_names(step.row)[0] if step.row.pair else self.plan.intent_of(step.row).name
+        return f"{step.user}{APART}{name[:LONGEST_NAME]}"
+
+    def _path(self, step: PlanStep, found: _Found, suffix: str) -> Path:
+        serial = re.sub(r"[^\w.-]", "_", found.facts.serial or found.facts.card or "key", flags=re.ASCII)[:LONGEST_NAME]
+        return self.folder / f"{self._stem(step)}{APART}{serial}{suffix}"
+
+    def _mark(self, step: PlanStep, found: _Found) -> Path:
+        return self._path(step, found, UNFINISHED)
+
+    def _file(self, step: PlanStep, found: _Found) -> "SealedPinFile":
+        """Return the file with the encrypted PIN of the key for a step."""
+        path, profile = self._path(step, found, SEALED), self.of(step.row)
+        letter = None
+        if self.letters:
+            name = f"{path.name.removesuffix(SEALED)}.pdf"
+            letter = wiring.files.LetterFile(path=self.letters / name, paper=self.paper)
+        return wiring.security_keys.SealedPinFile(path, profile.recipients if profile else (), letter)
+
+
+def _check_kind(profile: KeyProfile, row: RosterRow) -> None:
+    """Raise UsageFault if the profile is for keys of another kind than the row's."""
+    half = Half.BOTH if row.pair else Half.OATH if row.kind.is_virtual else Half.FIDO2
+    if profile.enroll not in {None, half}:
+        raise UsageFault(
+            f"profile {profile.name} is for {profile.enroll} and not for {half}", "use another profile for this row"
+        )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None

@@ -1,0 +1,415 @@
+"""Tests of a station with profiles: each key is erased, gets its PIN and its rules, is registered, and is finished."""
+
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyrage
+import pytest
+from fido2 import hid
+from fido2.hid.base import HidDescriptor
+
+from mfa_kit.adapters.fido.key import FidoKey
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.oathcard import Credential
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
+from mfa_kit.wiring import browser, security_keys
+from mfa_kit.wiring.lab import register_fido_key
+from mfa_kit.wiring.security_keys import SealedPinFile
+from tests import pcsc
+from tests.conftest import COUNTED, Result
+from tests.fido.conftest import Desk, Port, Published, has
+from tests.fido.seam import SocketConnection, descriptor
+from tests.fido.test_profile import configure
+from tests.fido.test_station import registered
+from tests.letters.judges import text_of
+from tests.oath.test_maker import TwoApplets
+from tests.rollout.person import Act, AtStation
+
+__all__ = ["registered"]
+pytestmark = pytest.mark.slow
+OLD = "pin-5839-canary"
+WHOLE = """
+reset = true
+pin = "random"
+pin-length = 8
+min-pin-length = 8
+force-pin-change = true
+always-uv = true
+"""
+
+
+@dataclass
+class Ports:
+    """USB ports whose keys are in the process of the test, so that they outlive a killed command."""
+
+    folder: Path
+    inside: dict[str, str] = field(default_factory=dict)
+    paths: dict[int, Port] = field(default_factory=dict)
+
+    def plug(self, key: SimulatedKey, serial: str | None) -> None:
+        """Plug a key in, in place of any other. A serial is None for a key that reports none."""
+        key.power_up()
+        if id(key) not in self.paths:
+            self.paths[id(key)] = Port(self.folder / str(len(self.paths)), key)
+        self.inside = {str(self.paths[id(key)].path): serial or ""}
+
+    def unplug(self) -> None:
+        self.inside = {}
+
+    def descriptors(self) -> list[HidDescriptor]:
+        return [descriptor(path, serial=serial or None) for path, serial in self.inside.items()]
+
+    def open(self, of: HidDescriptor) -> SocketConnection:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(str(of.path))
+        return SocketConnection(sock)
+
+
+@pytest.fixture
+def ports(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
+    pcsc.clear()
+    folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"ports-{os.getpid()}-{tmp_path_factory.mktemp('p').name}"
+    folder.mkdir()
+    ports = Ports(folder)
+    monkeypatch.setattr(hid, "list_descriptors", ports.descriptors)
+    monkeypatch.setattr(hid, "open_connection", ports.open)
+    yield ports
+    for port in ports.paths.values():
+        port.close()
+    folder.rmdir()
+
+
+@dataclass
+class Rig:
+    """A plan for some users with the profile `desk`, and a person at the station."""
+
+    desk: Desk
+    folder: Path
+    published: Published
+    identity: pyrage.x25519.Identity
+    ports: Ports
+    lab: Lab
+
+    def configure(self, table: str = WHOLE) -> None:
+        configure(self.desk, f'[profile.desk]\n{table}\nrecipients = ["{self.identity.to_public()}"]\n')
+
+    def plan(self, *rows: str, columns: str = "user,kind") -> None:
+        (self.folder / "roster.csv").write_text("\n".join([columns, *rows]) + "\n")
+        assert self.desk.run("rollout", "plan", self.folder / "roster.csv", "-o", self.folder / "plan.json").code == 0
+
+    def insert(self, key: SimulatedKey, serial: str | None = "KEY-7") -> Act:
+        """Plug a key in after the previous one is removed."""
+        return self.ports.unplug, partial(self.ports.plug, key, serial)
+
+    def station(self, *acts: str | Act, codes: Sequence[str] = (), more: Sequence[str | Path] = ()) -> Result:
+        person = AtStation(*acts, codes=codes)
+        plan = self.folder / "plan.json"
+        options = ("--key-profile", "desk", "--timeout", "20", "--no-touch", *self.published.options, *more)
+        with person.there():
+            done = self.desk.run("rollout", "station", plan, *options)
+        return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
+
+    @property
+    def secrets(self) -> list[Path]:
+        return sorted((self.folder / "plan-results" / "secrets").glob("*"))
+
+    def sealed(self) -> str | None:
+        """Return the only PIN that is encrypted in the folder of results, or None."""
+        files = [path for path in self.secrets if path.suffix == ".age"]
+        assert len(files) <= 1
+        return pyrage.decrypt(files[0].read_bytes(), [self.identity]).decode().splitlines()[0] if files else None
+
+    def is_done(self, key: SimulatedKey) -> bool:
+        """Return whether a key has all that WHOLE says, and nothing is left to do."""
+        pin, sealed = key.client_pin, self.sealed()
+        whole = sealed and has(key, sealed) and pin.shortest == 8 and pin.force_change and key.always_uv
+        return bool(whole) and not [path for path in self.secrets if path.suffix == ".unfinished"]
+
+
+@pytest.fixture
+def in_console(registered: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Register keys as `registered` does, but over HTTP, because a forked process has its own copy of the lab."""
+    monkeypatch.setattr(Lab, "register_fido", lambda _, user, name: register_fido_key(user, name))
+    return registered
+
+
+@pytest.fixture
+def rig(
+    desk: Desk,
+    tmp_path: Path,
+    published: Published,
+    identity: pyrage.x25519.Identity,
+    ports: Ports,
+    at_lab: Lab,
+) -> Rig:
+    rig = Rig(desk, tmp_path, published, identity, ports, at_lab)
+    rig.configure()
+    return rig
+
+
+def test_one_insertion_does_everything(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str]
+) -> None:
+    """The consent is asked before the key is inserted. Nothing secret is in the output."""
+    user, key = users(), lab_key(maker, pin=OLD)
+    rig.plan(f"{user},fido2")
+    done = rig.station(rig.insert(key))
+    assert done.code == 0, done.err
+    assert (registered, rig.is_done(key)) == ([user], True)
+    assert "will be erased at once" in done.err
+    assert "Safari on macOS" in done.err
+    assert [path.name for path in rig.secrets] == [f"{user}~{user}~KEY-7.pin.age"]
+    assert (rig.sealed() or "-") not in done.err + done.out
+
+
+def test_a_key_that_belongs_to_somebody_is_not_touched(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str]
+) -> None:
+    """Neither in this session nor in the next one. The next key is used."""
+    people, mine, other = sorted([users(), users()]), lab_key(maker), lab_key(maker)
+    rig.plan(*[f"{user},fido2" for user in people])
+    done = rig.station(rig.insert(mine), rig.insert(mine), "q")
+    assert (done.code, registered) == (1, people[:1])
+    before = mine.client_pin.hash
+    assert f"belongs to {people[0]}" in done.err
+    done = rig.station(rig.insert(mine), rig.insert(other, "KEY-8"))
+    assert done.code == 0, done.err
+    assert (registered, mine.client_pin.hash) == (people, before)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_key_of_the_ledger_alone_is_not_erased(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal of this computer does not know the key, but the ledger has seen it with a device."""
+    people, key = sorted([users(), users()]), lab_key(maker)
+    rig.plan(*[f"{user},fido2" for user in people])
+    assert rig.station(rig.insert(key), "q").code == 1
+    monkeypatch.setattr("mfa_kit.rollout.key_slot.KeyHolders.find_holder", lambda *_: None)
+    before = key.client_pin.hash
+    done = rig.station(rig.insert(key), "q")
+    assert (done.code, key.client_pin.hash) == (1, before)
+    assert f"KEY-7 belongs to {people[0]} (arn:aws:iam::" in done.err
+    assert "so nothing was written to it" in done.err
+
+
+def test_a_key_without_a_serial_is_not_erased(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str]
+) -> None:
+    key, user = lab_key(maker, pin=OLD), users()
+    rig.plan(f"{user},fido2")
+    done = rig.station(rig.insert(key, None), "q")
+    assert (done.code, has(key, OLD), registered) == (1, True, [])
+    assert "this key reports no serial, so it may belong to somebody, and is not erased" in done.err
+
+
+def test_a_key_that_lacks_a_part_is_refused_and_the_next_one_is_used(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str]
+) -> None:
+    """Nothing was written to the first key."""
+    bad, good, user = lab_key(maker, pin=OLD, behavior=KeyBehavior(configurable=False)), lab_key(maker), users()
+    rig.plan(f"{user},fido2")
+    done = rig.station(rig.insert(bad), rig.insert(good, "KEY-8"))
+    assert done.code == 0, done.err
+    assert "the key lacks parts of profile desk: min-pin-length" in done.err
+    assert (has(bad, OLD), registered) == (True, [user])
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_roster_names_the_profile(rig: Rig, maker: AttestationCa, users: Callable[[], str]) -> None:
+    """It wins over the option. A name that the configuration lacks is refused before a key is inserted."""
+    people, key = sorted([users(), users()]), lab_key(maker)
+    configure(rig.desk, '[profile.desk]\nreset = true\n[profile.typed]\npin = "typed"\n')
+    rig.plan(f"{people[0]},fido2,typed", columns="user,kind,profile")
+    done = rig.station(rig.insert(key), codes=["typed-pin"])
+    assert done.code == 0, done.err
+    assert has(key, "typed-pin")
+    (rig.folder / "plan.json").unlink()
+    rig.plan(f"{people[1]},fido2,none", columns="user,kind,profile")
+    done = rig.station()
+    assert (done.code, "there is no profile 'none' for keys" in done.err) == (2, True), done.err
+
+
+@pytest.mark.usefixtures("registered")
+def test_letters_have_the_pin_only_if_they_are_asked_for(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str]
+) -> None:
+    key, user = lab_key(maker), users()
+    (rig.folder / "letters").mkdir()
+    rig.plan(f"{user},fido2")
+    done = rig.station(rig.insert(key), more=("--letters", rig.folder / "letters"))
+    assert done.code == 0, done.err
+    [letter] = (rig.folder / "letters").iterdir()
+    assert letter.name == f"{user}~{user}~KEY-7.pdf"
+    assert (rig.sealed() or "-")[:4] in text_of(letter)
+
+
+def test_a_last_step_that_failed_is_done_with_the_same_key(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """IAM lists the device, but the row is asked again, in the next session too. Another key is refused."""
+    key, other, user = lab_key(maker), lab_key(maker), users()
+    rig.plan(f"{user},fido2")
+    real = FidoKey.set_pin_policy
+
+    def lost(opened: FidoKey, *args: Any, force_change: bool, **how: Any) -> None:
+        if force_change:
+            raise DeviceFault("the key was removed", "plug it in")
+        real(opened, *args, force_change=force_change, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FidoKey, "set_pin_policy", lost)
+        done = rig.station(rig.insert(key), "q")
+    assert "the last step of the key is missing: the key was removed" in done.err
+    assert (registered, rig.is_done(key)) == ([user], False)
+    pin = rig.sealed() or ""
+    done = rig.station(rig.insert(other, "KEY-8"), rig.insert(key), codes=[pin])
+    assert "this is not the key of" in done.err
+    assert (done.code, rig.is_done(key), other.client_pin.hash, registered) == (0, True, None, [user]), done.err
+
+
+def fido_of(lab: Lab, user: str) -> list[str]:
+    """Return the security keys that IAM lists for a user."""
+    iam = boto3.client("iam", endpoint_url=lab.env["AWS_ENDPOINT_URL"])
+    return [device["SerialNumber"] for device in iam.list_mfa_devices(UserName=user)["MFADevices"]]
+
+
+STEPS = ("reset", "seal", "set_pin", "set_pin_policy", "toggle_always_uv", "examine", "register", "console", "force")
+
+
+def kill_at(step: str, moment: str) -> None:
+    """Replace a step with one that ends this process, before or after it."""
+    owners = {"seal": SealedPinFile, "examine": security_keys.SecurityKeys, "console": browser}
+    owner: Any = owners.get(step, FidoKey)
+    name = {"force": "set_pin_policy", "console": "open_console_page"}.get(step, step)
+    real = getattr(owner, name)
+
+    def end(*args: Any, **how: Any) -> Any:
+        if name == "set_pin_policy" and how["force_change"] is not (step == "force"):
+            return real(*args, **how)
+        result = real(*args, **how) if moment == "after" else None
+        os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, end)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.usefixtures("in_console")
+def test_a_killed_station_continues(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    step: str,
+    moment: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """SIGKILL comes before and after each step. The same command ends with one registered key that has everything."""
+    key, user = lab_key(maker), users()
+    rig.plan(f"{user},fido2")
+    rig.ports.plug(key, "KEY-7")
+    rig.ports.unplug()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        kill_at(step, moment)
+        rig.station(rig.insert(key))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert key.client_pin.hash is None or has(key, rig.sealed() or "")
+    if key.client_pin.force_change and step != "force":
+        raise AssertionError("the change was forced before the last step")
+    pin = rig.sealed()
+    done = rig.station(rig.insert(key), codes=[pin] if pin and fido_of(rig.lab, user) else [])
+    assert done.code == 0, done.err
+    assert rig.is_done(key)
+    assert len(fido_of(rig.lab, user)) == 1
+    record_property(COUNTED, ("kills of a station with a profile", 1))
+
+
+@pytest.fixture
+def in_reader() -> Callable[[TwoApplets], Act]:
+    """Insert a card that is one key with two applets, after the previous one is removed."""
+    pcsc.plug()
+    return lambda card: (pcsc.plug, partial(pcsc.plug, card))
+
+
+@pytest.mark.parametrize("kind", ["pair", "oath"])
+def test_a_key_in_a_reader_gets_everything(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[TwoApplets], Act],
+    kind: str,
+) -> None:
+    """Both halves are one key: its FIDO half is prepared before the OATH half gets a secret."""
+    user, key = users(), lab_key(maker, pin=OLD)
+    card = TwoApplets(FidoCard(key))
+    rig.configure(f"{WHOLE}enroll = '{'both' if kind == 'pair' else 'oath'}'\n")
+    rig.plan(f"{user},{kind},add", columns="user,kind,action")
+    done = rig.station(in_reader(card), more=("-r", str(rig.identity.to_public())))
+    assert done.code == 0, done.err
+    assert done.err.count("insert the key for") == 1
+    assert rig.is_done(key)
+    assert registered == ([user] if kind == "pair" else [])
+    assert len(card.credentials) == 1
+    assert [path.name for path in rig.secrets] == [f"{user}~{user}-key~{card.serial}.pin.age"]
+
+
+def test_a_pair_whose_key_was_pulled_between_the_halves_continues(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[TwoApplets], Act],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The key has a device of its user, so it is not erased again. The person types the PIN from the file."""
+    user, key = users(), lab_key(maker)
+    card = TwoApplets(FidoCard(key))
+    rig.plan(f"{user},pair,add", columns="user,kind,action")
+    more = ("-r", str(rig.identity.to_public()))
+    with monkeypatch.context() as patch:
+        patch.setattr("mfa_kit.cli.rollout.session.StationSession._make_second_half", lambda *_: False)
+        done = rig.station(in_reader(card), "q", more=more)
+    assert (done.code, len(card.credentials), registered, rig.is_done(key)) == (1, 1, [], False), done.err
+    pin = rig.sealed() or ""
+    done = rig.station(in_reader(card), codes=[pin], more=more)
+    assert done.code == 0, done.err
+    assert "already has a device of" in done.err
+    assert (registered, rig.is_done(key), rig.sealed(), len(card.credentials)) == ([user], True, pin, 1)
+
+
+def test_oath_credentials_are_not_lost_in_a_reset(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[TwoApplets], Act],
+) -> None:
+    """Some keys erase them too."""
+    user, key = users(), lab_key(maker, pin=OLD)
+    card = TwoApplets(FidoCard(key))
+    card.credentials[b"Example:carol"] = Credential(0x21, 6, bytes(20), touch=False)
+    rig.plan(f"{user},fido2")
+    done = rig.station(in_reader(card), "q")
+    assert (done.code, has(key, OLD), registered) == (1, True, [])
+    assert "has OATH credentials: 1 credential of other services, which a reset erases on some keys" in done.err
