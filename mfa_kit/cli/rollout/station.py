@@ -190,7 +190,6 @@ def station(
                     folder, recording, oath_keys, *_recipients_of(profiles.of(row), settings, to, to_files)
                 )
                 _greet(queue, progress)
-                called = {step.key for step in steps}
                 session = StationSession(
                     plan=plan,
                     queue=queue,
@@ -217,7 +216,13 @@ def station(
                     run = session.runs.ids[0] if session.runs.ids else None
                     wiring.rollout.write_files(
                         folder,
-                        result_files(plan, before | tally.by_row, source=plan_file.name, run=run, called=called),
+                        result_files(
+                            plan,
+                            before | tally.by_row,
+                            source=plan_file.name,
+                            run=run,
+                            called={step.key for step in steps},
+                        ),
                     )
                     show_results("rollout-bench", [work], output=output, head={"run": run, "results": str(folder)})
             _finish(place, queue)
