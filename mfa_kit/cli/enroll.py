@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=MethodVerb, epilog=EPILOG)
-@device_options
+@device_options()
 @click.option("--add", is_flag=True, help="Add a device to a user who already has one.")
 @click.option(RESUME, "resume", is_flag=True, help="Enable a half-made device with its encrypted backup (needs -i).")
 @click.option(ROOT, "root", is_flag=True, help="Enroll the account's root user instead of USER (needs --with fido2).")

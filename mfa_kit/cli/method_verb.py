@@ -99,7 +99,13 @@ class MethodVerb(options.Verb):
 
     Its function receives the values of these options as `method_options`. If an option of another enrollment method is
     given, the error names that method.
+
+    With `kind_of_old`, `--with` may be left out, and `method_options` is then None.
     """
+
+    def __init__(self, *args: Any, kind_of_old: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind_of_old = kind_of_old
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments. The enrollment method is found first, because it determines which options are valid."""
@@ -112,7 +118,7 @@ class MethodVerb(options.Verb):
             remaining_args = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             raise _fault_of(error) from None
-        if ctx.meta[METHOD_NAME] is None and not ctx.resilient_parsing:
+        if ctx.meta[METHOD_NAME] is None and not ctx.resilient_parsing and not self.kind_of_old:
             raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "method"))
         return remaining_args
 
@@ -130,9 +136,10 @@ class MethodVerb(options.Verb):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Combine the options of the enrollment method into the parameter `method_options`, and run the command."""
-        method = METHODS[ctx.meta[METHOD_NAME]]
-        values = {option.name: ctx.params.pop(option.name or "") for option in click_options(method.options)}
-        ctx.params["method_options"] = built(method.options, values)
+        ctx.params["method_options"] = None
+        if method := _method(ctx):
+            values = {option.name: ctx.params.pop(option.name or "") for option in click_options(method.options)}
+            ctx.params["method_options"] = built(method.options, values)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -192,11 +199,26 @@ def _fault_of(error: click.NoSuchOption) -> Exception:
     return error
 
 
-# The argument USER, and the options that all commands that make a device have in common.
-device_options = add_options(
-    click.argument("user"),
-    click.option("--with", "method", type=click.Choice(list(METHODS)), help="Kind of device."),
-    click.option("--name", help="Name of the device in IAM [default: USER, then USER-2 and so on]."),
-    click.option("--path", default="/", help="IAM path of the device."),
-    new_backup_options,
-)
+def options_of_old(name: str) -> Options:
+    """Return the options of an enrollment method that nobody gave. Raise UsageFault if the method needs one."""
+    kind = METHODS[name].options
+    if needed := [option for option in click_options(kind) if option.required]:
+        given = " ".join(f"{option.opts[0]} {option.metavar}" for option in needed)
+        raise UsageFault(
+            f"{needed[0].opts[0]} is missing for a new device like the old one, {name}", f"add --with {name} {given}"
+        )
+    return built(kind, {})
+
+
+def device_options(kind: str = "Kind of device.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the argument USER, and the options that all commands that make a device have in common.
+
+    `kind` is the help of --with.
+    """
+    return add_options(
+        click.argument("user"),
+        click.option("--with", "method", type=click.Choice(list(METHODS)), help=kind),
+        click.option("--name", help="Name of the device in IAM [default: USER, then USER-2 and so on]."),
+        click.option("--path", default="/", help="IAM path of the device."),
+        new_backup_options,
+    )

@@ -6,10 +6,11 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
-from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
+from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options, options_of_old
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.cli.revoke import confirm_removal
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
@@ -19,8 +20,8 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=MethodVerb, epilog=EPILOG)
-@device_options
+@click.command(cls=MethodVerb, epilog=EPILOG, kind_of_old=True)
+@device_options("Kind of device [default: the kind of the old device].")
 @options.DEVICE
 @click.option(
     "--lost", is_flag=True, help="The old device is lost or stolen: remove it before the new device is created."
@@ -28,8 +29,8 @@ from mfa_kit.wiring.settings import Settings
 def replace(
     *,
     user: str,
-    method: str,
-    method_options: Options,
+    method: str | None,
+    method_options: Options | None,
     name: str | None,
     path: str,
     wanted: str | None,
@@ -39,6 +40,9 @@ def replace(
     **backups: "Unpack[wiring.stores.NewBackupOptions]",
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
+    if method is None or method_options is None:
+        method = _kind_of_old(user, wanted, settings)
+        method_options = options_of_old(method)
     enrollment_method = METHODS[method]
     store = wiring.stores.open_store_for_device(settings, backups, alone=method_options.backup_alone)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
@@ -86,6 +90,18 @@ def replace(
         for line in enrollment_method.usage(done.enrolled.spec, context):
             ports.progress.note(line)
         output.one("replace", row)
+
+
+def _kind_of_old(user: str, wanted: str | None, settings: Settings) -> str:
+    """Return the name of the kind of the device to replace, and print it. Raise UsageFault if there is no device."""
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
+        name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
+        run = wiring.ports.new_run_id(ports.iam_reader)
+        kind = revoke.method_of_old_device(name, wanted, caller=caller, ports=ports, run=run)
+    if kind is None or kind.name not in METHODS:
+        raise UsageFault(f"{user} has no device whose kind the new one could have", "choose the kind: --with KIND")
+    settings.progress.note(f"the new device is of the kind of the old one: {kind.name}")
+    return kind.name
 
 
 def _steps(

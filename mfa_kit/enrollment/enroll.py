@@ -66,7 +66,7 @@ def _skipped(
     entries = [recorded_entry(device, request.user, caller=caller, ports=ports) for device in devices]
     return Skipped(
         user=request.user,
-        reason="already has an MFA device; --add adds one more",
+        reason="already has an MFA device; --add adds one more, and replace --lost replaces a lost one",
         serials=serials_of(devices),
         backups=tuple(place for entry in entries if entry and (place := ports.store.find(entry))),
     )

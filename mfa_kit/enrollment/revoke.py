@@ -277,6 +277,23 @@ def removal_steps(entry: JournalEntry, *, lost: bool, ports: EnrollmentPorts) ->
     ]
 
 
+def method_of_old_device(
+    user: str, device_name: str | None, *, caller: Caller, ports: EnrollmentPorts, run: str
+) -> Method | None:
+    """Return the method of the device that a replacement of this name would remove, or None if there is no device.
+
+    The user's interrupted runs are settled first. Raise UsageFault if `device_name`, which is as in `look_to_replace`,
+    does not select exactly one device.
+    """
+    check_user(user)
+    settle_dead_runs(caller.account, user, ports=ports)
+    devices = ports.iam_reader.devices(user)
+    if not devices and device_name is None:
+        return None
+    device = choose_device(user, device_name, devices=devices)
+    return entry_of_device(device, caller=caller, ports=ports, now=run).spec.method
+
+
 def look_to_replace(
     request: EnrollRequest,
     backend: DeviceBackend,

@@ -9,12 +9,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import is_lab
+from mfa_kit.core.message import PROGRAM
 from mfa_kit.posix import processes
 
 # Prefixes of the variables that AWS clients (botocore and boto2) read, and of those that mfa-kit reads.
@@ -70,9 +72,13 @@ def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home
     """Return the environment of a command that uses a lab.
 
     It has the variables of `lab`, and MFA_KIT_HOME is `home`. It also has the variables of `caller`, except those for
-    AWS clients, for mfa-kit and for proxies.
+    AWS clients, for mfa-kit and for proxies. PATH ends with the folder of the program `mfa-kit`, so that it is found.
     """
-    return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
+    # pip writes the program beside its Python, or for one user elsewhere
+    folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
+    own = next((folder for folder in folders if (folder / PROGRAM).is_file()), folders[-1])
+    path = os.pathsep.join([caller.get("PATH", os.defpath), str(own)])
+    return _without(caller, PREFIXES) | dict(lab) | {"PATH": path, "MFA_KIT_HOME": str(home)}
 
 
 def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:

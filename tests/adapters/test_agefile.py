@@ -409,15 +409,34 @@ def test_a_text_that_is_not_a_recipient_is_refused(text: str) -> None:
     assert "age1" in caught.value.hint
 
 
-def test_the_program_that_prints_the_public_key_is_named(ssh_keys: Path, identity_file: Path) -> None:
+def test_a_file_in_place_of_a_recipient_is_named(ssh_keys: Path, identity_file: Path) -> None:
+    """The hint has the option for files. For an SSH private key, it names the public key beside it."""
+    for file, hint in (
+        (identity_file, f"for a file, use -R: -R {identity_file}"),
+        (ssh_keys / "rsa.pub", f"for a file, use -R: -R {ssh_keys}/rsa.pub"),
+        (ssh_keys / "rsa", f"give its public key, which is beside it: -R {ssh_keys}/rsa.pub"),
+    ):
+        with pytest.raises(UsageFault, match=rf"-r {file} is a file") as caught:
+            parse_recipients([str(file)])
+        assert caught.value.hint == hint
+    with pytest.raises(UsageFault, match="the recipient is a private key") as caught:
+        parse_recipients([], [ssh_keys / "ed25519"])
+    assert caught.value.hint == f"give its public key, which is beside it: -R {ssh_keys}/ed25519.pub"
+    assert parse_recipients([], [Path(caught.value.hint.rpartition(" ")[2])])
+    with pytest.raises(UsageFault, match="is not a recipient"):
+        parse_recipients(["x" * 5000])
+
+
+def test_the_program_that_prints_the_public_key_is_named(ssh_keys: Path, identity_file: Path, tmp_path: Path) -> None:
     """The recipient is a private key by mistake. The command prints a recipient."""
-    for file in (ssh_keys / "ed25519", identity_file):
+    alone = tmp_path / "a key"
+    alone.write_bytes((ssh_keys / "ed25519").read_bytes())
+    alone.chmod(0o600)
+    for file in (alone, identity_file):
         with pytest.raises(UsageFault, match="the recipient is a private key") as caught:
             parse_recipients([], [file])
         _, _, command = caught.value.hint.partition(": ")
-        done = subprocess.run(
-            shlex.split(command.replace("FILE", str(file))), capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
         assert parse_recipients([done.stdout])
 
 

@@ -395,7 +395,7 @@ def test_a_file_longer_than_any_policy_is_refused(offline: MfaKit, tmp_path: Pat
     """mfa-kit does not read more than the maximum length of a policy."""
     file = tmp_path / "policy.json"
     file.write_text(text)
-    for args in (("lint", file), ("lockout", "--policy", file)):
+    for args in (("lint", file), ("lockout", file), ("lockout", "--policy", file)):
         done = offline.run("policy", *args)
         assert (done.code, "not an IAM policy" in done.err) == (2, True)
     assert offline.run("policy", "lint", "/dev/zero").code == 2

@@ -1,11 +1,14 @@
 """Tests that `--dry-run` asks nobody: each command with it works without a terminal, and changes nothing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import qrcode
 
+from mfa_kit.cli.method_verb import options_of_old
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
@@ -57,6 +60,21 @@ def test_a_device_is_planned(
     monkeypatch.chdir(mfa_kit.home.parent)
     assert json.loads(_dry(mfa_kit, lab, "enroll", user, "--add", "--with", *words))["outcome"] == "planned"
     assert json.loads(_dry(mfa_kit, lab, "replace", enrolled, "--with", *words))["outcome"] == "planned"
+
+
+def test_a_device_is_replaced_by_one_of_its_kind(
+    mfa_kit: MfaKit, lab: Lab, enrolled: str, users: Callable[[], str], recipient: str
+) -> None:
+    """Without `--with`, the kind is that of the old device. A kind that needs an option names it."""
+    planned = json.loads(_dry(mfa_kit, lab, "replace", enrolled, "-r", recipient))
+    assert (planned["outcome"], planned["kind"], bool(planned["revoked"])) == ("planned", "virtual", True)
+    none = mfa_kit.run("replace", users(), "--lost", "--dry-run")
+    assert (none.code, "choose the kind: --with KIND" in none.err) == (2, True)
+    with pytest.raises(UsageFault, match="--serial is missing for a new device like the old one, hardware") as caught:
+        options_of_old("hardware-totp")
+    assert caught.value.hint == "add --with hardware-totp --serial SERIAL"
+    other = mfa_kit.run("replace", enrolled, "--codes", "one")
+    assert (other.code, "--codes belongs to --with virtual" in other.err) == (2, True)
 
 
 def test_a_removal_is_planned(mfa_kit: MfaKit, lab: Lab, enrolled: str) -> None:

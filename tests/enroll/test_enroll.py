@@ -132,7 +132,7 @@ def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) 
     assert isinstance(first, Enrolled)
     assert outcome == Skipped(
         user=user,
-        reason="already has an MFA device; --add adds one more",
+        reason="already has an MFA device; --add adds one more, and replace --lost replaces a lost one",
         serials=(serial_of(user),),
         backups=(str(first.backup),),
     )

@@ -19,6 +19,7 @@ import pexpect
 import pyrage
 import pytest
 
+from mfa_kit import __version__
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import is_lab, lab_token, lab_variable
 from mfa_kit.lab import child
@@ -191,7 +192,14 @@ def test_no_aws_variable_of_the_caller_reaches_the_child() -> None:
         "KEPT": "yes",
         "AWS_ENDPOINT_URL": "here",
         "MFA_KIT_HOME": "/home",
+        "PATH": f"{os.defpath}:{Path(sys.executable).parent}",
     }
+
+
+def test_a_command_in_the_lab_finds_mfa_kit() -> None:
+    """The program may be in a folder that is not on the PATH, such as that of an environment that is not activated."""
+    done = _lab("--", "sh", "-c", "mfa-kit --version; echo $PATH", env={"PATH": "/usr/bin:/bin"})
+    assert done.stdout.splitlines() == [f"mfa-kit {__version__}", f"/usr/bin:/bin:{Path(sys.executable).parent}"]
 
 
 @contextmanager

@@ -205,6 +205,15 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
         assert faults.read_rules(tmp_path / name) == [rule]
 
 
+def test_a_misspelled_table_of_rules_is_named(tmp_path: Path) -> None:
+    """The name of the tables is in the singular."""
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rules]]\noperation = "*"\nfault = "throttle"\n', "utf-8")
+    with pytest.raises(UsageFault, match=r"has the tables \[\[rules\]\]") as caught:
+        faults.read_rules(file)
+    assert caught.value.hint == "write [[rule]] above each rule"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

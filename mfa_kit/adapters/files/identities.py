@@ -16,6 +16,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,7 +79,8 @@ def parse_recipients(
     """
     recipients = [_recipient(text, plugins, where=f"{source} {text}") for text in texts]
     for file in files:
-        recipients += [_recipient(line, plugins, where=f"line {number} of {file}") for number, line in _lines(file)]
+        rows = _lines(file)
+        recipients += [_recipient(line, plugins, where=f"line {number} of {file}", file=file) for number, line in rows]
     if recipients and all(isinstance(recipient.key, pyrage.tag.Recipient) for recipient in recipients):
         raise UsageFault(
             "every recipient is an age1tag key, and Debian's age 1.2 does not support such keys",
@@ -113,15 +115,14 @@ def _lines(file: Path) -> list[tuple[int, str]]:
     return chosen
 
 
-def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
+def _recipient(text: str, plugins: Plugins, *, where: str, file: Path | None = None) -> Recipient:
+    """Parse a recipient. `where` says where the text comes from, and `file` is the recipients file, if any."""
     if "PRIVATE KEY" in text:
-        raise UsageFault(
-            "the recipient is a private key", Message("give its public key", command("ssh-keygen -y -f FILE"))
-        )
+        show = command("ssh-keygen -y -f {}", str(file or "FILE"))
+        raise UsageFault("the recipient is a private key", _public_half(file) or Message("give its public key", show))
     if "AGE-SECRET-KEY-" in text.upper():
-        raise UsageFault(
-            "the recipient is a private key", Message("give its public key", command("age-keygen -y FILE"))
-        )
+        show = command("age-keygen -y {}", str(file or "FILE"))
+        raise UsageFault("the recipient is a private key", Message("give its public key", show))
     if "AGE-PLUGIN-" in text.upper():
         raise UsageFault(
             "the recipient is an identity of an age plugin",
@@ -129,11 +130,26 @@ def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
         )
     obstacle = _ssh_obstacle(text.split())
     if obstacle or (recipient := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
+        if where == f"-r {text}" and _is_file(path := Path(text)):
+            raise UsageFault(f"{where} is a file", _public_half(path) or f"for a file, use -R: -R {quote(text)}")
         raise UsageFault(
             f"{where} is not a recipient{obstacle and f': {obstacle}'}",
             "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)",
         )
     return recipient
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is a file. The path may be any text, also one that is too long for a path."""
+    with suppress(OSError, ValueError):
+        return path.is_file()
+    return False
+
+
+def _public_half(file: Path | None) -> str:
+    """Return a hint with the public key that ssh-keygen wrote beside a private key, or "" if there is none."""
+    public = file and file.with_name(f"{file.name}.pub")
+    return f"give its public key, which is beside it: -R {quote(str(public))}" if public and _is_file(public) else ""
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.lint import POLICY_FILE, read_policy
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
-from mfa_kit.core.errors import Lockout
+from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
@@ -62,13 +62,8 @@ class TriedAccount(NamedTuple):
 
 
 @click.command(cls=Verb)
-@click.option(
-    "--policy",
-    "document",
-    type=POLICY_FILE,
-    metavar="FILE",
-    help="Policy to try [default: the policy that `policy show` prints].",
-)
+@click.argument("policy_file", metavar="[FILE]", type=POLICY_FILE, required=False)
+@click.option("--policy", "document", type=POLICY_FILE, metavar="FILE", help="The same as FILE.")
 @click.option("--group", metavar="NAME", help="Try the policy on the users of this group [default: all users].")
 @click.option("--self-enroll", is_flag=True, help="Users who can still sign in and enroll do not count as locked out.")
 @click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
@@ -77,6 +72,7 @@ class TriedAccount(NamedTuple):
 @account_options(results=False, in_one=("file",))
 def lockout(
     *,
+    policy_file: Path | None,
     document: Path | None,
     group: str | None,
     self_enroll: bool,
@@ -87,8 +83,14 @@ def lockout(
     settings: Settings,
     output: Output,
 ) -> int:
-    """List users who would lose access if a policy were attached today. The exit code is 6 if there are any."""
-    text = read_policy(document) if document else None
+    """List users who would lose access if a policy were attached today. The exit code is 6 if there are any.
+
+    FILE has the policy (- is stdin). Without FILE, it is the policy that `policy show` prints.
+    """
+    if policy_file and document:
+        raise UsageFault("the policy is given twice", "omit --policy, or FILE")
+    chosen = policy_file or document
+    text = read_policy(chosen) if chosen else None
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,

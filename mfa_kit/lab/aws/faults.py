@@ -207,6 +207,10 @@ def read_rules(file: Path) -> list[object]:
     """Read a file of rules: a JSON list, or TOML tables named `rule`. Raise UsageFault for any other file."""
     rules = read_document(file, instead="give a file of rules", fault="is not a file of rules")
     if file.suffix == ".toml" and isinstance(rules, dict):
+        if "rules" in rules and "rule" not in rules:
+            raise UsageFault(
+                f"{file} has the tables [[rules]], whose name is [[rule]]", "write [[rule]] above each rule"
+            )
         rules = rules.get("rule")
     if not isinstance(rules, list):
         raise UsageFault(f"{file} contains no list of rules", FORM)
