@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Write docs/commands.md from the program's own help. `--check` fails when the page is not current."""
+"""Write docs/commands.md from the program's own help, and the table in docs/permissions.md from the program's own.
+
+`--check` fails when a page is not current.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -8,8 +11,11 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli.main import cli
+from mfa_kit.core.permissions import TABLE, Job, Resource
 
-PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, PERMISSIONS = DOCS / "commands.md", DOCS / "permissions.md"
+BEGIN, END = "<!-- permissions -->\n", "<!-- end -->\n"
 WIDTH = 100
 
 
@@ -31,14 +37,28 @@ def page() -> str:
     return "\n".join([head, *sections(cli, None, "mfa-kit")])
 
 
+def permissions() -> str:
+    """Return what docs/permissions.md is to hold."""
+    before, _, rest = PERMISSIONS.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = ["| command | action | purpose | jobs |", "|---|---|---|---|"]
+    for row in TABLE:
+        on = "" if row.resource is Resource.ALL else f" on `{row.resource}`"
+        rows.append(
+            f"| {row.command} | `{row.action}`{on} | {row.purpose} | {', '.join(j for j in Job if j in row.jobs)} |"
+        )
+    return "\n".join([f"{before}{BEGIN}", *rows, "", f"{END}{after}"])
+
+
 def main() -> int:
-    """Write the page or check it; return the exit code."""
+    """Write the pages or check them; return the exit code."""
+    wrong = [file for file, text in ((PAGE, page()), (PERMISSIONS, permissions())) if file.read_text("utf-8") != text]
     if sys.argv[1:] == ["--check"]:
-        current = PAGE.is_file() and PAGE.read_text("utf-8") == page()
-        if not current:
-            click.echo("docs/commands.md is not current: run .ci/commands.py and commit it", err=True)
-        return 0 if current else 1
+        for file in wrong:
+            click.echo(f"docs/{file.name} is not current: run .ci/commands.py and commit it", err=True)
+        return 1 if wrong else 0
     PAGE.write_text(page(), "utf-8")
+    PERMISSIONS.write_text(permissions(), "utf-8")
     return 0
 
 

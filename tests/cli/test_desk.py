@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pty
-import re
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from botocore.exceptions import ClientError
 from mfa_kit.adapters.files.identities import NewIdentity, read_identities
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.core.permissions import Job, job_policy
 from mfa_kit.doctor.diagnosis import Health
 from mfa_kit.doctor.services import diagnose_endpoint
 from mfa_kit.lab.aws.server import Lab
@@ -268,7 +268,7 @@ REQUESTS: dict[str, Callable[[Any, str], Any]] = {
 SIMULATE = {"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*"}
 EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 SELF_MANAGE = (ROOT / "tests/terminal/policies/self-manage.json").read_text("utf-8")
-ENROLL = re.search(r"<<'EOF'\n(\{.*?\n\})\nEOF", (ROOT / "docs/permissions.md").read_text("utf-8"), re.DOTALL)
+DESK = job_policy(Job.DESK, partition="aws")["Statement"]
 
 
 def serial_of(name: str) -> str:
@@ -324,9 +324,7 @@ def actions(done: Result) -> dict[str, str]:
     "statements",
     [
         pytest.param([EVERYTHING], id="everything"),
-        pytest.param(
-            [*json.loads(ENROLL[1] if ENROLL else "")["Statement"], SIMULATE], id="an enrolling administrator"
-        ),
+        pytest.param([*DESK, SIMULATE], id="an enrolling administrator"),
         pytest.param([*json.loads(SELF_MANAGE)["Statement"][:3], SIMULATE], id="who manages his own"),
         pytest.param([SIMULATE], id="nothing"),
     ],

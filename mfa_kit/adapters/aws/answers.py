@@ -44,7 +44,8 @@ from mfa_kit.core.errors import (
     TooSlow,
     UsageFault,
 )
-from mfa_kit.core.message import Message, command, mfa_kit
+from mfa_kit.core.message import Message, command, mfa_kit, suggest
+from mfa_kit.core.permissions import jobs_with
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import CLOCK_LIMIT, clock_difference, one_line
 from mfa_kit.core.wrong_codes import REJECTED
@@ -57,6 +58,7 @@ def bound_answers() -> None:
         connection.response_class = BoundedResponse  # type: ignore[assignment]  # the stubs declare another class
 
 
+DENIED = "ask an administrator for the permission; docs/permissions.md lists what is needed"
 SIGN_IN = "sign in again, or choose another --profile"
 REGION = "set backup-region in the configuration file to the region of the bucket"
 # Error codes with their class and hint (IAM API reference, common errors; Amazon S3 API
@@ -65,7 +67,7 @@ REGION = "set backup-region in the configuration file to the region of the bucke
 CODES: dict[str, tuple[type[MfaKitError], str]] = {
     **dict.fromkeys(
         ("AccessDenied", "UnauthorizedOperation"),
-        (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
+        (AccessDenied, DENIED),
     ),
     "AuthorizationHeaderMalformed": (AwsFault, REGION),
     "ConcurrentModification": (errors.BusyError, "wait some minutes and try again"),
@@ -270,6 +272,8 @@ def _answered(error: ClientError) -> MfaKitError:
     if code in CLOCK_CODES and offset and abs(offset) > CLOCK_LIMIT:
         return coded(wrong_clock(offset), error)
     kind, hint = _kind_and_hint(code, message, status=status)
+    if hint == DENIED and (jobs := jobs_with(error.operation_name)):
+        hint = suggest("ask an administrator for the permissions that this job needs", f"policy show --for {jobs[0]}")
     return coded(kind(f"AWS answers {code}: {message or '(no message)'}", hint), error)
 
 

@@ -8,14 +8,26 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.permissions import Job, job_policy, permissions_of
 from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
 from mfa_kit.policy.texts import Certification, PolicyChoices, Variant, first_sign_in_line, mfa_policy
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.settings import Settings
 
+# AWS advises it for iam:DeleteVirtualMFADevice (IAM user guide, "Deactivate an MFA device").
+WITHOUT_MFA = """sign in with MFA yourself, and add to each statement: \
+"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}"""
+
 
 @click.command("show", cls=Verb)
+@click.option(
+    "--for",
+    "job",
+    type=click.Choice([*Job]),
+    help="Print the least permissions for a job with mfa-kit instead: enrolling single users, a station, a rollout, a "
+    "worker of a rollout, or auditing.",
+)
 @click.option(
     "--variant",
     type=click.Choice(["self-managed", "admin-managed"]),
@@ -38,6 +50,7 @@ if TYPE_CHECKING:
 )
 def show_policy(
     *,
+    job: str | None,
     variant: str,
     first_sign_in: bool,
     user_paths: bool,
@@ -48,9 +61,19 @@ def show_policy(
     settings: "Settings",
     output: Output,
 ) -> None:
-    """Print a policy that requires MFA: the JSON on stdout, and an explanation of each line on stderr."""
+    """Print a policy that requires MFA: the JSON on stdout, and an explanation of each line on stderr.
+
+    With --for, print the policy that somebody needs to do a job with mfa-kit.
+    """
+    partition = wiring.audit.chosen_partition(settings, partition) or "aws"
+    if job:
+        for row in permissions_of(Job(job)):
+            settings.progress.note(f"{row.action}: {row.purpose} ({row.command})")
+        settings.progress.note(WITHOUT_MFA)
+        output.text(json.dumps(job_policy(Job(job), partition=partition), indent=2) + "\n")
+        return
     choices = PolicyChoices(
-        partition=wiring.audit.chosen_partition(settings, partition) or "aws",
+        partition=partition,
         variant=Variant(variant),
         first_sign_in=first_sign_in,
         user_paths=user_paths,
