@@ -1,6 +1,7 @@
 """The policy of each job: no call of the job's commands is denied, and each action of the policy is needed."""
 
 import base64
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -157,6 +158,14 @@ def test_without_an_action_of_a_job_a_call_is_denied(work: Work, job: Job, actio
     lab = work.do(job, without=action)
     operation = "CreateVirtualMFADevice" if action == "iam:TagMFADevice" else action.partition(":")[2]
     assert operation in denied(lab)
+
+
+@pytest.mark.parametrize("job", [*Job])
+def test_the_policy_of_a_job_is_printed(mfa_kit: MfaKit, job: Job) -> None:
+    """With the purpose of each action on stderr, and with the ARNs of the partition."""
+    done = mfa_kit.run("policy", "show", "--for", job, "--partition", "aws-cn")
+    assert (done.code, json.loads(done.out)) == (0, job_policy(job, partition="aws-cn"))
+    assert all(f"{row.action}: {row.purpose}" in done.err for row in permissions_of(job))
 
 
 def test_a_denied_call_names_the_policy_of_the_job(work: Work) -> None:

@@ -24,7 +24,7 @@ WITHOUT_MFA = """sign in with MFA yourself, and add to each statement: \
 @click.option(
     "--for",
     "job",
-    type=click.Choice([*Job]),
+    type=click.Choice([str(job) for job in Job]),
     help="Print the least permissions for a job with mfa-kit instead: enrolling single users, a station, a rollout, a "
     "worker of a rollout, or auditing.",
 )
