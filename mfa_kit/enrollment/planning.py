@@ -114,7 +114,7 @@ class EnrollRequest:
 
     `name` and `path` are those of the device in IAM. If `name` is None, a free name is derived from the user's name.
     `add` allows another device for a user who has one. `recipient` is the user's public key, to which their own copy of
-    the backup is encrypted. `tags` are added to the device in IAM. `staged` is as in DeviceSpec.
+    the backup is encrypted. `tags` are added to the device in IAM. `staged` and `replaces` are as in DeviceSpec.
     """
 
     user: str
@@ -125,6 +125,7 @@ class EnrollRequest:
     recipient: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
     staged: bool = False
+    replaces: str | None = None
 
 
 def plan_device(
@@ -176,6 +177,7 @@ def _named_intent(request: EnrollRequest, *, taken: Container[str | None], calle
             recipient=request.recipient,
             tags=request.tags,
             staged=request.staged,
+            replaces=request.replaces,
         )
         if spec.serial not in taken:
             return spec

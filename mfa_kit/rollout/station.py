@@ -214,5 +214,6 @@ def enroll_in_person(
         recipient=spec.recipient,
         tags=spec.tags,
         staged=spec.staged,
+        replaces=spec.replaces,
     )
     return enroll.enroll(request, backend, caller=caller, ports=ports, run=run, procedure=procedure)

@@ -42,7 +42,9 @@ def undo_devices(
             return remove(entry, {*serials_of(devices)} - removed)
 
     def remove(entry: JournalEntry, serials: set[str]) -> RowResult:
-        user, serial, old = entry.spec.user, entry.spec.serial, entry.spec.replaces
+        user, serial = entry.spec.user, entry.spec.serial
+        # `mfa-kit replace` also records the run of the old device.
+        old = entry.spec.replaces if entry.spec.replaces_run is None else None
         if serial in serials and old and old not in serials:
             raise Lockout(
                 f"{serial} has replaced {old}, which {user} no longer has, and which cannot come back",

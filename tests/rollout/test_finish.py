@@ -30,6 +30,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout.plan_files import plan_digest
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.rollout.conftest import Rollout, key_file
+from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
 from tests.usage.test_events import call, login
 
 OLD = "2025-01-01T00:00:00+00:00"
@@ -210,7 +211,9 @@ def test_a_proof_by_two_codes_is_about_the_device_that_iam_lists(rollout: Exchan
     rollout.enabled("alice", -10)
     assert {outcome for outcome, _ in rollout.finish(code=1).values()} == {"waiting"}
     rollout.enabled("alice", 0)
-    assert rollout.finish(code=1)["alice"] == ("revoked", "")
+    rollout.record(rollout.state("bob", at=time.time() + 2, state=DeviceState.ARRIVED))
+    results = rollout.finish(code=1)
+    assert (results["alice"][0], results["bob"][0]) == ("revoked", "waiting")
 
 
 def test_a_security_key_is_proven_by_a_sign_in(rollout: Exchange) -> None:
@@ -348,6 +351,49 @@ def test_status_says_whether_the_new_device_is_proven_and_the_old_one_is_there(r
     assert found["carol"].endswith("not proven yet; " + stays.format(ARN, "carol"))
     rollout.finish(code=1)
     assert reasons()["alice"].endswith(f"; {ARN}alice is removed")
+
+
+def test_two_processes_and_two_computers_at_once(rollout: Exchange) -> None:
+    """Each old device is removed once, and no user loses the new one. Another run completes what is left."""
+    rollout.exchange(*replacing(*USERS))
+    other = MfaKit(rollout.folder / "other", rollout.desk.env)
+    for kit in (rollout.desk, other):
+        with sqlite_ledger(kit.home) as ledger:
+            DeviceStates(ledger).record(*map(rollout.state, USERS))
+    processes = [kit.fork("rollout", "finish", rollout.file) for kit in (rollout.desk, rollout.desk, other)]
+    ends = [(process.communicate(timeout=60), process.returncode)[1] for process in processes]
+    assert {*ends} <= {0, 1}
+    assert {outcome for outcome, _ in rollout.finish().values()} == {"revoked"}
+    assert {user: rollout.has(user) for user in USERS} == {user: {f"{user}-key"} for user in USERS}
+    assert {f"{ARN}{user}" for user in USERS} & rollout.lab.serials() == set()
+
+
+def test_finish_works_in_many_accounts(accounts: Accounts) -> None:  # noqa: F811 - the fixture
+    """With the index of an exchange. Each account has its own plan and proofs."""
+    assert (accounts.plan().code, accounts.apply("--accept-lockout").code) == (0, 0)
+    index = accounts.folder / "exchange.json"
+    rows = [f"{row},replace" for row in accounts.everyone()]
+    roster = accounts.roster(*rows, columns="account,user,recipient,action")
+    org = ("--org", "--role-name", ROLE)
+    plan = accounts.desk.run("rollout", "plan", roster, "-o", index, *org)
+    apply = accounts.desk.run("rollout", "apply", index, "-r", accounts.recipient, *org)
+    assert (plan.code, apply.code) == (0, 0), (plan.err, apply.err)
+    proven = accounts.ids[0]
+    [planned] = [account for account in json.loads(index.read_text())["accounts"] if account["id"] == proven]
+    run = RecordedRun(id=RUN, plan=planned["sha256"], computer="desk-7")
+    with sqlite_ledger(accounts.desk.home) as ledger:
+        for user in accounts.users:
+            serial = f"arn:aws:iam::{proven}:mfa/{user}-key"
+            fields: dict[str, Any] = {"run": run, "at": time.time(), "serial": serial, "user": user}
+            DeviceStates(ledger).record(RecordedState(**fields, state=DeviceState.PROVEN, how="two codes"))
+    done = accounts.desk.run("rollout", "finish", index, "--output", "json", *org)
+    assert done.code == 1, done.err
+    shown = json.loads(done.out)
+    assert {(row["account"] == proven, row["outcome"]) for row in shown["rows"]} == {
+        (True, "revoked"),
+        (False, "waiting"),
+    }
+    assert (shown["index"], len(shown["accounts"])) == (str(index), len(accounts.ids))
 
 
 # Undo

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.adapters.files.rollout_files import read_records
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.models import JournalState
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
@@ -629,3 +631,25 @@ def test_ctrl_c_at_a_prompt_ends_with_results(rollout: Rollout, people: People) 
     shown.type("\x03", end="")
     assert shown.end() == 130
     assert outcomes(rollout) == {user: "not started"}
+
+
+def test_two_codes_at_the_desk_prove_the_new_device(rollout: Rollout, people: People, lab: Lab) -> None:
+    """With another ledger, the record of the run proves it. Codes that mfa-kit computes itself prove nothing."""
+    users, (card,) = people(2), keys(1001)
+    aws = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+    phones = [aws.enrolled(user) for user in users]
+    rollout.plan(f"{users[0]},oath,replace", f"{users[1]},virtual,replace", columns="user,kind,action")
+    more = ("-r", rollout.recipient, "--with", "oath", "--with", "virtual", "--codes", "generated")
+    done = station(rollout, put(card), "", more=more)
+    assert done.code == 0, done.err
+    states = read_records([rollout.results], computer="here").states
+    assert [(state.user, state.state, state.how) for state in states] == [
+        (users[0], DeviceState.PROVEN, "two codes at the desk")
+    ]
+    rollout.lose_ledger()
+    done = rollout.desk.run("rollout", "finish", rollout.file, "--only", users[0])
+    assert done.code == 0, done.err
+    assert [phone in lab.serials() for phone in phones] == [False, True]
+    done = rollout.desk.run("rollout", "undo", rollout.file, "--yes", "--leave-without-mfa")
+    assert (done.code, f"has replaced {phones[0]}" in done.err) == (6, True), done.err
+    assert [lab.assigned(serial) for serial in (serial_of(f"{users[0]}-key"), phones[1])] == users
