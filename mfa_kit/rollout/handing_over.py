@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.core.device_records import DeviceState, RecordedState
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, JournalState, run_time
 from mfa_kit.rollout.execution import RowOutcome, RowResult
@@ -133,8 +134,12 @@ def _obstacle(entry: JournalEntry, holders: Mapping[str, str | None]) -> str:
 
 
 class Awaited(StrEnum):
-    """What a user still has to do. PROOF: send codes for their staged device. SELF: enroll themselves."""
+    """What a user still has to do.
 
+    ARRIVAL: confirm that their key has arrived. PROOF: send codes for their staged device. SELF: enroll themselves.
+    """
+
+    ARRIVAL = "arrival"
     PROOF = "proof"
     SELF = "self"
 
@@ -156,16 +161,23 @@ class Reminder:
     backup: str | None = None
 
 
-def find_reminders(plan: Plan, results: Iterable[RowResult]) -> Iterator[Reminder]:
-    """Yield the users to remind, in the plan's order. `results` has the status of every row of the plan."""
+def find_reminders(plan: Plan, results: Iterable[RowResult], states: Mapping[str, RecordedState]) -> Iterator[Reminder]:
+    """Yield the users to remind, in the plan's order. `results` has the status of every row of the plan.
+
+    `states` has the newest state of each device by its serial.
+    """
     steps = {step.key: step for step in plan.steps}
     for result in results:
         step = steps[result.key]
         email = step.row.email or ""
         if result.outcome is RowOutcome.STAGED and result.run:
+            newest = states.get(result.device or "") if step.row.by_post else None
+            state = newest.state if newest else None
+            if step.row.by_post and state not in {DeviceState.PREPARED, DeviceState.ARRIVED}:
+                continue
             yield Reminder(
                 user=result.user,
-                awaited=Awaited.PROOF,
+                awaited=Awaited.ARRIVAL if state is DeviceState.PREPARED else Awaited.PROOF,
                 since=run_time(result.run),
                 email=email,
                 device=result.device,

@@ -788,9 +788,17 @@ def make_secret_folder(folder: Path) -> None:
         ) from None
 
 
-def read_shipping(path: Path | None) -> Shipping:
-    """Return the columns of a roster that mfa-kit does not use; none without a file. Raise UsageFault if that fails."""
-    return parse_shipping(rollout_files.read_text(path), name=str(path)) if path else Shipping()
+def read_shipping(path: Path | None, progress: Progress) -> Shipping:
+    """Return the columns of a roster that mfa-kit does not use; none without a file. Raise UsageFault if that fails.
+
+    Print the columns that are left out because they may have a secret.
+    """
+    if path is None:
+        return Shipping()
+    shipping = parse_shipping(rollout_files.read_text(path), name=str(path))
+    if shipping.unread:
+        progress.note(shipping.unread)
+    return shipping
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:

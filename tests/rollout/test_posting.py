@@ -1,10 +1,11 @@
 """Keys by post: prepared at the station, confirmed by the user, and only then enabled. The keys are simulated."""
 
+import base64
 import csv
 import json
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyrage
 import pytest
 
 from mfa_kit.cli import terminal
+from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from tests import pcsc
 from tests.conftest import ACCOUNT, Result
@@ -52,8 +54,8 @@ def serial_of(user: str) -> str:
     return f"arn:aws:iam::{ACCOUNT}:mfa/{name_of(user)}"
 
 
-def stage(rollout: Rollout, *acts: Any, more: tuple[str | Path, ...] = ()) -> Result:
-    return station(rollout, *acts, more=("--stage", "-r", rollout.recipient, *more))
+def stage(rollout: Rollout, *acts: Any, codes: Iterable[str] = (), more: tuple[str | Path, ...] = ()) -> Result:
+    return station(rollout, *acts, codes=codes, more=("--stage", "-r", rollout.recipient, *more))
 
 
 def post(rollout: Rollout, *more: str | Path) -> Result:
@@ -68,6 +70,11 @@ def states(rollout: Rollout) -> dict[str, str]:
 def status(rollout: Rollout) -> dict[str, tuple[str, str]]:
     rows = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
     return {row["user"]: (row["outcome"], row["reason"]) for row in rows}
+
+
+def waiting_for(rollout: Rollout) -> dict[str, str]:
+    rows = json.loads(rollout.desk.run("rollout", "remind", rollout.file, "--output", "json").out)["rows"]
+    return {row["user"]: row["waiting_for"] for row in rows}
 
 
 def table(letters: Path) -> list[dict[str, str]]:
@@ -109,6 +116,7 @@ def test_a_key_by_post_is_enabled_only_after_it_arrived(rollout: Rollout, people
     assert one.password
     assert states(rollout) == {alice: "prepared"}
     assert status(rollout)[alice] == ("staged", "prepared; waits until the user confirms that it has arrived")
+    assert waiting_for(rollout) == {alice: "arrival"}
 
     letters = rollout.folder / "letters"
     assert post(rollout, "--letters", letters, "--shipping", rollout.folder / "roster.csv").code == 0
@@ -125,10 +133,13 @@ def test_a_key_by_post_is_enabled_only_after_it_arrived(rollout: Rollout, people
     assert lab.assigned(serial_of(alice)) is None
     assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
     assert status(rollout)[alice] == ("staged", "arrived; waits for two codes of the user")
+    assert waiting_for(rollout) == {alice: "proof"}
     done = activate(rollout, "--proofs", proofs(rollout, alice))
     assert done.code == 0, done.err
     assert [lab.assigned(serial) for serial in (*phones, serial_of(alice))] == [alice, bob, alice]
     assert states(rollout) == {alice: "enabled already"}
+    assert status(rollout)[alice] == ("enrolled", "proven by codes by activate")
+    assert waiting_for(rollout) == {}
 
 
 def identity(rollout: Rollout) -> tuple[str, Path]:
@@ -355,3 +366,45 @@ def test_columns_that_may_have_secrets_are_left_out(rollout: Rollout, people: Pe
     assert (row["post code"], row["street"], row.get("note", "")) == ("01099", "Weg 1", "")
     assert "not read: Password, Secret access key, PIN" in done.err
     assert not {"hunter2", "abc", "1234", "AGE-SECRET-KEY-1X"} & {*row.values()}
+
+
+def test_a_handover_has_the_columns_of_the_roster_too(rollout: Rollout, people: People) -> None:
+    """For phones, whose letters and files may be sent by post."""
+    (alice,) = people(1)
+    roster = rollout.roster(f"{alice},{rollout.recipient},Weg 1,hunter2", columns="user,recipient,street,password")
+    assert rollout.desk.run("rollout", "plan", roster, "-o", rollout.file).code == 0
+    assert rollout.apply().code == 0
+    letters = rollout.folder / "letters"
+    done = rollout.desk.run("rollout", "handover", rollout.file, "-o", letters, "--shipping", roster)
+    assert (done.code, "not read: password" in done.err) == (0, True), done.err
+    (row,) = table(letters)
+    assert (row["user"], row["street"], row["key"]) == (alice, "Weg 1", "")
+    assert "hunter2" not in (letters / "handover.csv").read_text()
+
+
+def test_a_token_by_post_is_programmed_at_the_station(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Its codes are checked there, and nobody else gets it. It has no password, so there is no second letter."""
+    alice, bob = people(2)
+    rollout.plan(f"{alice},programmable,add,post,,TOKEN12345", columns=f"{COLUMNS},serial")
+
+    def read() -> Iterator[str]:
+        display = Display(base64.b32encode(lab.seed(serial_of(alice))).decode())
+        yield from (display.shows(lab.account.now() - wait) for wait in (30, 0))
+
+    done = stage(rollout, "", codes=read(), more=("--capacity", "64"))
+    assert done.code == 0, done.err
+    assert (states(rollout), lab.assigned(serial_of(alice))) == ({alice: "prepared"}, None)
+    letters = rollout.folder / "letters"
+    assert post(rollout, "--letters", letters).code == 0
+    text = (letters / f"{alice}-{name_of(alice)}" / "letter.txt").read_text()
+    assert ("Switch the token on" in text, "password" in text) == (True, False)
+    assert table(letters)[0]["key"] == "TOKEN12345"
+    rollout.plan(f"{bob},programmable,add,desk,,TOKEN12345", columns=f"{COLUMNS},serial")
+    done = station(rollout, "", "q", more=("--capacity", "64"))
+    assert (done.code, f"token TOKEN12345 belongs to {alice}" in done.err) == (1, True), done.err
+    rollout.plan(f"{alice},programmable,add,post,,TOKEN12345", columns=f"{COLUMNS},serial")
+    assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
+    done = confirmed(rollout, "--secrets", rollout.folder / "second", *identity(rollout))
+    assert (done.code, "a token has no password" in done.err) == (1, True)
+    assert activate(rollout, "--proofs", proofs(rollout, alice)).code == 0
+    assert lab.assigned(serial_of(alice)) == alice

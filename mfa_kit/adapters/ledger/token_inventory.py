@@ -14,10 +14,10 @@ FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets,
 FIELD_TYPES = "text factor text digits integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
 # Selects the devices of the journal that are tokens or whose secret is on a token, oldest first: the device's serial,
-# the token's serial, and the user. The user is null if the device is not enabled yet or was revoked.
+# the token's serial, and the user. The user is null if the device is not made completely yet or was revoked.
 HELD = """
     select serial, coalesce(intent ->> 'hardware', serial),
-        case when reached in ('enabled', 'confirmed', 'revoking') then intent ->> 'user' end
+        case when reached in ('staged', 'enabled', 'confirmed', 'revoking') then intent ->> 'user' end
     from journal
     where reached not in ('intent', 'undone')
         and intent ->> 'kind' in ('programmable', 'hardware-totp')

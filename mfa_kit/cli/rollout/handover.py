@@ -36,6 +36,7 @@ from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.plan import PlanFiles
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.roster import ACCOUNT
+from mfa_kit.rollout.roster_files import Shipping
 from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T", Handover, LeftOut)
@@ -52,7 +53,8 @@ class Letters:
     """Makes the folders of the users, one after another, and adds each result to `rows` or `failed`.
 
     `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, each account has a folder
-    that contains the folders of its users, and the table has a column for the account.
+    that contains the folders of its users, and the table has a column for the account. The table also has the columns
+    of `shipping`, and then the key or token with the device.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class Letters:
     deadline: str
     printer: Callable[[Letter], bytes] | None
     by_account: bool = False
+    shipping: Shipping = field(default_factory=Shipping)
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
     _files: Counter[str] = field(default_factory=Counter)
@@ -93,13 +96,16 @@ class Letters:
     @property
     def columns(self) -> Sequence[str]:
         """The columns of the table."""
-        return (ACCOUNT, *COLUMNS) if self.by_account else COLUMNS
+        columns = (ACCOUNT, *COLUMNS) if self.by_account else COLUMNS
+        return (*columns, "key", *self.shipping.columns) if self.shipping.rows else columns
 
-    def row(self, handover: Handover, only: Collection[str] = (ACCOUNT, *COLUMNS)) -> dict[str, str]:
-        """Return the row of a user in the table."""
+    def row(self, handover: Handover, only: Collection[str] = COLUMNS) -> dict[str, str]:
+        """Return the row of a user in the table, with those of COLUMNS that are in `only`."""
         below = self.folder / self._folder(handover)
         cells = {
+            **self.shipping.cells_of(handover.user, handover.entry.spec.name),
             ACCOUNT: handover.entry.spec.account,
+            "key": handover.entry.spec.hardware or "",
             "user": handover.user,
             "email": handover.email,
             "file": str(below / handover.file),
@@ -107,7 +113,7 @@ class Letters:
             "device": handover.entry.spec.serial,
             "state": handover.state.value,
         }
-        return {name: cells[name] for name in self.columns if name in only}
+        return {name: cells[name] for name in self.columns if name in only or name not in COLUMNS}
 
     def _folder(self, handover: Handover) -> str:
         """Return the path of the folder for a file: that of its user, or for a second file of the user, `USER~2`."""
@@ -145,6 +151,7 @@ class Letters:
 @click.option("--template", type=Path, metavar="FILE", help="Text of the letters, in place of the built-in text.")
 @click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
 @PAPER
+@options.SHIPPING
 @BACKUP_DIR
 @options.RECORD
 @account_options(workers=False, results=False)
@@ -157,6 +164,7 @@ def handover(
     template: Path | None,
     pdf: bool,
     paper: str,
+    shipping: Path | None,
     backup_dir: BackupLocation | None,
     records: tuple[Path, ...],
     accounts: AccountsChoice | None,
@@ -177,6 +185,7 @@ def handover(
         deadline=deadline or "",
         printer=wiring.files.letter_printer(Paper(paper)) if pdf else None,
         by_account=accounts is not None,
+        shipping=wiring.rollout.read_shipping(shipping, settings.progress),
     )
     store = wiring.stores.open_backup_store(settings, backup_dir)
     copy_of = finder_of_copies(store if backup_dir else None)
@@ -262,7 +271,7 @@ def write_letters(
     if unknown := sorted(named.keys() - known, key=[*named].index):
         settings.progress.alert(f"no user of {plan_or_run} is named {', '.join(unknown)}")
     if settings.dry_run:
-        letters.rows = [letters.row(handover, only={ACCOUNT, "user", "state"}) for handover in handovers]
+        letters.rows = [letters.row(handover, only={"user", "state"}) for handover in handovers]
     elif handovers:
         with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
             wiring.rollout.write_handover(letters.folder, letters.folders(handovers, files))

@@ -37,3 +37,9 @@ ONLY = click.option(
     help="Only these users.",
 )
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")
+SHIPPING = click.option(
+    "--shipping",
+    type=Path,
+    metavar="ROSTER",
+    help="Also copy the other columns of ROSTER, such as addresses, to handover.csv.",
+)

@@ -35,12 +35,6 @@ from mfa_kit.rollout.posting import (
 from mfa_kit.rollout.roster_files import Shipping
 from mfa_kit.wiring.settings import Settings
 
-SHIPPING = click.option(
-    "--shipping",
-    type=Path,
-    metavar="ROSTER",
-    help="Roster whose other columns, such as addresses, are copied to handover.csv.",
-)
 COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
 PASSWORD = "OATH password"  # noqa: S105 - the label of a secret
 
@@ -48,7 +42,7 @@ PASSWORD = "OATH password"  # noqa: S105 - the label of a secret
 @click.command(cls=Verb)
 @options.PLAN_FILE
 @click.option("--letters", type=Path, metavar="DIR", help="New folder for the letters to put into the parcels.")
-@SHIPPING
+@options.SHIPPING
 @click.option("--deadline", type=Day(), metavar="DATE", help="Deadline to print in the letters, such as 2026-12-01.")
 @click.option("--pdf", is_flag=True, help="Also write each letter of --letters as a PDF file.")
 @click.option("--arrived", metavar="USER", help="Record that USER confirmed the arrival. Needs --how.")
@@ -105,9 +99,7 @@ def post(
         work = _Work(parcels=chosen, settings=settings)
         if letters:
             wiring.rollout.check_handover(letters)
-            columns = wiring.rollout.read_shipping(shipping)
-            if columns.unread:
-                settings.progress.note(columns.unread)
+            columns = wiring.rollout.read_shipping(shipping, settings.progress)
             printer = wiring.files.letter_printer(paper) if pdf else None
             work.write_letters(letters, plan.account, columns, deadline=deadline or "", printer=printer)
         elif secrets:

@@ -49,7 +49,7 @@ def remind(
     def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> Sequence[ResultRow]:
         ledger = ports.records(work.sha256)
         results = look_up_results(work.plan, ledger, ports, workers=workers, progress=progress)
-        return _rows(find_reminders(work.plan, results), now=ports.ports.iam_reader.now())
+        return _rows(find_reminders(work.plan, results, ports.states()), now=ports.ports.iam_reader.now())
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
     record = wiring.rollout.read_run_records([plan_file], records)
