@@ -147,6 +147,10 @@ class KeyHolders:
         """
         return self._in_journal(key, spec) or _on_key(key, spec) or self._in_tags(key, spec)
 
+    def card_of(self, serial: str) -> str | None:
+        """Return the identity of the OATH key that the tags of a device name, or None."""
+        return self._ask_tags(serial).get(CARD_TAG)
+
     def _in_journal(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
         for entry in self.ports.journal.made(spec.account):
             known = entry.spec

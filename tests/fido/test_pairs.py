@@ -1,5 +1,6 @@
 """Pairs at the station: a key that is inserted once gets an OATH and a FIDO credential, and is recorded as one key."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -151,6 +152,7 @@ def test_a_key_that_is_no_security_key_gets_no_half(
     assert not key.card.credentials
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "at-another-computer"])
 def test_the_second_half_is_made_on_the_key_of_the_first(
     station: Station,
     box: Callable[..., Key],
@@ -158,8 +160,13 @@ def test_the_second_half_is_made_on_the_key_of_the_first(
     users: Callable[[], str],
     registered: list[str],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    elsewhere: bool,
 ) -> None:
-    """A session that ended between the halves continues with the second half, and refuses another key."""
+    """A session that ended between the halves continues with the second half, and refuses other keys.
+
+    Another computer knows the key from the tags of the first half.
+    """
     user, mine, other = users(), box(serial=1), box(serial=2)
     real, looks = SecurityKeys.find_same_device, iter([True, False])
     with monkeypatch.context() as patch:
@@ -167,9 +174,12 @@ def test_the_second_half_is_made_on_the_key_of_the_first(
         done = station([f"{user},pair,add"], insert(mine), "q")
     assert (done.code, registered) == (1, [])
     assert "the key is no longer inserted" in done.err
-    done = station([], insert(other), insert(mine))
+    if elsewhere:
+        monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
+        shutil.rmtree(tmp_path / "plan-results")
+    done = station([], insert(other), insert(box()), insert(mine))
     assert done.code == 0, done.err
-    assert f"is not the key with the first half of the pair of {user}" in done.err
+    assert done.err.count(f"is not the key with the first half of the pair of {user}") == 2
     assert registered == [user]
     assert other.card is not None
     assert not other.card.credentials

@@ -284,11 +284,13 @@ class StationSession:
         other = self.queue.other_half(step)
         if other is None or step.row.kind.is_virtual:
             return False
-        ours = entries_by_serial(self.plan.account, ports=self.ports)
-        entry, slot = ours.get(self.plan.intent_of(other.row).serial), self.methods.slot(other.row)
-        cards = slot.look()[0] if slot and entry and entry.spec.card else ()
-        same = [card for card in cards if self.methods.find_same_key(step.row, card) == key]
-        return bool(same) and entry is not None and same[0].identity != entry.spec.card
+        serial, slot = self.plan.intent_of(other.row).serial, self.methods.slot(other.row)
+        entry = entries_by_serial(self.plan.account, ports=self.ports).get(serial)
+        first_on = entry.spec.card if entry else self.holders.card_of(serial)
+        if slot is None or first_on is None:
+            return False
+        cards = [card.identity for card in slot.look()[0] if self.methods.find_same_key(step.row, card) == key]
+        return first_on not in cards if cards else not self.methods.has_card(step.row, key)
 
     def _prepare(self, step: PlanStep, key: InsertedKey | None) -> Outcome | None:
         """Prepare a key for its profile. Return Skipped if its device is there and only its last step is missing."""
