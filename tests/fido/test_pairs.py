@@ -62,13 +62,13 @@ def station(desk: Desk, published: Published, tmp_path: Path) -> Station:
     """Plan a roster with the columns user, kind and action once, and work through it."""
     plan = tmp_path / "plan.json"
 
-    def work(rows: list[str], *acts: str | Act) -> Result:
+    def work(rows: list[str], *acts: str | Act, more: tuple[str | Path, ...] = ()) -> Result:
         if not plan.exists():
             (tmp_path / "roster.csv").write_text("\n".join(["user,kind,action", *rows]) + "\n")
             assert desk.run("rollout", "plan", tmp_path / "roster.csv", "-o", plan).code == 0
         person = AtStation(*acts)
         with person.there():
-            done = desk.run("rollout", "station", plan, "--no-touch", "--timeout", "20", *published.options)
+            done = desk.run("rollout", "station", plan, "--no-touch", "--timeout", "20", *published.options, *more)
         return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
 
     return work
@@ -196,3 +196,33 @@ def test_skipping_a_pair_skips_both_halves(
     done = station([f"{user},pair,add" for user in (first, second)], "s", insert(box(serial=1)), "")
     assert (done.code, registered) == (1, [second])
     assert f"2 users not done ({first}-key" in done.err.replace(f"{first}/", "")
+
+
+def test_two_stations_with_one_roster_give_a_user_one_key(
+    station: Station,
+    box: Callable[..., Key],
+    insert: Callable[[Key], Act],
+    users: Callable[[], str],
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The second one to get a key for the user writes nothing to it, and gives it to the next user."""
+    people, keys = [users(), users()], [box(serial=1), box(serial=2)]
+    remove, enter = insert(keys[1])
+
+    def other_station() -> None:
+        remove()
+        with monkeypatch.context() as patch:
+            patch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
+            only = ("--only", people[0], "--results", tmp_path / "other-results")
+            done = station([], insert(keys[0]), more=only)
+        assert done.code == 0, done.err
+        remove()
+
+    done = station([f"{user},pair,add" for user in people], (other_station, enter), insert(keys[1]))
+    assert done.code == 0, done.err
+    assert registered == people
+    for user, key in zip(people, keys, strict=True):
+        assert key.card is not None
+        assert [*key.card.credentials] == [f"AWS:{user}-key@{ACCOUNT}".encode()]
