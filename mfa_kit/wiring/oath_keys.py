@@ -207,7 +207,11 @@ class PasswordOpener:
                 f"the encrypted password of run {entry.run} is not in the results",
                 "name the results of the station that prepared the key: --results DIR, or --record DIR",
             )
-        return open_line(paths[0], self._identities)
+        return self.open_file(paths[0])
+
+    def open_file(self, path: Path) -> Secret[str]:
+        """Return the first line of an encrypted file, such as the PIN of a security key."""
+        return open_line(path, self._identities)
 
 
 # The longest beginning of a device's name in the name of a file with a password.

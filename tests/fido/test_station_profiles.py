@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 import pyrage
@@ -17,12 +18,14 @@ from fido2 import hid
 from fido2.hid.base import HidDescriptor
 
 from mfa_kit.adapters.fido.key import FidoKey
-from mfa_kit.core.errors import DeviceFault
+from mfa_kit.cli import terminal
+from mfa_kit.core.errors import Declined, DeviceFault, LostError
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import Credential
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
+from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.wiring import browser, security_keys
 from mfa_kit.wiring.lab import register_fido_key
 from mfa_kit.wiring.security_keys import SealedPinFile
@@ -34,7 +37,9 @@ from tests.fido.test_profile import configure
 from tests.fido.test_station import registered
 from tests.letters.judges import text_of
 from tests.oath.test_maker import TwoApplets
+from tests.rollout.conftest import key_file
 from tests.rollout.person import Act, AtStation
+from tests.tokens.person import Person
 
 __all__ = ["registered"]
 pytestmark = pytest.mark.slow
@@ -126,7 +131,7 @@ class Rig:
 
     def sealed(self) -> str | None:
         """Return the only PIN that is encrypted in the folder of results, or None."""
-        files = [path for path in self.secrets if path.suffix == ".age"]
+        files = [path for path in self.secrets if path.name.endswith(".pin.age")]
         assert len(files) <= 1
         return pyrage.decrypt(files[0].read_bytes(), [self.identity]).decode().splitlines()[0] if files else None
 
@@ -413,3 +418,80 @@ def test_oath_credentials_are_not_lost_in_a_reset(
     done = rig.station(in_reader(card), "q")
     assert (done.code, has(key, OLD), registered) == (1, True, [])
     assert "has OATH credentials: 1 credential of other services, which a reset erases on some keys" in done.err
+
+
+def test_the_pin_of_a_posted_key_is_printed_after_the_arrival(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], in_reader: Callable[[TwoApplets], Act], tmp_path: Path
+) -> None:
+    """It is encrypted to the profile's recipients, as the OATH password is. At the station, letters are refused."""
+    user, key = users(), lab_key(maker)
+    card = TwoApplets(FidoCard(key))
+    rig.plan(f"{user},oath,add,post", columns="user,kind,action,delivery")
+    (tmp_path / "letters").mkdir()
+    more = ("--stage", "-r", str(pyrage.x25519.Identity.generate().to_public()))
+    refused = rig.station(more=(*more, "--letters", tmp_path / "letters"))
+    assert (refused.code, "are printed after the arrival" in refused.err) == (2, True)
+    done = rig.station(in_reader(card), more=more)
+    assert done.code == 0, done.err
+    assert (has(key, pin := rig.sealed() or "-"), key.client_pin.force_change) == (True, True)
+    plan, secrets, identity = tmp_path / "plan.json", tmp_path / "second", key_file(rig.identity, tmp_path)
+    post = partial(rig.desk.run, "rollout", "post", plan)
+    with mock.patch.object(terminal, "find_person", return_value=Person()):
+        assert post("--secrets", secrets, "-i", identity).code == 1
+        assert not secrets.exists()
+        assert post("--arrived", user, "--how", "phone").code == 0
+        assert post("--secrets", secrets, "-i", identity).code == 0
+    assert sorted(path.name for path in secrets.iterdir()) == [f"{user}-{user}-key-pin.pdf", f"{user}-{user}-key.pdf"]
+    assert pin[:4] in text_of(secrets / f"{user}-{user}-key-pin.pdf")
+
+
+def test_a_key_that_was_pulled_is_prepared_again_in_the_same_session(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its PIN was set, but the answer was lost. The next insertion erases it again."""
+    user, key, real = users(), lab_key(maker), FidoKey.set_pin
+    rig.plan(f"{user},fido2")
+    lost = iter([True])
+
+    def set_pin(opened: FidoKey, new: Pin) -> None:
+        real(opened, new)
+        if next(lost, False):
+            raise LostError("the key was removed", "plug it in and repeat the command")
+
+    monkeypatch.setattr(FidoKey, "set_pin", set_pin)
+    done = rig.station(rig.insert(key), rig.insert(key))
+    assert done.code == 0, done.err
+    assert "it is not known whether the key has the new PIN" in done.err
+    assert (registered, rig.is_done(key)) == ([user], True)
+
+
+def test_nothing_is_done_without_the_consent(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question comes before the first prompt for a key. With --yes, it is not asked."""
+    key = lab_key(maker, pin=OLD)
+    rig.plan(f"{users()},fido2")
+
+    def decline(*_: Any, **__: Any) -> None:
+        raise Declined("the answer was not ERASE, so nothing was done", "type ERASE, or use --yes")
+
+    monkeypatch.setattr(AtStation, "confirm", decline)
+    done = rig.station()
+    assert (done.code, has(key, OLD)) == (8, True), done.err
+    done = rig.station(rig.insert(key), "q", more=("--yes", "--mds", rig.folder / "none"))
+    assert "will be erased" not in done.err
+
+
+def test_a_profile_for_other_keys_is_refused_for_a_row(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str]
+) -> None:
+    key = lab_key(maker, pin=OLD)
+    rig.configure(f"{WHOLE}enroll = 'oath'")
+    rig.plan(f"{users()},fido2")
+    done = rig.station(rig.insert(key), "q")
+    assert (done.code, has(key, OLD)) == (1, True)
+    assert "profile desk is for oath and not for fido2" in done.err

@@ -298,7 +298,7 @@ class FidoKey:
                     raise
                 raise DeviceFault(
                     "the key accepts a reset only in the first ten seconds after it is plugged in; nothing was erased",
-                    "repeat the command, and plug the key in again when asked",
+                    "plug the key in again, and repeat the reset at once",
                 ) from None
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:

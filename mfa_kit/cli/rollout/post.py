@@ -13,6 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.handover import FORMS, PDF, TABLE
+from mfa_kit.cli.rollout.profiles import find_pin
 from mfa_kit.cli.value_types import Day
 from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
@@ -23,7 +24,7 @@ from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of, iso_time
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
 from mfa_kit.rollout.handing_over import LeftOut
-from mfa_kit.rollout.plan import check_account
+from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.posting import (
     Parcel,
     confirm_arrival,
@@ -36,7 +37,7 @@ from mfa_kit.rollout.roster_files import Shipping
 from mfa_kit.wiring.settings import Settings
 
 COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
-PASSWORD = "OATH password"  # noqa: S105 - the label of a secret
+PASSWORD, PIN = "OATH password", "PIN"
 
 
 @click.command(cls=Verb)
@@ -96,7 +97,7 @@ def post(
         chosen = [parcel for parcel in parcels if not names or parcel.step.user.lower() in names]
         if user and not chosen:
             raise UsageFault(f"the plan has no key by post for {user}", "check the spelling of the user")
-        work = _Work(parcels=chosen, settings=settings)
+        work = _Work(plan, parcels=chosen, settings=settings)
         if letters:
             wiring.rollout.check_handover(letters)
             columns = wiring.rollout.read_shipping(shipping, settings.progress)
@@ -140,8 +141,8 @@ def _check_options(
 class _Work:
     """What is done with the parcels, and the new state and the letter of each, by the key of its row."""
 
-    def __init__(self, *, parcels: Sequence[Parcel], settings: Settings) -> None:
-        self.parcels, self._settings = parcels, settings
+    def __init__(self, plan: Plan, *, parcels: Sequence[Parcel], settings: Settings) -> None:
+        self._plan, self.parcels, self._settings = plan, parcels, settings
         self.states: dict[str, str] = {}
         self.letters: dict[str, Path] = {}
         self.refused: list[LeftOut] = []
@@ -200,7 +201,10 @@ class _Work:
     def write_secrets(
         self, folder: Path, results: Sequence[Path], keys: Sequence[Path], *, paper: Paper, now: float
     ) -> None:
-        """Write a PDF letter with the password of each key that has arrived. Refuse the others one by one."""
+        """Write a PDF letter with the password of each key that has arrived, and another one with a PIN of a profile.
+
+        Refuse the other keys one by one.
+        """
         wiring.files.need_letters()
         if (folder.absolute().parent / TABLE).exists() or (folder / TABLE).exists():
             raise UsageFault(f"{folder} is a folder of the letters without secrets", "name another folder")
@@ -213,17 +217,27 @@ class _Work:
         if not arrived or self._settings.dry_run:
             return
         count = count_of(len(arrived), "letter")
-        confirm_secret(f"{count} in {folder} will contain the passwords of keys", self._settings.interaction)
-        opener = wiring.oath_keys.PasswordOpener(keys, [*map(wiring.rollout.secrets_folder, results)], self._settings)
+        confirm_secret(f"{count} in {folder} will contain the passwords and PINs of keys", self._settings.interaction)
+        sealed = [*map(wiring.rollout.secrets_folder, results)]
+        opener = wiring.oath_keys.PasswordOpener(keys, sealed, self._settings)
         wiring.rollout.make_secret_folder(folder)
         for parcel in arrived:
+            pins = [find_pin(place, self._plan, parcel.step, parcel.key) for place in sealed]
+            pin = next(filter(None, pins), None)
             try:
-                self._write_secret(parcel, folder, opener, paper=paper, date=iso_time(now)[:10])
+                self._write_secret(parcel, folder, opener, pin, paper=paper, date=iso_time(now)[:10])
             except MfaKitError as error:
                 self._refuse(parcel, clauses([str(error), error.hint]))
 
     def _write_secret(
-        self, parcel: Parcel, folder: Path, opener: "wiring.oath_keys.PasswordOpener", *, paper: Paper, date: str
+        self,
+        parcel: Parcel,
+        folder: Path,
+        opener: "wiring.oath_keys.PasswordOpener",
+        pin: Path | None,
+        *,
+        paper: Paper,
+        date: str,
     ) -> None:
         config, entry = self._settings.config, parcel.entry
         if entry is None or entry.spec.card is None:
@@ -235,10 +249,12 @@ class _Work:
             "contact": config.contact or "",
             "date": date,
         }
-        secret = PrintedSecret(label=PASSWORD, text=opener.open(entry))
-        sheet = secret_letter(secret, wiring.files.packaged_text("letters/secret.md"), values)
-        path = folder.absolute() / f"{parcel.folder}.pdf"
-        wiring.files.LetterFile(path=path, paper=paper).write(sheet)
+        path, text = folder.absolute() / f"{parcel.folder}.pdf", wiring.files.packaged_text("letters/secret.md")
+        secrets = {path: PrintedSecret(label=PASSWORD, text=opener.open(entry))}
+        if pin:
+            secrets[path.with_name(f"{parcel.folder}-pin.pdf")] = PrintedSecret(label=PIN, text=opener.open_file(pin))
+        for place, secret in secrets.items():
+            wiring.files.LetterFile(path=place, paper=paper).write(secret_letter(secret, text, values))
         self.letters[parcel.step.key] = path
 
     def _cells(self, parcel: Parcel) -> dict[str, str]:

@@ -18,7 +18,7 @@ from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, vendor_of
 from mfa_kit.core.stopping import sleep
 from mfa_kit.letters.sheet import confirm_secret
 from mfa_kit.rollout.further_devices import half_names
-from mfa_kit.rollout.key_slot import InsertedKey
+from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.security_keys.at_console import accept_examined
@@ -79,10 +79,11 @@ class KeyProfiles:
         named = row.profile and wiring.settings.find_key_profile(self.settings.config, row.profile)
         return named or (None if row.kind.by_serial else self.default)
 
-    def begin(self, rows: Iterable[RosterRow]) -> None:
+    def begin(self, rows: Iterable[RosterRow], holders: KeyHolders) -> None:
         """Check the profiles of the rows, warn, and ask for the consent to erase keys, before a key is inserted.
 
-        Raise UsageFault if a profile is wrong, and Declined without the consent. With --yes, the consent is given.
+        Also read the tags of devices, because a key must be erased within seconds. Raise UsageFault if a profile is
+        wrong, and Declined without the consent. With --yes, the consent is given.
         """
         profiles = {profile.name: profile for row in rows if (profile := self.of(row))}.values()
         for profile in profiles:
@@ -98,6 +99,8 @@ class KeyProfiles:
                 typed="ERASE",
                 instead="--yes",
             )
+        if erasing:
+            holders.prefetch()
         if self.letters and profiles:
             wiring.files.need_letters()
             confirm_secret(f"{self.letters} will contain the PIN of each key", self.settings.interaction)
@@ -145,7 +148,7 @@ class KeyProfiles:
         """Return whether the device of a step may exist, but the last step of its key is missing."""
         if step.row.pair and step.row.kind.is_virtual:
             return False
-        return any(self.folder.glob(f"{self._stem(step)}{APART}*{UNFINISHED}"))
+        return any(self.folder.glob(f"{stem_of(self.plan, step)}{APART}*{UNFINISHED}"))
 
     def overrides(self, row: RosterRow) -> Mapping[str, object]:
         """Return the options of the enrollment method that the profile of a row decides."""
@@ -223,13 +226,9 @@ class KeyProfiles:
         if found.facts.identity:
             wiring.ledger.record_key(self.settings, KeyEvent.RESET, found.facts)
 
-    def _stem(self, step: PlanStep) -> str:
-        name = half_names(step.row)[0] if step.row.pair else self.plan.intent_of(step.row).name
-        return f"{step.user}{APART}{name[:LONGEST_NAME]}"
-
     def _path(self, step: PlanStep, found: _Found, suffix: str) -> Path:
         serial = re.sub(r"[^\w.-]", "_", found.facts.serial or found.facts.card or "key", flags=re.ASCII)[:LONGEST_NAME]
-        return self.folder / f"{self._stem(step)}{APART}{serial}{suffix}"
+        return self.folder / f"{stem_of(self.plan, step)}{APART}{serial}{suffix}"
 
     def _mark(self, step: PlanStep, found: _Found) -> Path:
         return self._path(step, found, UNFINISHED)
@@ -242,6 +241,19 @@ class KeyProfiles:
             name = f"{path.name.removesuffix(SEALED)}.pdf"
             letter = wiring.files.LetterFile(path=self.letters / name, paper=self.paper)
         return wiring.security_keys.SealedPinFile(path, profile.recipients if profile else (), letter)
+
+
+def stem_of(plan: Plan, step: PlanStep) -> str:
+    """Return the beginning of the names of the files for a step's key. Both halves of a pair have the same files."""
+    name = half_names(step.row)[0] if step.row.pair else plan.intent_of(step.row).name
+    return f"{step.user}{APART}{name[:LONGEST_NAME]}"
+
+
+def find_pin(folder: Path, plan: Plan, step: PlanStep, serial: str | None) -> Path | None:
+    """Return the file with the encrypted PIN of a step's key, or None. `serial` is that of the key, if it is known."""
+    files = [*folder.glob(f"{stem_of(plan, step)}{APART}*{SEALED}")]
+    own = [file for file in files if serial and file.name.endswith(f"{APART}{serial}{SEALED}")]
+    return max(own or files, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def _check_kind(profile: KeyProfile, row: RosterRow) -> None:

@@ -208,7 +208,7 @@ def station(
                     runs=StationRuns(new_id=lambda: _begin_run(ports, recording)),
                 )
                 _show_on_page(session, place)
-                profiles.begin(step.row for step in queue.left)
+                profiles.begin((step.row for step in queue.left), session.holders)
                 try:
                     session.work()
                 finally:
