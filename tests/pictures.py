@@ -1,7 +1,7 @@
 """Write the pictures in docs/pictures from real runs in a lab: `python -m tests.pictures`.
 
 Each picture contains the text of its run, so a test can compare it with a new one. The secret in the QR code is that of
-a lab that no longer exists.
+a lab that no longer exists. The letters of keys by post are made without a key, so that no card reader is needed.
 """
 
 import io
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -17,9 +18,20 @@ import pyrage
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from mfa_kit.cli.letters import letter_page
+from mfa_kit.core.device_records import DeviceState
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
+from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.letters.sheet import Paper, PrintedSecret, secret_letter
+from mfa_kit.rollout.plan import Action, PlanStep
+from mfa_kit.rollout.posting import Parcel, parcel_letter
+from mfa_kit.rollout.roster import RosterAction, RosterRow
+from mfa_kit.wiring.files import LetterFile, packaged_text
 from tests.chromium import chromium
 from tests.conftest import ROOT, MfaKit
+from tests.letters.judges import pictures_of
+from tests.letters.judges import text_of as pdf_text
 from tests.page.conftest import open_admin, open_colleague, started
 from tests.page.test_station import call, press, type_codes
 from tests.terminal.conftest import environment
@@ -27,9 +39,11 @@ from tests.terminal.window import BLOCKS, DARK, Screen, Window
 
 FOLDER = ROOT / "docs" / "pictures"
 SESSION, ROLLOUT, AUDIT = FOLDER / "qr-session.svg", FOLDER / "rollout.svg", FOLDER / "audit.png"
+PARCEL, SECOND = FOLDER / "parcel-letter.png", FOLDER / "second-letter.png"
 ADMIN, COLLEAGUE = FOLDER / "page-admin.png", FOLDER / "page-colleague.png"
 # A character's cell in the pictures of a terminal, in pixels.
 WIDE, HIGH = 9, 18
+RUN = "20261130T120000Z-0123abcd"
 TOOL = (sys.executable, "-m", "mfa_kit")
 
 
@@ -99,6 +113,33 @@ def station(folder: Path) -> dict[Path, tuple[str, bytes]]:
     return shown
 
 
+def letters(folder: Path) -> tuple[str, Path]:
+    """Return the letters to a user who gets a pair by post: the HTML of the first, and the PDF of the second."""
+    row = RosterRow(user="alice", name="alice-key", action=RosterAction.ADD, by_post=True, pair=True)
+    spec = DeviceSpec(account="123456789012", partition="aws", user="alice", name="alice-key", method=Method("oath"))
+    parcel = Parcel(
+        step=PlanStep(row=row, action=Action.STATION),
+        entry=JournalEntry(run=RUN, spec=spec.on(hardware="12345678", card="card"), reached=JournalState.STAGED),
+        state=DeviceState.PREPARED,
+        registered=PlanStep(row=replace(row, name="alice-key-2"), action=Action.SELF),
+    )
+    sender = {"company": "Example Ltd", "contact": "the help desk, +1 555 0100"}
+    page = letter_page(
+        parcel_letter(
+            parcel,
+            account=spec.account,
+            text=packaged_text("rollout/parcel_letter.md"),
+            deadline="2026-12-15",
+            **sender,
+        )
+    )
+    password = PrintedSecret(label="OATH password", text=Secret("ABCDEFGHJKLMNPQR"))
+    values = {"user": "alice", "key": parcel.key, "date": "2026-12-01", **sender}
+    pdf = LetterFile(path=folder / "second.pdf", paper=Paper.A4)
+    pdf.write(secret_letter(password, packaged_text("letters/secret.md"), values))
+    return page, pdf.path
+
+
 def words(text: str) -> str:
     """Return the words that must not change, without symbols, numbers and spaces."""
     shown = re.sub(r"(?s)<style>.*?</style>|<[^>]*>|\d{8}T\d{6}Z-[0-9a-f]{8}", " ", text)
@@ -145,6 +186,11 @@ def main() -> None:
         with chromium(folder / "chromium") as browser:
             browser.show(page, width=900)
             _write_png(AUDIT, page, browser.picture(), height=1000)
+            page, pdf = letters(folder)
+            browser.show(page, width=760)
+            _write_png(PARCEL, page, browser.picture(), height=1600)
+        [picture] = pictures_of(pdf)
+        _write_png(SECOND, pdf_text(pdf), picture.read_bytes(), height=850)
     with tempfile.TemporaryDirectory() as name:
         for file, (page, picture) in station(Path(name)).items():
             _write_png(file, page, picture, height=1000)

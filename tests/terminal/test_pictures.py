@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import pictures
+from tests.letters.judges import text_of as pdf_text
 
 
 @pytest.mark.slow
@@ -33,3 +34,10 @@ def test_the_pictures_of_a_station_are_current(tmp_path: Path) -> None:
     """Both views, while the second of three users scans the QR code."""
     for file, (page, _) in pictures.station(tmp_path).items():
         assert pictures.words(page) == pictures.text_of(file), file.name
+
+
+@pytest.mark.slow
+def test_the_pictures_of_letters_are_current(tmp_path: Path) -> None:
+    page, pdf = pictures.letters(tmp_path)
+    assert pictures.words(page) == pictures.text_of(pictures.PARCEL)
+    assert pictures.words(pdf_text(pdf)) == pictures.text_of(pictures.SECOND)
