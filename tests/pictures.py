@@ -189,8 +189,8 @@ def main() -> None:
             page, pdf = letters(folder)
             browser.show(page, width=760)
             _write_png(PARCEL, page, browser.picture(), height=1600)
-        [picture] = pictures_of(pdf)
-        _write_png(SECOND, pdf_text(pdf), picture.read_bytes(), height=850)
+        [sheet] = pictures_of(pdf)
+        _write_png(SECOND, pdf_text(pdf), sheet.read_bytes(), height=850)
     with tempfile.TemporaryDirectory() as name:
         for file, (page, picture) in station(Path(name)).items():
             _write_png(file, page, picture, height=1000)
