@@ -22,9 +22,8 @@ from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import entry_of_device, retire
 from mfa_kit.enrollment.settling import settle_dead_runs
-from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, run_row
-from mfa_kit.rollout.further_devices import half_names
-from mfa_kit.rollout.plan import Plan, PlanStep
+from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, run_row, take_over_runs
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
 
 # A time that mfa-kit recorded can be this many seconds before AWS's, because smaller differences cannot be measured.
 RESOLUTION = 2.0
@@ -40,23 +39,19 @@ class Exchange:
 
 
 def exchanges_of(plan: Plan) -> list[Exchange]:
-    """Return the exchanges of a plan, in the order of its rows. Both halves of a pair are in one exchange."""
+    """Return the exchanges of a plan, in the order of its rows, without those that the plan blocks.
+
+    Both halves of a pair are in one exchange, even if one of them is blocked.
+    """
     by_old: defaultdict[tuple[str, str], list[PlanStep]] = defaultdict(list)
     for step in plan.steps:
         if step.replaces:
             by_old[step.user, step.replaces].append(step)
     return [
-        Exchange(user=user, old=old, steps=tuple(step for step in plan.steps if _makes_new(step, steps)))
+        Exchange(user=user, old=old, steps=tuple(steps))
         for (user, old), steps in by_old.items()
+        if any(step.action is not Action.BLOCKED for step in steps)
     ]
-
-
-def _makes_new(step: PlanStep, steps: Sequence[PlanStep]) -> bool:
-    """Return whether a step is one of `steps`, or the other half of the pair of one of them."""
-    if step in steps:
-        return True
-    own = (step.user, half_names(step.row)) if step.row.pair else None
-    return own is not None and any(other.row.pair and own == (other.user, half_names(other.row)) for other in steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +116,8 @@ class Finishing:
     execution: Execution
     run: str
     _unsettled: dict[str, MfaKitError] = field(default_factory=dict)
+    _runs: set[str] = field(default_factory=set)
+    _taking: Lock = field(default_factory=Lock)
 
     def work_through(self, exchanges: Sequence[Exchange]) -> Generator[RowResult, None, None]:
         """Remove the old devices whose new devices are proven, and yield one result for each exchange.
@@ -184,6 +181,8 @@ class Finishing:
         if why := self._why_left(exchange, devices, proofs):
             return RowResult(user=user, outcome=RowOutcome.WAITING, reason=why, device=old.serial)
         self._check_old(old)
+        if self._take_over_runs(self._new_devices(exchange, devices)):
+            return self._finish(exchange, proofs)  # another process may have removed a new device until now
         entry = self._without_key(entry_of_device(old, caller=self.caller, ports=self.ports, now=self.run))
         if self.ports.dry:
             return RowResult.of_entry(entry, RowOutcome.ENROLLED, f"{old.serial} would be removed")
@@ -219,6 +218,20 @@ class Finishing:
         if entry.spec.method.name not in self.ports.on_keys:
             return entry
         return replace(entry, spec=replace(entry.spec, method=VIRTUAL, hardware=None, card=None))
+
+    def _take_over_runs(self, new: Sequence[Device]) -> bool:
+        """Lock the runs that made these devices, so that no other process undoes them. Return whether any was locked.
+
+        In a dry run, lock nothing. Raise UsageFault if one of the runs is in progress.
+        """
+        with self._taking:
+            made = (entry for device in new if (entry := self.ports.journal.find(device.serial)))
+            entries = [*{entry.run: entry for entry in made if entry.run not in self._runs}.values()]
+            if self.ports.dry or not entries:
+                return False
+            take_over_runs(entries, ports=self.ports)
+            self._runs.update(entry.run for entry in entries)
+            return True
 
     def _check_old(self, old: Device) -> None:
         """Raise Lockout if a device is not the one that was to be replaced, or another row made it."""

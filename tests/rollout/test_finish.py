@@ -290,6 +290,17 @@ def test_the_new_device_of_a_row_is_never_removed(rollout: Exchange) -> None:
     assert rollout.has("alice") == {"alice", "one", "two"}
 
 
+def test_rows_that_the_plan_blocks_are_left_out(rollout: Exchange) -> None:
+    """Also if the cell of the old device is not a serial. But a pair with one blocked half is not proven."""
+    rollout.iam.create_virtual_mfa_device(VirtualMFADeviceName="bob-key")
+    rollout.plan("alice,virtual,replace,,nothing", "bob,pair,replace,,", columns=COLUMNS)
+    rows = json.loads(rollout.file.read_text())["rows"]
+    assert [row["action"] for row in rows] == ["blocked", "blocked", "bench"]
+    rollout.sign_in("bob", rollout.lab.register_fido("bob", "bob-key-2"))
+    assert rollout.finish(code=1) == {"bob": ("waiting", "bob-key is not enabled yet")}
+    assert len(rollout.has("bob")) == 2
+
+
 def test_users_and_devices_that_are_gone_are_no_failure(rollout: Exchange) -> None:
     rollout.exchange(*replacing("alice", "bob"))
     for name in ("alice", "alice-key"):
@@ -366,6 +377,19 @@ def test_two_processes_and_two_computers_at_once(rollout: Exchange) -> None:
     assert {outcome for outcome, _ in rollout.finish().values()} == {"revoked"}
     assert {user: rollout.has(user) for user in USERS} == {user: {f"{user}-key"} for user in USERS}
     assert {f"{ARN}{user}" for user in USERS} & rollout.lab.serials() == set()
+
+
+def test_no_other_process_removes_the_new_device_meanwhile(rollout: Exchange) -> None:
+    """An undo that is in progress holds the lock of the run. Then the user keeps both devices."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        [entry] = ledger.made(ACCOUNT)
+        ledger.record(entry)
+        outcome, reason = rollout.finish(code=1)["alice"]
+    assert (outcome, f"run {entry.run} is still in progress" in reason) == ("failed", True)
+    assert rollout.has("alice") == {"alice", "alice-key"}
+    assert rollout.finish()["alice"] == ("revoked", "")
 
 
 def test_finish_works_in_many_accounts(accounts: Accounts) -> None:  # noqa: F811 - the fixture
