@@ -290,6 +290,20 @@ def test_the_new_device_of_a_row_is_never_removed(rollout: Exchange) -> None:
     assert rollout.has("alice") == {"alice", "one", "two"}
 
 
+def test_an_old_device_that_cannot_be_deleted_is_named_until_it_is(rollout: Exchange) -> None:
+    """The user no longer has it, but it is still there, and so is its entry in the journal."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    rollout.lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    for _ in range(2):
+        outcome, reason = rollout.finish(code=1)["alice"]
+        assert (outcome, f"AWS does not let you delete {ARN}alice" in reason) == ("failed", True)
+        assert rollout.has("alice") == {"alice-key"}
+    rollout.lab.faults.clear()
+    assert rollout.finish()["alice"][0] == "revoked"
+    assert f"{ARN}alice" not in rollout.lab.serials()
+
+
 def test_rows_that_the_plan_blocks_are_left_out(rollout: Exchange) -> None:
     """Also if the cell of the old device is not a serial. But a pair with one blocked half is not proven."""
     rollout.iam.create_virtual_mfa_device(VirtualMFADeviceName="bob-key")
