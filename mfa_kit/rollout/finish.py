@@ -96,7 +96,9 @@ class Proofs:
             return ""
         since = f" since {iso_time(device.since)[:10]}" if device.since is not None else ""
         codes = "" if device.type is DeviceType.FIDO2 else "no two codes of it are recorded, and "
-        unread = [f"; CloudTrail could not be read in {few([*self.unread])}: {why}" for why in self.unread.values()]
+        unread = [
+            f"; CloudTrail was not read completely in {few([*self.unread])}: {why}" for why in self.unread.values()
+        ]
         return f"{device.name} is not proven: {codes}no use was seen{since}{''.join(unread[:1])}"
 
 

@@ -31,6 +31,8 @@ DELAY = 3600.0
 NOT_JSON = "is not JSON"
 # The end of the known period of a Region that is not enabled any more, in Unix seconds.
 FOREVER = LAST_TIME - 1
+# The number of pages of each event and Region that UseSearch reads. Services of AWS may cause many AssumeRole events.
+MOST_PAGES = 200
 # The number of accounts whose events are counted separately. A file can name any number of accounts.
 MOST_OTHERS = 1000
 
@@ -195,8 +197,8 @@ class UseSearch:
 
     Nothing is read from the ledger or recorded there, because another computer could have written it. `missing` has the
     devices without a known use, and `uses` gets the first use that is found of each other device, both by serial.
-    `unread` gets the reason why a Region could not be read, by Region. `now` returns AWS's time in Unix seconds. The
-    search ends early once `stopped` returns True.
+    `unread` gets the reason why a Region could not be read completely, by Region. `now` returns AWS's time in Unix
+    seconds. The search ends early once `stopped` returns True.
     """
 
     account: str
@@ -248,6 +250,9 @@ class UseSearch:
         query = EventQuery(region=region, event=event, start=start, end=now)
         while self._sought(event) and token not in used_tokens and not self.stopped():
             used_tokens.add(token)
+            if len(used_tokens) > MOST_PAGES:
+                self.unread[region] = f"only the newest {MOST_PAGES} pages of {event} were read"
+                return
             page = self.history.page(query, token)
             for use in uses_on_page(page, self.account, now=now).uses:
                 self._add(use)

@@ -28,6 +28,7 @@ from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout.plan_files import plan_digest
+from mfa_kit.usage import updating
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.rollout.conftest import Rollout, key_file
 from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
@@ -264,6 +265,19 @@ def test_two_codes_at_the_desk_and_by_activate_are_recorded(rollout: Exchange, t
     shutil.rmtree(rollout.results)
 
 
+def test_a_search_in_many_events_ends(rollout: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services of AWS assume roles all the time. The reason says that not all events were read."""
+    monkeypatch.setattr(updating, "MOST_PAGES", 2)
+    rollout.exchange(*replacing("alice"))
+    rollout.enabled("alice", 60)
+    event = {**call("AssumeRole"), "eventTime": iso_time(time.time() - 1), "recipientAccountId": ACCOUNT}
+    rollout.lab.plant(*({**event, "eventID": str(number)} for number in range(101)))
+    since = len(rollout.lab.calls)
+    reason = rollout.finish(code=1)["alice"][1]
+    assert reason.endswith("not read completely in us-east-2: only the newest 2 pages of AssumeRole were read")
+    assert [call.operation for call in rollout.lab.calls[since:]].count("LookupEvents") == 2 * 3 + 1
+
+
 # What is removed, and what is not
 
 
@@ -344,10 +358,10 @@ def test_a_region_that_cannot_be_read_is_named(rollout: Exchange) -> None:
     rollout.sign_in("alice")
     rollout.lab.faults.add("LookupEvents", "denied", at=1)
     results = rollout.finish(code=1)
-    assert re.search("CloudTrail could not be read in us-east-[12]: AWS answers AccessDenied", results["bob"][1])
+    assert re.search("CloudTrail was not read completely in us-east-[12]: AWS answers AccessDenied", results["bob"][1])
     assert rollout.finish(code=1)["alice"][0] == "revoked"
     rollout.lab.faults.add("DescribeRegions", "denied")
-    assert "CloudTrail could not be read in any Region" in rollout.finish(code=1)["bob"][1]
+    assert "CloudTrail was not read completely in any Region" in rollout.finish(code=1)["bob"][1]
 
 
 def test_the_credential_of_an_old_device_may_stay_on_its_key(rollout: Exchange) -> None:
