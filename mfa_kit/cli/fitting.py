@@ -26,6 +26,10 @@ RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
 SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (TIME, r"\1 \2"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
 
 
+# Names of fields in JSON and CSV that have other words in tables.
+LABELS = {"bench": "station", "no_own_copy": "without a copy"}
+
+
 class _Cell(textwrap.TextWrapper):
     """Wraps a cell. A path or an ARN that is too wide is broken after a slash or a colon."""
 
@@ -56,9 +60,14 @@ def fitted_rows(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: 
     return [_lines(row, widths) for row in cells]
 
 
+def label(name: str) -> str:
+    """Return the name of a field in words."""
+    return LABELS.get(name, name).replace("_", " ")
+
+
 def heading(name: str) -> str:
-    """Return the heading of a column: its name in upper case, with spaces."""
-    return name.replace("_", " ").upper()
+    """Return the heading of a column: its name in words, in upper case."""
+    return label(name).upper()
 
 
 def shorter(cell: str) -> str:

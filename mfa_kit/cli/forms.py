@@ -20,6 +20,7 @@ from mfa_kit.cli.fitting import (
     fitted_rows,
     hanging,
     heading,
+    label,
     labeled,
     laid_out,
     on_one_line,
@@ -57,6 +58,12 @@ STYLES: Mapping[str, Style] = {
 CELL = re.compile(r"\S+(?: \S+)*")
 # The columns that are colored. Other columns may contain a word of STYLES by chance, such as a user named "failed".
 COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answer", "standing", "action"})
+# Words of JSON and CSV, each with its column, that are other words in tables.
+WORDS = {
+    ("action", "bench"): "station",
+    ("made", "this desk"): "this computer",
+    ("made", "another desk"): "another computer",
+}
 # Replaces the characters that separate cells or lines with spaces.
 SPACES = dict.fromkeys(map(ord, "\t\n\v\f\r\x85\u2028\u2029"), " ")
 
@@ -102,10 +109,10 @@ def write_table(results: Results) -> None:
     """
     width = sys.maxsize if results.wide else window_width(sys.stdout)
     if results.single:
-        fields = {name: text for name, value in results.rows[0].items() if (text := _text(value))}
+        fields = {name: text for name, value in results.rows[0].items() if (text := _shown(name, value))}
         _write_fields(fields, width, color=results.color)
     elif results.rows:
-        rows = [{name: _text(value) for name, value in row.items()} for row in results.rows]
+        rows = [{name: _shown(name, value) for name, value in row.items()} for row in results.rows]
         lines = _table(rows, results, width)
         click.echo("\n".join(paint_columns(lines) if results.color else lines))
     else:
@@ -174,13 +181,13 @@ def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
     A word that is too wide for the column of values, such as a checksum, starts closer to the field's name if it fits
     there.
     """
-    names = max(map(len, row)) + len(GAP)
+    names = max(len(label(name)) for name in row) + len(GAP)
     for name, value in row.items():
         first, *others = laid_out(value, max(width - names, LEAST))
-        for label, line in [(name.replace("_", " "), first), *(("", line) for line in others)]:
-            least = len(label) + len(GAP)
+        for words, line in [(label(name), first), *(("", line) for line in others)]:
+            least = len(words) + len(GAP)
             room = least if least <= width - len(line) < names else names
-            click.echo(f"{label:<{room}}{paint(line) if color and name in COLUMNS else line}")
+            click.echo(f"{words:<{room}}{paint(line) if color and name in COLUMNS else line}")
 
 
 def write_prose(lines: Sequence[str], *, wide: bool) -> None:
@@ -200,6 +207,12 @@ def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Seque
     colored = GAP.join([*(paint(word) if word in painted else word for word in words), ""])
     beside = first[len(label) :]
     click.echo("\n".join([colored + beside if beside else colored.rstrip(), *others]))
+
+
+def _shown(name: str, value: Cell) -> str:
+    """Return the text of a cell of a table. `name` is the name of its column."""
+    text = _text(value)
+    return WORDS.get((name, text), text)
 
 
 def _text(value: Cell, clean: Callable[[str], str] = on_one_line) -> str:

@@ -20,7 +20,7 @@ from mfa_kit.cli.value_types import Age, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import suggest
-from mfa_kit.core.text import iso_time, one_line
+from mfa_kit.core.text import count_of, iso_time, one_line
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.acceptance import BoxTrial, TokenBatch, histogram, judge_readings, run_session
 from mfa_kit.tokens.aws_check import aws_use
@@ -176,13 +176,17 @@ def _proved(seed_file: SeedFile, serial: str, *, codes: CodeSource, window: int)
     return verdict
 
 
+def _unusable(tokens: Sequence[Token]) -> Counter[str]:
+    """Return how many tokens AWS cannot use for each reason."""
+    return Counter(use.why for use in map(aws_use, tokens) if use.device_type is None)
+
+
 def _usability(tokens: Sequence[Token]) -> ResultRow:
     """Return how many tokens AWS can use and, for each reason, how many it cannot use."""
-    uses = [aws_use(token) for token in tokens]
-    unusable = Counter(use.why for use in uses if use.device_type is None)
+    unusable = _unusable(tokens)
     return {
-        "tokens": len(uses),
-        "usable_with_aws": len(uses) - unusable.total(),
+        "tokens": len(tokens),
+        "usable_with_aws": len(tokens) - unusable.total(),
         "not_usable": [f"{count}: {why}" for why, count in unusable.most_common()],
     }
 
@@ -276,6 +280,8 @@ def accept(
     seeds = wiring.seed_files.open_seed_file(file, opening, settings=settings)
     trial = BoxTrial(seeds, wiring.ledger.TokenRecords(settings), window=window, two=two)
     refused: Sequence[DroppedRow] = ()
+    for why, count in _unusable(trial.tokens).most_common():
+        settings.progress.alert(f"AWS cannot use {count_of(count, 'token')} of this box: {why}")
     if readings:
         refused = judge_readings(trial, rows)
     elif not settings.no_input:

@@ -363,13 +363,15 @@ def test_an_error_in_the_middle_changes_nothing(
 
 
 def test_missing_credentials_are_reported(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hint says where to look."""
+    """The hint says how to sign in, and names no program that may be missing."""
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     done = mfa_kit.run(*enroll)
     assert done.code == 4
-    assert "locate credentials" in done.err
-    assert "aws sts get-caller-identity" in done.err
+    assert "mfa-kit: there are no AWS credentials\n" in done.err
+    assert "--profile NAME" in done.err
+    assert "export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in done.err
+    assert "aws sts" not in done.err
 
 
 def test_an_unreachable_endpoint_is_reported(enroll: list[str], mfa_kit: MfaKit) -> None:

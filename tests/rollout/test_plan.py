@@ -79,7 +79,7 @@ def test_users_without_a_copy_are_named(rollout: Rollout, people: People) -> Non
     """They would be locked out at their next sign-in."""
     own, none, desk = people(3)
     done = rollout.plan(*rollout.own([own]), none, f"{desk},,oath", columns="user,recipient,kind")
-    assert f"no own copy      1: {none}\n" in done.out
+    assert f"without a copy   1: {none}\n" in done.out
     assert json.loads(rollout.file.read_text())["shut_out"] == [none]
 
 

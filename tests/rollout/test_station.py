@@ -530,6 +530,16 @@ def test_apply_and_station_leave_each_others_rows(rollout: Rollout, people: Peop
     assert "already done: 1 of 1 user" in done.err
 
 
+def test_rows_that_the_option_leaves_out_are_counted(rollout: Rollout, people: People) -> None:
+    """Otherwise a session for phones looks complete, although users with keys still wait."""
+    phone, *keys = people(3)
+    rollout.plan(f"{phone},virtual", *[f"{user},oath" for user in keys], columns=KEYS)
+    done = rollout.desk.run("rollout", "station", rollout.file, "--with", "virtual", "--dry-run")
+    assert "left out because of --with: 2 rows of other kinds (oath)\n" in done.err
+    both = rollout.desk.run("rollout", "station", rollout.file, "--with", "virtual", "--with", "oath", "--dry-run")
+    assert (both.code, "left out" in both.err) == (0, False)
+
+
 @pytest.mark.parametrize("verb", ["station", "bench"])
 def test_a_dry_run_shows_the_queue_without_prompts(rollout: Rollout, people: People, verb: str) -> None:
     """Nothing is written, locally or in IAM.

@@ -291,6 +291,7 @@ def test_a_box_is_accepted_from_a_table_in_several_runs(mfa_kit: MfaKit, box: Pa
     first.write_text(f"serial,code\n{T30.serial},{T30.shows(now)}\n{T60.serial},000000,111111\n77,123456\n,,\nbad\n")
     second.write_text(f"{T60.serial};{T60.shows(now, ahead=-60)}\n{BOX[2].serial};{BOX[2].shows(now)};;{int(now)}\n")
     monday = mfa_kit.run("token", "accept", box, "--readings", first, "--output", "json")
+    assert monday.err.startswith("AWS cannot use 3 tokens of this box: AWS accepts only hardware tokens sold for AWS")
     row = said(monday)
     assert (monday.code, row["accepted"], row["rejected"], row["untested"]) == (1, 1, 1, 1)
     assert row["not_taken"] == [

@@ -24,6 +24,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     InvalidRegionError,
+    NoCredentialsError,
     ProxyConnectionError,
     SSLError,
     SSOTokenLoadError,
@@ -59,6 +60,10 @@ def bound_answers() -> None:
 
 
 DENIED = "ask an administrator for the permission; docs/permissions.md lists what is needed"
+SIGN_IN_FIRST = (
+    "choose a profile (--profile NAME), or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, "
+    "AWS_SESSION_TOKEN, such as those that the AWS access portal shows; see docs/credentials.md"
+)
 SIGN_IN = "sign in again, or choose another --profile"
 REGION = "set backup-region in the configuration file to the region of the bucket"
 # Error codes with their class and hint (IAM API reference, common errors; Amazon S3 API
@@ -302,6 +307,8 @@ def _unusable(error: BotoCoreError) -> MfaKitError:
     message = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
         return UsageFault(message, "give a region such as us-east-1: --region, or the setting region of the profile")
+    if isinstance(error, NoCredentialsError):
+        return AwsFault("there are no AWS credentials", SIGN_IN_FIRST)
     return AwsFault(message, Message("check the profile and the credentials", command("aws sts get-caller-identity")))
 
 

@@ -27,7 +27,7 @@ from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import ClientError
 
 from mfa_kit.account.snapshot import CentralRootAccess, OrganizationPlace, RootPosture, root_posture
-from mfa_kit.adapters.aws.answers import Ask, coded, our_errors, read, refused_role
+from mfa_kit.adapters.aws.answers import SIGN_IN_FIRST, Ask, coded, our_errors, read, refused_role
 from mfa_kit.adapters.aws.clients import (
     AskCode,
     Clients,
@@ -315,7 +315,7 @@ class MemberSessions:
 
     def _own(self) -> Credentials:
         if self.hub.credentials is None:
-            raise AwsFault("there are no AWS credentials", "choose a profile: --profile NAME")
+            raise AwsFault("there are no AWS credentials", SIGN_IN_FIRST)
         return self.hub.credentials
 
     def _role_arn(self, role: str, account: OrgAccount) -> str:

@@ -144,7 +144,7 @@ def station(
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     settings, profile = wiring.settings.take_key_profile(settings, key_profile)
     plan, digest = wiring.rollout.read_plan(plan_file, expected=expected)
-    steps = station_steps(plan, set(kinds), _users(plan, only), by_post=stage)
+    steps = _chosen_steps(plan, set(kinds), only, stage=stage, progress=settings.progress)
     store = wiring.stores.open_backup_store(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     _check_options(settings, page=page, stage=stage, letters=letters)
     with name_next_command(), asked_at(settings, page=page, browser=not no_browser) as place:
@@ -266,6 +266,17 @@ def _open_profiles(
     )
     methods.overrides = profiles.overrides
     return methods, profiles
+
+
+def _chosen_steps(
+    plan: Plan, kinds: set[str], only: Sequence[str], *, stage: bool, progress: Progress
+) -> list[PlanStep]:
+    """Return the steps for the station, and print how many are left out because their kinds are not in `kinds`."""
+    users, all_kinds = _users(plan, only), {step.row.kind.name for step in plan.steps}
+    if kinds and all_kinds - kinds and (others := station_steps(plan, all_kinds - kinds, users, by_post=stage)):
+        names = ", ".join(sorted({step.row.kind.name for step in others}))
+        progress.note(f"left out because of --with: {count_of(len(others), 'row')} of other kinds ({names})")
+    return station_steps(plan, kinds, users, by_post=stage)
 
 
 def _check_recipients(settings: Settings, to: Sequence[str], to_files: Sequence[Path], *, stage: bool) -> None:
