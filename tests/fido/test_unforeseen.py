@@ -1,6 +1,7 @@
 """Exceptions that nothing foresees, at the ports of security keys: nothing quotes them."""
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,14 +20,17 @@ from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import IN_A_ROW
+from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
 from mfa_kit.security_keys.pin import KeyReset
 from mfa_kit.wiring import browser as console
+from tests import pcsc
 from tests.conftest import Result
 from tests.faults.unforeseen import SECRET, Place, called_places, ending, incomplete, places_of, spread
 from tests.fido import slot
 from tests.fido.conftest import Bus, Desk, Published
-from tests.rollout.person import AtStation
+from tests.fido.test_profile import RECIPIENT, configure
+from tests.rollout.person import Act, AtStation
 from tests.sizes import size
 
 PIN = "pin-5839"
@@ -110,17 +114,47 @@ def _registering(at: Setting, key: SimulatedKey) -> object:
     return at.bus.plug(key)
 
 
+def _prepared(settings: str, insert: Insert = _registering) -> Insert:
+    """Plug in a key that the station prepares for a profile with these settings."""
+
+    def plug(at: Setting, key: SimulatedKey) -> object:
+        _registering(at, key)
+        at.bus.unplug()
+        configure(Desk(Path(os.environ["MFA_KIT_HOME"])), f"[profile.desk]\n{settings}")
+        return insert(at, key)
+
+    return plug
+
+
+def _in_no_port(at: Setting, key: SimulatedKey) -> object:
+    """Insert an OATH key only. The security key comes after the prompt."""
+    assert not at.bus.slots, key
+    pcsc.plug(YkoathCard())
+    return None
+
+
+def _come_later(at: Setting, key: SimulatedKey) -> tuple[str | Act, ...]:
+    """Plug in a security key that is no card, then use the OATH key."""
+    return (lambda: at.bus.plug(key),), "", "q"
+
+
 @dataclass(frozen=True)
 class Command:
-    """A command: its words, its lines on stdin or what a person types, and the key."""
+    """A command: its words, its lines on stdin or what a person types, and the key.
+
+    `acts` are the answers to prompts, or a function that returns them.
+    """
 
     words: str
     stdin: str = ""
     typed: tuple[str, ...] | None = None
     pin: str | None = None
     insert: Insert = _on_usb
+    acts: tuple[str, ...] | Callable[[Setting, SimulatedKey], tuple[str | Act, ...]] = ("q",)
 
 
+TYPED = 'pin = "typed"\nmin-pin-length = 8'
+STATION = "rollout station PLAN MDS --key-profile desk"
 COMMANDS: dict[str, Command] = {
     "list": Command("key list"),
     "watch": Command("key list --watch", insert=_watched),
@@ -148,6 +182,22 @@ COMMANDS: dict[str, Command] = {
     "reset": Command("key reset --yes --erase-oath --key KEY-7", insert=_to_be_erased),
     "enroll": Command("enroll USER --with fido2 MDS", insert=_registering),
     "station": Command("rollout station PLAN MDS", typed=()),
+    "station with a random PIN": Command(
+        STATION,
+        typed=(),
+        insert=_prepared(f'pin = "random"\nalways-uv = true\nrecipients = ["{RECIPIENT}"]'),
+        acts=("", "q"),
+    ),
+    "station with a typed PIN": Command(STATION, typed=(PIN,), insert=_prepared(TYPED), acts=("", "q")),
+    "station with two tries left": Command(
+        STATION, typed=(PIN,), pin=PIN, insert=_prepared(TYPED, _almost_locked), acts=("", "q")
+    ),
+    "station with a pair": Command(
+        "rollout station PAIRS MDS -r RECIPIENT", typed=(), insert=_in_no_port, acts=_come_later
+    ),
+    "station with a blocked key": Command(
+        STATION, typed=(PIN,), pin=PIN, insert=_prepared(TYPED, _blocked), acts=("", "q")
+    ),
 }
 
 
@@ -175,10 +225,12 @@ def commands(
             folder.mkdir()
             patch.setenv("MFA_KIT_HOME", str(folder / "desk"))
             at = Setting(bus, desk, at_lab, users, folder, recipient, patch)
-            command.insert(at, lab_key(maker, pin=command.pin))
+            pcsc.clear()
+            command.insert(at, key := lab_key(maker, pin=command.pin))
             patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(command.stdin.encode())))
             if command.typed is not None:
-                person = AtStation("q", codes=command.typed)
+                acts = command.acts if isinstance(command.acts, tuple) else command.acts(at, key)
+                person = AtStation(*acts, codes=command.typed)
                 patch.setattr(terminal, "find_person", lambda **_: person)
             words = [word for each in command.words.split() for word in _filled(each, at, published)]
             return lambda: desk.run(*words)
@@ -196,9 +248,9 @@ def _filled(word: str, at: Setting, published: Published) -> Sequence[str]:
             return [at.recipient]
         case "FILE" | "LETTER":
             return [str(at.folder / ("pin.age" if word == "FILE" else "pin.pdf"))]
-        case "PLAN":
+        case "PLAN" | "PAIRS":
             roster, plan = at.folder / "roster.csv", at.folder / "plan.json"
-            roster.write_text(f"user,kind\n{at.users()},fido2\n")
+            roster.write_text(f"user,kind\n{at.users()},{'fido2' if word == 'PLAN' else 'pair'}\n")
             assert at.desk.run("rollout", "plan", roster, "-o", plan).code == 0
             return [str(plan)]
         case _:
@@ -222,7 +274,12 @@ def test_any_exception_at_a_port_ends_the_program_cleanly(
         (
             name,
             ending(
-                place, error, commands(name), tmp_path, invalid=DeviceFault.exit_code if place.owner is _Card else None
+                place,
+                error,
+                commands(name),
+                tmp_path,
+                rows=name.startswith("station "),
+                invalid=DeviceFault.exit_code if place.owner is _Card else None,
             ),
         )
         for name, place, error in spread(size(25, 100), pairs)
