@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from mfa_kit.adapters.ledger.records import DeviceStates
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
-from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
+from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind
 from mfa_kit.core.text import iso_time
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.rollout import undo
 from mfa_kit.rollout.plan_files import plan_digest
 from mfa_kit.usage import updating
 from tests.conftest import ACCOUNT, MfaKit, Result
@@ -478,12 +480,33 @@ def test_undo_after_finish_refuses(rollout: Exchange, lost: str) -> None:
     assert (rollout.has("alice"), rollout.has("bob")) == ({"alice-key"}, {"bob"})
 
 
-@pytest.mark.parametrize("propagation", [0, 30])
-def test_undo_leaves_one_device_of_a_user_whose_two_were_made(rollout: Exchange, propagation: int) -> None:
+def test_undo_first_completes_an_interrupted_finish(rollout: Exchange) -> None:
+    """Finish was killed before it removed the old device. Otherwise, the user would end without any device."""
+    rollout.exchange(*replacing("alice"))
+    old = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice")
+    since = datetime.fromisoformat(OLD).timestamp()
+    entry = JournalEntry(run=RUN, spec=old, purpose=RunKind.REVOKE, reached=JournalState.REVOKING, since=since)
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        ledger.record(entry)
+    done = rollout.undo("--leave-without-mfa")
+    assert (done.code, f"has replaced {ARN}alice" in done.err) == (6, True), done.err
+    assert rollout.has("alice") == {"alice-key"}
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_undo_leaves_one_device_of_a_user_whose_two_were_made(
+    rollout: Exchange, stale: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several threads remove devices, but a user's devices one after another, even while IAM's list lags behind."""
     rollout.iam.deactivate_mfa_device(UserName="alice", SerialNumber=f"{ARN}alice")
     rollout.exchange("alice,virtual,add,one,", "alice,virtual,add,two,", *replacing("bob"))
-    rollout.lab.account.settings = replace(rollout.lab.account.settings, propagation=propagation)
+    if stale:
+        listed = cache(lambda user: rollout.iam.list_mfa_devices(UserName=user)["MFADevices"])
+        monkeypatch.setattr(
+            undo,
+            "devices_while_there",
+            lambda user, **_: [Device(device["SerialNumber"], user) for device in listed(user)],
+        )
     done = rollout.undo("--workers", "8")
     assert done.code == 6, done.err
     serials = {f"{ARN}{name}" for name in ("one", "two")}
