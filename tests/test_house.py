@@ -74,6 +74,13 @@ REVEALS = {
     ("adapters/aws/iam.py", "Iam.console_session"),
     ("adapters/aws/iam.py", "_created"),
     ("adapters/aws/clients.py", "_with_mfa"),
+    ("adapters/aws/session_tokens.py", "SessionTokens._issued"),
+    ("adapters/aws/session_tokens.py", "SessionTokens.role_session"),
+    ("sessions/renewing.py", "read_state"),
+    ("sessions/session.py", "Session.answer"),
+    ("sessions/session.py", "Session.entry"),
+    ("sessions/session.py", "parse_entry"),
+    ("cli/session.py", "_answer"),
     ("adapters/oath/applet.py", "Applet.derive_key"),
     ("adapters/oath/applet.py", "Applet.put"),
     ("adapters/oath/applet.py", "Applet.set_key"),
@@ -336,6 +343,7 @@ OWN_JSON = {
     "lab/aws/policies.py",
     "lab/aws/state.py",
     "qr_codes/decoding.py",
+    "sessions/session.py",
 }
 
 

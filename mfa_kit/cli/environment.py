@@ -18,7 +18,7 @@ RESERVED = frozenset({"MFA_KIT_HOME", "MFA_KIT_LAB"})
 COMMON: frozenset[str] = frozenset(
     (
         *("--profile", "--region", "--endpoint-url", "--account", "--ledger", "--output"),
-        *("--no-input", "--dry-run", "--wide", "--plain", "--quiet", "--verbose"),
+        *("--no-input", "--typed", "--dry-run", "--wide", "--plain", "--quiet", "--verbose"),
     )
 )
 # The options of single commands that have a variable, named after command and option: MFA_KIT_ROLLOUT_APPLY_WORKERS.
@@ -64,6 +64,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--accounts", "--org", "--ou", "--include", "--exclude", "--account-tag", "--role-name"),
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
         *("--page", "--phone", "--root-ceremony", "--deadline", "--template", "--key-profile"),
+        *("--role-arn", "--duration", "--no-cache", "--logout"),
     ),
     "their values may contain spaces, but a variable is split at spaces": ("--reader",),
     "they apply to the result of a single command": ("--query",),
@@ -118,6 +119,7 @@ class Flags(NamedTuple):
     query: str | None = None
     yes: bool = False
     no_input: bool = False
+    typed: bool = False
     dry_run: bool = False
     wide: bool = False
     plain: bool = False

@@ -57,6 +57,7 @@ COMMANDS: Rows = {
         "Read from CloudTrail when devices were last used.",
         {"update": Row("Read when devices were last used.", "mfa_kit.cli.usage_update:update")},
     ),
+    "session": Row("Give other programs a session with MFA.", "mfa_kit.cli.session:session"),
     "resync": Row("Resynchronize a device whose clock is off.", "mfa_kit.cli.resync:resync"),
     "replace": Row("Replace a user's MFA device with a new one.", "mfa_kit.cli.replace:replace"),
     "revoke": Row("Remove an MFA device from a user.", "mfa_kit.cli.revoke:revoke"),

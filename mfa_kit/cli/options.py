@@ -88,6 +88,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--dry-run", is_flag=True, help="Show what would be done; change and ask nothing."),
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),
+        option("--typed", is_flag=True, help="Type your own MFA codes, even if a key has them."),
         option("--ledger", metavar="ADDRESS", help="Use the ledger in this PostgreSQL database."),
         option("--output", type=click.Choice(forms), help="Output form [table]."),
         option("--wide", is_flag=True, help="Show all columns of a table and full values, even if they do not fit."),
@@ -161,8 +162,6 @@ class Verb(click.Command):
         self.params += _common(*FORMS, *self.own_forms)
 
     def invoke(self, ctx: click.Context) -> Any:
-        from mfa_kit.cli import settings
-
         flags = given()
         if flags.quiet and flags.debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
@@ -173,13 +172,21 @@ class Verb(click.Command):
         # --output may come before the command's name, so it can be checked only here, where the command is known.
         output = Output.of(flags.output, ctx, own=self.own_forms, wide=flags.wide, query=flags.query)
         parameters = inspect.signature(self.callback).parameters if self.callback else {}
+        if parameters.keys() & {"output", "settings", "read_settings"}:
+            self._give(ctx, output, parameters)
+        return super().invoke(ctx)
+
+    def _give(self, ctx: click.Context, output: Output, parameters: Mapping[str, object]) -> None:
+        """Put the parameters that are not options of the command into the context."""
+        from mfa_kit.cli import settings
+
+        flags = given()
         if "output" in parameters:
             ctx.params["output"] = output._replace(color=settings.has_color(flags))
         if "settings" in parameters:
             ctx.params["settings"] = settings.read_settings(flags, needs_config=self.needs_config)
         if "read_settings" in parameters:
             ctx.params["read_settings"] = partial(settings.read_settings, flags)
-        return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters, with the environment variables of their options."""

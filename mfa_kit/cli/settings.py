@@ -43,6 +43,7 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
         ledger=config.ledger if flags.ledger is None else flags.ledger,
         yes=flags.yes,
         no_input=flags.no_input,
+        typed=flags.typed,
         dry_run=flags.dry_run,
         plain=plain,
         quiet=flags.quiet,

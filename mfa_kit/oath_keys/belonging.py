@@ -56,7 +56,7 @@ def verify_device(
     spec = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     label, now = spec.label, ports.iam_reader.now
     listed = Check("listed by IAM", Value.PASS, device.serial)
-    key = find_holder(keys, label, key_name)
+    key = find_holder(keys, [label], key_name)
     if key is None:
         missing = Check("credential", Value.FAIL, f"no plugged-in key has the credential {label}")
         return judged([listed, missing]), None

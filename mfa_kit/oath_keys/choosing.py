@@ -80,36 +80,46 @@ def _line(key: OathKey) -> str:
     return f"{key.description}, in {key.where}, identity {key.identity}"
 
 
-def find_holder(keys: PluggedOathKeys, label: str, key_name: str | None) -> OathKey | None:
+def credential_names(device: str) -> tuple[str, ...]:
+    """Return the names that the credential of an MFA device may have on a key, mfa-kit's own name first.
+
+    `device` is the device's serial. The others are the name in AWS's QR code, and the one that aws-vault uses.
+    """
+    account, _, path = device.rpartition(":mfa/")
+    name = f":{path}@{account.rpartition(':')[2]}"
+    return (f"AWS{name}", f"Amazon Web Services{name}", device) if path else (device,)
+
+
+def find_holder(keys: PluggedOathKeys, labels: Sequence[str], key_name: str | None) -> OathKey | None:
     """Return the key whose serial, reader or identity is `key_name`.
 
-    If `key_name` is None, return the only key with the credential `label`, or None if no key has it. If a key without a
-    password has the credential, keys with a password are not opened, so that the user is not asked for the password of
-    another user's key. Raise UsageFault if several keys have the credential, and DeviceFault if no key can be read, or
-    if none has the credential but a card that cannot be read may have it.
+    If `key_name` is None, return the only key with a credential that has one of the `labels`, or None if no key has
+    one. If a key without a password has the credential, keys with a password are not opened, so that the user is not
+    asked for the password of another user's key. Raise UsageFault if several keys have the credential, and DeviceFault
+    if no key can be read, or if none has the credential but a card that cannot be read may have it.
     """
     if key_name is not None:
         return keys.choose(key_name)
     plugged_keys, wrong = keys.look()
     if not plugged_keys and wrong:
         raise wrong[0]
-    holders = _holders(keys, plugged_keys, label)
+    holders = _holders(keys, plugged_keys, labels)
     if len(holders) > 1:
-        raise UsageFault(f"{len(holders)} keys have the credential {label}", f"select one with {KEY}")
+        raise UsageFault(f"{len(holders)} keys have the credential {labels[0]}", f"select one with {KEY}")
     if not holders and (silent := _silent(wrong)):
-        silent[0].add_note(f"no other key has the credential {label}")
+        silent[0].add_note(f"no other key has the credential {labels[0]}")
         raise silent[0]
     return holders[0] if holders else None
 
 
-def _holders(keys: PluggedOathKeys, plugged_keys: Sequence[OathKey], label: str) -> list[OathKey]:
-    without_password = [key for key in plugged_keys if label in key.labels]
-    return without_password or [key for key in plugged_keys if key.password and _holds(keys, key, label)]
+def _holders(keys: PluggedOathKeys, plugged_keys: Sequence[OathKey], labels: Sequence[str]) -> list[OathKey]:
+    without_password = [key for key in plugged_keys if not {*labels}.isdisjoint(key.labels)]
+    return without_password or [key for key in plugged_keys if key.password and _holds(keys, key, labels)]
 
 
-def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
+def _holds(keys: PluggedOathKeys, key: OathKey, labels: Sequence[str]) -> bool:
     with keys.open(key) as applet:
-        return label.encode() in applet.names()
+        return not {label.encode() for label in labels}.isdisjoint(applet.names())
 
 
 def code_on_key(keys: PluggedOathKeys, label: str, key_name: str | None, *, time: float) -> str | None:
@@ -117,13 +127,21 @@ def code_on_key(keys: PluggedOathKeys, label: str, key_name: str | None, *, time
 
     `key_name` is the serial, reader or identity of the key to use; None means the only key with the credential.
     """
-    key = find_holder(keys, label, key_name)
-    if key is None:
-        return None
+    key = find_holder(keys, [label], key_name)
+    return compute_code(keys, key, [label], time=lambda: time) if key else None
+
+
+def compute_code(
+    keys: PluggedOathKeys, key: OathKey, labels: Sequence[str], *, time: Callable[[], float]
+) -> str | None:
+    """Return the code of the credential with the first of the `labels` that a key has, or None if it has none.
+
+    `time` returns the Unix time. It is called just before the code is computed.
+    """
     with keys.open(key) as applet:
         touch_by_name = applet.held()
-        name = label.encode()
-        return applet.code(label, time, touch=touch_by_name[name]) if name in touch_by_name else None
+        label = next((label for label in labels if label.encode() in touch_by_name), None)
+        return applet.code(label, time(), touch=touch_by_name[label.encode()]) if label else None
 
 
 def give_password(keys: LockableKeys, key_name: str | None, *, had: bool) -> OathKey:

@@ -38,3 +38,9 @@ def check_unlocked(file: int) -> None:
 def sync_all() -> None:
     """Write all file changes in memory to the disks. This is faster than os.fsync for each of thousands of files."""
     os.sync()
+
+
+def is_private(file: int) -> bool:
+    """Return whether an open file or folder belongs to this user, and no other user may read or change it."""
+    status = os.fstat(file)
+    return status.st_uid == os.getuid() and not status.st_mode & 0o077

@@ -12,9 +12,10 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 if sys.platform == "win32":
@@ -39,6 +40,19 @@ def processes_with(library: str) -> Iterator[tuple[str, str]]:
         with suppress(OSError):
             if number != str(os.getpid()) and library in (PROC / number / "maps").read_text("utf-8", "replace"):
                 yield number, name
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system that has a path, such as `ext4`, or "" on a system without /proc."""
+    try:
+        mounts = (PROC / "self/mountinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    rows = [(line.split()[4].encode().decode("unicode_escape"), line.partition(" - ")[2].split()[0]) for line in mounts]
+    above = [
+        (len(point), place, kind) for place, (point, kind) in enumerate(rows) if path.resolve().is_relative_to(point)
+    ]
+    return max(above, default=(0, 0, ""))[2]
 
 
 PR_SET_DUMPABLE = 4
@@ -141,6 +155,18 @@ def wait_for_signal(numbers: Collection[signal.Signals]) -> None:
     waited_for = not_ignored(numbers)  # a signal that is blocked would arrive even if it is ignored
     signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
     signal.sigwait(waited_for)
+
+
+@contextmanager
+def alarm(seconds: float, act: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call `act` as the handler of a signal when this many seconds have passed, unless the context ends before."""
+    before = signal.signal(signal.SIGALRM, act)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def interrupt_main_thread() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import files as files
     from mfa_kit.wiring import lab as lab
     from mfa_kit.wiring import ledger as ledger
+    from mfa_kit.wiring import new_sessions as new_sessions
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import organization as organization
     from mfa_kit.wiring import ports as ports
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import rollout as rollout
     from mfa_kit.wiring import security_keys as security_keys
     from mfa_kit.wiring import seed_files as seed_files
+    from mfa_kit.wiring import sessions as sessions
     from mfa_kit.wiring import settings as settings
     from mfa_kit.wiring import stores as stores
     from mfa_kit.wiring import udev as udev

@@ -17,6 +17,7 @@ from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import clock_difference, one_line
 from mfa_kit.enrollment.backends import ask_until
 from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.oath_keys import code_of_own_device
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, harden
 
 if TYPE_CHECKING:
@@ -135,9 +136,10 @@ def identify(iam: "Iam", profile: str | None) -> Caller:
 
 
 def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
-    """Ask the user for a code of the MFA device that a profile names, and return the six digits.
+    """Return the six digits of a code of the MFA device that a profile names.
 
-    Only AWS can check whether the code is right. Ctrl-C interrupts only the main thread. A prompt in another thread
+    The code comes from the plugged-in key that holds the device's credential, or else the user types it. Only AWS can
+    check whether the code is right. Ctrl-C interrupts only the main thread. A prompt in another thread
     ends within a second after `stop` is set.
     """
 
@@ -145,6 +147,10 @@ def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
         stop.check()
         return time.time()
 
+    if not (settings.typed or settings.no_input or settings.dry_run):
+        code = code_of_own_device(serial, settings, now=now, using=settings.progress.note)
+        if code is not None:
+            return code
     return ask_until(
         wrong_codes.digits,
         f"code of {serial}",

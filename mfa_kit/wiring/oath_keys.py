@@ -16,7 +16,7 @@ from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Pair, Secret, Seed
 from mfa_kit.core.stopping import sleep
 from mfa_kit.oath_keys.applet import OathApplet
-from mfa_kit.oath_keys.choosing import choose_key, seal_password
+from mfa_kit.oath_keys.choosing import choose_key, compute_code, credential_names, find_holder, seal_password
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.wiring.age_keys import Identities, open_plugins
 from mfa_kit.wiring.files import read_secret_line
@@ -145,6 +145,42 @@ def _adapter() -> "type[Keys]":
     except ImportError:
         raise UsageFault("OATH keys need the 'oath' extra, which is not installed", command_for_extra("oath")) from None
     return Keys
+
+
+def code_of_own_device(
+    device: str,
+    settings: Settings,
+    *,
+    now: Callable[[], float],
+    key_name: str | None = None,
+    using: Callable[[str], None],
+) -> str | None:
+    """Return a code of the user's MFA device from the key that holds its credential, or None to have the code typed.
+
+    `now` returns AWS's time. `using` is called with a message before the key is used. Return None if no key with the
+    credential is plugged in, or if keys cannot be used at all. Raise UsageFault if several keys hold it, and
+    DeviceFault if the key named `key_name` does not, or if the key fails or is not touched.
+    """
+    names, keys = credential_names(device), OathKeys(settings)
+    try:
+        key = find_holder(keys, names, key_name)
+    except DeviceFault:
+        if key_name:
+            raise
+        key = None
+    except UsageFault as fault:
+        if key_name or fault.hint != command_for_extra("oath"):
+            raise
+        key = None
+    if key is None:
+        return None
+    using(f"the code of {device} comes from {key.description}")
+    code = compute_code(keys, key, names, time=now)
+    if code is None:
+        raise DeviceFault(
+            f"{key.description} has no credential of {device}", "plug in the key of this device, or omit --key"
+        )
+    return code
 
 
 # The characters of a generated password, without those that look alike in print, and their number: 79 bits.

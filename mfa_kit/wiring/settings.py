@@ -200,9 +200,9 @@ class Settings:
     `interaction` asks the user at the terminal, or raises Declined if there is no terminal. `sleep` waits for a number
     of seconds and shows a countdown. `end` reports a fault and ends the process; it is called if the session that holds
     the locks of runs in PostgreSQL is lost. `account` is the ID that the caller's account must have. `ledger` is the
-    URL of the ledger in PostgreSQL, or None if it is a file on this computer. With
-    `whole_names`, messages contain the caller's ARN instead of the caller's name. When `stop` is set, pauses and
-    requests of the command end in all its threads.
+    URL of the ledger in PostgreSQL, or None if it is a file on this computer. With `typed`, codes of the caller are
+    typed even if a key has them. With `whole_names`, messages contain the caller's ARN instead of the caller's name.
+    When `stop` is set, pauses and requests of the command end in all its threads.
     """
 
     interaction: Interaction
@@ -217,6 +217,7 @@ class Settings:
     ledger: str | None = None
     yes: bool = False
     no_input: bool = False
+    typed: bool = False
     dry_run: bool = False
     plain: bool = False
     quiet: bool = False

@@ -37,6 +37,7 @@ SAFE = {
     "--min-length": "a number of characters, and the key itself asks for its PIN",
     "--results": "the folder of tables without secrets",
     "--count": "it shows how many credentials a key has",
+    "--typed": "it asks for a code at the terminal, and takes none from a key",
     "--mfa-device": "it chooses a device, and nothing is skipped",
 }
 

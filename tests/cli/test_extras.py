@@ -52,6 +52,7 @@ WORDS = {
     "rollout status": "rollout status plan.json --output html",
     "rollout undo": "rollout undo {run} --yes",
     "rollout work": "rollout work plan.json -r {recipient}",
+    "session": "session --profile desk",
     "status": "status",
     "usage update": "usage update --cloudtrail .",
     "resync": "resync dan -i {identity}",

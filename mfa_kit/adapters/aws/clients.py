@@ -132,6 +132,12 @@ def open_session(connection: Connection) -> boto3.Session:
         return session
 
 
+def open_sts(session: boto3.Session, connection: Connection) -> "STSClient":
+    """Create a client for STS. Raise UsageFault for an invalid or unencrypted endpoint."""
+    with _valid_endpoint(), our_errors():
+        return _sts(session, connection)
+
+
 def profile_settings(profile: str) -> dict[str, Any]:
     """Return the settings of a profile as botocore reads them."""
     return dict(_session(profile).get_scoped_config())
