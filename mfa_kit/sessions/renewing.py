@@ -22,7 +22,7 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.otp import PERIOD, Secret, step
-from mfa_kit.sessions.session import Session, SessionRequest, parse_entry
+from mfa_kit.sessions.session import MfaSession, SessionRequest, parse_entry
 
 # Seconds after a failure during which the device is not asked for another code.
 PAUSE = 30
@@ -64,16 +64,16 @@ class SessionIssuer(Protocol):
         """Return whether the access keys belong to root."""
         ...
 
-    def user_session(self, request: SessionRequest, code: str) -> Session:
+    def user_session(self, request: SessionRequest, code: str) -> MfaSession:
         """Return a new session with MFA (GetSessionToken)."""
         ...
 
-    def role_session(self, request: SessionRequest, user: Session) -> Session:
+    def role_session(self, request: SessionRequest, user: MfaSession) -> MfaSession:
         """Return a new session of a role, from a session of the user (AssumeRole)."""
         ...
 
 
-class DeviceState(NamedTuple):
+class CodeState(NamedTuple):
     """What is known about a device between two runs.
 
     `step` is the last time step in which a code was sent to AWS, and `offset` is AWS's time minus the local time. If
@@ -114,14 +114,14 @@ class SessionPorts:
     keep: bool = True
 
 
-def find_session(request: SessionRequest, files: SessionFiles, now: float) -> Session | None:
+def find_session(request: SessionRequest, files: SessionFiles, now: float) -> MfaSession | None:
     """Return the session in the cache, or None if it is missing, damaged or valid for too short a time."""
     text = files.read(request.name)
     session = parse_entry(text, request) if text else None
     return session if session and session.is_fresh(now) else None
 
 
-def renew(request: SessionRequest, ports: SessionPorts) -> Session:
+def renew(request: SessionRequest, ports: SessionPorts) -> MfaSession:
     """Return a session, which is made unless another process has made it meanwhile.
 
     Raise UsageFault for root, DeviceFault for the key, AwsFault for an answer of AWS, IntegrityFault for the files, and
@@ -141,11 +141,11 @@ def renew(request: SessionRequest, ports: SessionPorts) -> Session:
         return session
 
 
-def _find(request: SessionRequest, ports: SessionPorts) -> Session | None:
+def _find(request: SessionRequest, ports: SessionPorts) -> MfaSession | None:
     return find_session(request, ports.files, ports.now()) if ports.keep else None
 
 
-def _with_code(request: SessionRequest, ports: SessionPorts) -> Session:
+def _with_code(request: SessionRequest, ports: SessionPorts) -> MfaSession:
     """Return a new session of the user. Store a failure, so that the user is not asked again at once."""
     read_state(request, ports.files).check(ports.now())
     try:
@@ -159,7 +159,7 @@ def _with_code(request: SessionRequest, ports: SessionPorts) -> Session:
         raise
 
 
-def _ask(request: SessionRequest, ports: SessionPorts) -> Session:
+def _ask(request: SessionRequest, ports: SessionPorts) -> MfaSession:
     """Return a new session of the user, for one code that was not sent before."""
     if request.seconds <= ROOT_SECONDS and ports.issuer.is_root():
         raise UsageFault("these access keys belong to root, which gets no session", NO_ROOT)
@@ -185,7 +185,7 @@ def _ask(request: SessionRequest, ports: SessionPorts) -> Session:
     return session
 
 
-def _keep(request: SessionRequest, session: Session, ports: SessionPorts) -> None:
+def _keep(request: SessionRequest, session: MfaSession, ports: SessionPorts) -> None:
     _note(request, ports)
     if ports.keep:
         ports.files.write(request.name, session.entry(request))
@@ -195,16 +195,14 @@ def _state_name(request: SessionRequest) -> str:
     return f"{request.shared}.state"
 
 
-def read_state(request: SessionRequest, files: SessionFiles) -> DeviceState:
+def read_state(request: SessionRequest, files: SessionFiles) -> CodeState:
     """Return what is known about the device of a request. A damaged file counts as none."""
     text = files.read(_state_name(request))
     try:
-        state = DeviceState(*read_json(text.reveal())) if text else DeviceState()
-        return DeviceState(
-            int(state.step), float(state.offset), float(state.failed_at), int(state.exit_code), *state[4:]
-        )
+        state = CodeState(*read_json(text.reveal())) if text else CodeState()
+        return CodeState(int(state.step), float(state.offset), float(state.failed_at), int(state.exit_code), *state[4:])
     except (ArithmeticError, RecursionError, TypeError, ValueError):
-        return DeviceState()
+        return CodeState()
 
 
 def _note(
@@ -214,10 +212,10 @@ def _note(
     sent: int | None = None,
     failed_at: float = 0.0,
     error: MfaKitError | None = None,
-) -> DeviceState:
+) -> CodeState:
     """Write the state of the device: the step of the code that is `sent` now, AWS's offset, and the last failure."""
     before, offset = read_state(request, ports.files), ports.issuer.offset
-    state = DeviceState(
+    state = CodeState(
         before.step if sent is None else sent,
         before.offset if offset is None else offset,
         failed_at,

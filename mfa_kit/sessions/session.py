@@ -54,7 +54,7 @@ def _digest(*parts: str | int) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-class Session(NamedTuple):
+class MfaSession(NamedTuple):
     """The credentials of a session. `expires` is in Unix seconds, and `offset` is AWS's time minus the local time."""
 
     keys: Secret[dict[str, str]]
@@ -78,7 +78,7 @@ class Session(NamedTuple):
         return Secret(json.dumps(keys))
 
 
-def parse_entry(text: Secret[bytes], request: SessionRequest) -> Session | None:
+def parse_entry(text: Secret[bytes], request: SessionRequest) -> MfaSession | None:
     """Return the session of a file in the cache. Return None if the file is damaged, or has another request."""
     try:
         entry = Secret(json.loads(text.reveal()))
@@ -87,6 +87,6 @@ def parse_entry(text: Secret[bytes], request: SessionRequest) -> Session | None:
             isinstance(k, str) for k in keys.reveal().values()
         ):
             return None
-        return Session(keys, float(entry.reveal()["expires"]), float(entry.reveal()["offset"]))
+        return MfaSession(keys, float(entry.reveal()["expires"]), float(entry.reveal()["offset"]))
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return None

@@ -50,16 +50,19 @@ def read_advisories(file: Path | None = None) -> list[Advisory]:
 
 def html_page(template: str, **values: object) -> str:
     """Return the page of a template in cli/html, such as `audit.html`. Raise InternalError if a name is not defined."""
-    from mfa_kit.adapters.templates import render
-
-    return render(template, **values)
+    return _renderers()[0](template, **values)
 
 
 def html_blocks(template: str, names: Iterable[str], **values: object) -> dict[str, str]:
     """Return blocks of a template in cli/html as HTML, by their names. Raise the error of `html_page`."""
-    from mfa_kit.adapters.templates import render_blocks
+    return _renderers()[1](template, names, **values)
 
-    return render_blocks(template, names, **values)
+
+def _renderers() -> tuple[Callable[..., str], Callable[..., dict[str, str]]]:
+    """Import the functions that render a page and blocks of a page."""
+    from mfa_kit.adapters.templates import render, render_blocks
+
+    return render, render_blocks
 
 
 def read_secret(descriptor: int) -> Secret[str]:

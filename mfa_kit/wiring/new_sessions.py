@@ -16,7 +16,7 @@ from mfa_kit.core.stopping import INTERRUPTS, sleep
 from mfa_kit.enrollment.backends import ask_until
 from mfa_kit.posix.processes import alarm
 from mfa_kit.sessions.renewing import SessionPorts, renew
-from mfa_kit.sessions.session import Session, SessionRequest
+from mfa_kit.sessions.session import MfaSession, SessionRequest
 from mfa_kit.wiring.oath_keys import code_of_own_device
 from mfa_kit.wiring.sessions import session_folder
 from mfa_kit.wiring.settings import Settings, harden, load_boto3
@@ -59,7 +59,7 @@ class TimeLimit:
             ) from None
 
 
-def make_session(request: SessionRequest, settings: Settings, *, key_name: str | None, keep: bool) -> Session:
+def make_session(request: SessionRequest, settings: Settings, *, key_name: str | None, keep: bool) -> MfaSession:
     """Return a session from the cache or from AWS. Without `keep`, sessions are neither read nor written.
 
     Questions, and the request to touch the key, go to the terminal of `settings`. Raise the errors of `renew`.
@@ -89,13 +89,10 @@ class LateIssuer:
     @cached_property
     def _tokens(self) -> "SessionTokens":
         load_boto3()
-        from mfa_kit.adapters.aws.clients import Connection
         from mfa_kit.adapters.aws.session_tokens import SessionTokens
 
         settings = self._settings
-        return SessionTokens(
-            Connection(profile=settings.profile, region=settings.region, endpoint_url=settings.endpoint_url)
-        )
+        return SessionTokens(settings.profile, settings.region, settings.endpoint_url)
 
     @property
     def offset(self) -> float | None:
@@ -106,11 +103,11 @@ class LateIssuer:
         """Return whether the access keys belong to root."""
         return self._tokens.is_root()
 
-    def user_session(self, request: SessionRequest, code: str) -> Session:
+    def user_session(self, request: SessionRequest, code: str) -> MfaSession:
         """Return a new session with MFA (GetSessionToken)."""
         return self._tokens.user_session(request, code)
 
-    def role_session(self, request: SessionRequest, user: Session) -> Session:
+    def role_session(self, request: SessionRequest, user: MfaSession) -> MfaSession:
         """Return a new session of a role, from a session of the user (AssumeRole)."""
         return self._tokens.role_session(request, user)
 

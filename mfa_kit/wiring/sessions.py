@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mfa_kit.adapters.aws.profile_files import ENDPOINTS, TEMPORARY, read_profile
 from mfa_kit.adapters.files.session_cache import read_private
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.sessions.session import Session, SessionRequest, parse_entry
+from mfa_kit.sessions.session import MfaSession, SessionRequest, parse_entry
 
 
 class SessionOptions(NamedTuple):
@@ -72,7 +72,7 @@ def _reason_against(profile: dict[str, str]) -> str:
     return "" if profile.get("aws_access_key_id") else "has no access keys"
 
 
-def find_cached(request: SessionRequest) -> Session | None:
+def find_cached(request: SessionRequest) -> MfaSession | None:
     """Return the session in the cache, or None if it is missing, damaged or valid for too short a time."""
     text = read_private(session_folder(), request.name)
     session = parse_entry(text, request) if text else None

@@ -11,7 +11,7 @@ from mfa_kit.core.errors import UsageFault
 
 # The settings that are read. Secrets are not among them.
 SETTINGS = ("aws_access_key_id", "credential_process", "endpoint_url", "mfa_serial", "role_arn", "services")
-# Settings that make the keys of a profile temporary. Their values are not kept.
+# Settings that make the keys of a profile temporary, and the name under which `read_profile` returns them.
 TOKENS = ("aws_session_token", "aws_security_token")
 TEMPORARY = "temporary keys"
 FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
@@ -26,16 +26,15 @@ def read_profile(profile: str, environment: Mapping[str, str]) -> dict[str, str]
     the profile.
     """
     config, credentials = (_parsed(environment.get(name) or path) for name, path in FILES.items())
-    sections = [s for s in config.sections() if _name_of(s) == profile]
-    read = [config[name] for name in sections] + ([credentials[profile]] if profile in credentials else [])
+    read = [config[section] for section in config.sections() if _name_of(section) == profile]
+    read += [credentials[profile]] if profile in credentials else []
     if not read:
         raise UsageFault(
             f"there is no profile {profile!r} in {environment.get('AWS_CONFIG_FILE') or FILES['AWS_CONFIG_FILE']}",
             "name the profile with the user's access keys: --profile NAME",
         )
-    settings = {name: section[name] for section in read for name in SETTINGS if name in section}
-    if any(name in section for section in read for name in TOKENS):
-        settings[TEMPORARY] = "yes"
+    merged = {name: text for section in read for name, text in section.items() if name in SETTINGS + TOKENS}
+    settings = {TEMPORARY if name in TOKENS else name: text for name, text in merged.items()}
     if (services := f"services {settings.get('services')}") in config:
         settings["services"] = repr(dict(config[services]))
     return settings

@@ -12,7 +12,7 @@ from mfa_kit.adapters.aws.clients import OWN_KEYS, Connection, open_session, ope
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.otp import PERIOD, Secret
 from mfa_kit.core.text import clock_difference
-from mfa_kit.sessions.session import PARTS, Session, SessionRequest
+from mfa_kit.sessions.session import PARTS, MfaSession, SessionRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
@@ -30,8 +30,8 @@ OTHERS = (
 class SessionTokens:
     """STS with the access keys of a profile. This class implements `renewing.SessionIssuer`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, profile: str | None, region: str | None, endpoint_url: str | None) -> None:
+        self._connection = Connection(profile=profile, region=region, endpoint_url=endpoint_url)
         self.offset: float | None = None
 
     @cached_property
@@ -57,7 +57,7 @@ class SessionTokens:
         with our_errors():
             return self._sts.get_caller_identity()["Arn"].endswith(":root")
 
-    def user_session(self, request: SessionRequest, code: str) -> Session:
+    def user_session(self, request: SessionRequest, code: str) -> MfaSession:
         """Return a new session with MFA (GetSessionToken). Raise UsageFault if boto3 uses other keys."""
         credentials = self._session.get_credentials()
         if credentials is None or credentials.method not in OWN_KEYS or credentials.access_key != request.access_key_id:
@@ -84,7 +84,7 @@ class SessionTokens:
             )
         raise AwsFault(f"AWS refused the code of {request.device}", OTHERS)
 
-    def role_session(self, request: SessionRequest, user: Session) -> Session:
+    def role_session(self, request: SessionRequest, user: MfaSession) -> MfaSession:
         """Return a new session of a role, from a session of the user (AssumeRole)."""
         name = re.sub(r"[^\w+=,.@-]", "-", request.device.rpartition("/")[2], flags=re.ASCII)[:64]
         key, secret, token = PARTS
@@ -108,6 +108,6 @@ class SessionTokens:
             except ClientError as error:
                 raise refused_role(error, request.role) from None
 
-    def _issued(self, credentials: Secret[Any]) -> Session:
+    def _issued(self, credentials: Secret[Any]) -> MfaSession:
         keys = Secret({part: credentials.reveal()[part] for part in PARTS})
-        return Session(keys, credentials.reveal()["Expiration"].timestamp(), self.offset or 0.0)
+        return MfaSession(keys, credentials.reveal()["Expiration"].timestamp(), self.offset or 0.0)
