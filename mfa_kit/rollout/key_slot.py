@@ -169,7 +169,8 @@ class KeyHolders:
     def _in_tags(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
         for serial, tags in self._read_tags().items():
             same = tags.get(CARD_TAG) == key.identity or (key.serial and tags.get(HARDWARE_TAG) == key.serial)
-            if same and serial != spec.serial:
+            # The other half of a pair is on the same key. Both halves can report the same serial.
+            if same and serial != spec.serial and tags.get(USER_TAG) != spec.user:
                 return f"it belongs to {tags.get(USER_TAG, 'another user')} ({serial})"
         return None
 

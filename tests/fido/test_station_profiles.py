@@ -23,7 +23,7 @@ from mfa_kit.core.errors import Declined, DeviceFault, LostError
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
-from mfa_kit.lab.devices.oathcard import Credential
+from mfa_kit.lab.devices.oathcard import Credential, YkoathCard
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.wiring import browser, security_keys
@@ -228,7 +228,8 @@ def test_a_key_that_lacks_a_part_is_refused_and_the_next_one_is_used(
     done = rig.station(rig.insert(bad), rig.insert(good, "KEY-8"))
     assert done.code == 0, done.err
     assert "the key lacks parts of profile desk: min-pin-length" in done.err
-    assert (has(bad, OLD), registered) == (True, [user])
+    assert (has(bad, OLD), registered, rig.is_done(good)) == (True, [user], True)
+    assert "already done: 1 of 1 user" in rig.station().err
 
 
 @pytest.mark.usefixtures("registered")
@@ -350,7 +351,7 @@ def test_a_killed_station_continues(
 
 
 @pytest.fixture
-def in_reader() -> Callable[[TwoApplets], Act]:
+def in_reader() -> Callable[[YkoathCard], Act]:
     """Insert a card that is one key with two applets, after the previous one is removed."""
     pcsc.plug()
     return lambda card: (pcsc.plug, partial(pcsc.plug, card))
@@ -362,7 +363,7 @@ def test_a_key_in_a_reader_gets_everything(
     maker: AttestationCa,
     users: Callable[[], str],
     registered: list[str],
-    in_reader: Callable[[TwoApplets], Act],
+    in_reader: Callable[[YkoathCard], Act],
     kind: str,
 ) -> None:
     """Both halves are one key: its FIDO half is prepared before the OATH half gets a secret."""
@@ -384,7 +385,7 @@ def test_a_pair_whose_key_was_pulled_between_the_halves_continues(
     maker: AttestationCa,
     users: Callable[[], str],
     registered: list[str],
-    in_reader: Callable[[TwoApplets], Act],
+    in_reader: Callable[[YkoathCard], Act],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The key has a device of its user, so it is not erased again. The person types the PIN from the file."""
@@ -408,7 +409,7 @@ def test_oath_credentials_are_not_lost_in_a_reset(
     maker: AttestationCa,
     users: Callable[[], str],
     registered: list[str],
-    in_reader: Callable[[TwoApplets], Act],
+    in_reader: Callable[[YkoathCard], Act],
 ) -> None:
     """Some keys erase them too."""
     user, key = users(), lab_key(maker, pin=OLD)
@@ -421,7 +422,7 @@ def test_oath_credentials_are_not_lost_in_a_reset(
 
 
 def test_the_pin_of_a_posted_key_is_printed_after_the_arrival(
-    rig: Rig, maker: AttestationCa, users: Callable[[], str], in_reader: Callable[[TwoApplets], Act], tmp_path: Path
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], in_reader: Callable[[YkoathCard], Act], tmp_path: Path
 ) -> None:
     """It is encrypted to the profile's recipients, as the OATH password is. At the station, letters are refused."""
     user, key = users(), lab_key(maker)
@@ -495,3 +496,50 @@ def test_a_profile_for_other_keys_is_refused_for_a_row(
     done = rig.station(rig.insert(key), "q")
     assert (done.code, has(key, OLD)) == (1, True)
     assert "profile desk is for oath and not for fido2" in done.err
+
+
+def test_a_key_on_usb_gets_both_halves(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[YkoathCard], Act],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel says that the card and the security key are one device. Both report the same serial."""
+    user, key, card = users(), lab_key(maker, pin=OLD), YkoathCard(serial=7)
+    rig.configure(f"{WHOLE}enroll = 'both'\n")
+    rig.plan(f"{user},pair,add", columns="user,kind,action")
+    monkeypatch.setattr(security_keys.SecurityKeys, "find_same_device", lambda *_: next(iter(rig.ports.inside), None))
+    monkeypatch.setattr(security_keys.SecurityKeys, "is_card", lambda *_: True)
+    out, into = in_reader(card)
+
+    def insert() -> None:
+        rig.ports.plug(key, "7")
+        into()
+
+    done = rig.station((out, insert), more=("-r", str(rig.identity.to_public())))
+    assert done.code == 0, done.err
+    assert (registered, rig.is_done(key), len(card.credentials)) == ([user], True, 1)
+    assert [path.name for path in rig.secrets] == [f"{user}~{user}-key~7.pin.age"]
+
+
+def test_a_profile_without_fido_parts_needs_no_fido(
+    rig: Rig, users: Callable[[], str], in_reader: Callable[[YkoathCard], Act]
+) -> None:
+    """Such a key has OATH only."""
+    card = YkoathCard()
+    configure(rig.desk, "[profile.desk]\nenroll = 'oath'\nattestation = false\n")
+    rig.plan(f"{users()},oath")
+    done = rig.station(in_reader(card), more=("-r", str(rig.identity.to_public())))
+    assert (done.code, len(card.credentials)) == (0, 1), done.err
+
+
+def test_a_key_without_fido_is_refused_if_the_profile_needs_it(
+    rig: Rig, users: Callable[[], str], in_reader: Callable[[YkoathCard], Act]
+) -> None:
+    card = YkoathCard()
+    rig.plan(f"{users()},oath")
+    done = rig.station(in_reader(card), "q", more=("-r", str(rig.identity.to_public())))
+    assert (done.code, len(card.credentials)) == (1, 0)
+    assert "has no FIDO, which the profile needs" in done.err

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mfa_kit.letters.sheet import Paper
     from mfa_kit.wiring.security_keys import SealedPinFile, SecurityKeys
 
+# The enrollment methods whose keys can have a profile.
+KINDS = {"fido2", "oath"}
 # How many seconds the card interface of an inserted key may need until PC/SC lists it.
 CARD_WAIT, CARD_LOOK = 3.0, 0.2
 # The parts of a file name are separated by a character that names in IAM do not have.
@@ -75,9 +77,10 @@ class KeyProfiles:
     _pins: dict[str, Pin] = field(default_factory=dict)
 
     def of(self, row: RosterRow) -> KeyProfile | None:
-        """Return the profile of a row, or None. Raise UsageFault if the configuration file does not have it."""
-        named = row.profile and wiring.settings.find_key_profile(self.settings.config, row.profile)
-        return named or (None if row.kind.by_serial else self.default)
+        """Return the profile of a row with a key, or None. Raise UsageFault if the configuration file lacks it."""
+        if row.kind.name not in KINDS:
+            return None
+        return wiring.settings.find_key_profile(self.settings.config, row.profile) if row.profile else self.default
 
     def begin(self, rows: Iterable[RosterRow], holders: KeyHolders) -> None:
         """Check the profiles of the rows, warn, and ask for the consent to erase keys, before a key is inserted.
@@ -111,6 +114,8 @@ class KeyProfiles:
         if profile is None:
             return
         _check_kind(profile, step.row)
+        if not (profile.reset or profile.pin or profile.attestation):
+            return
         found = self._find(key, is_card=step.row.kind.is_virtual)
         keep = self._check_owner(found, step, profile)
         file = self._file(step, found)
@@ -132,21 +137,23 @@ class KeyProfiles:
     def finish(self, step: PlanStep, key: InsertedKey) -> None:
         """Do the last step of an enrolled key. Raise DeviceFault if this is another key, or if the step fails."""
         profile = self.of(step.row)
-        if profile is None:
+        if profile is None or profile.pin is None:
             return
         found = self._find(key, is_card=step.row.kind.is_virtual)
-        mark = self._mark(step, found)
-        if profile.force_pin_change and not mark.exists():
+        if profile.force_pin_change and not self._mark(step, found).exists():
             raise DeviceFault(
                 f"this is not the key of {step.user} whose last step is missing", "remove it, and insert that key"
             )
         self.prepared.known = self._pins.get(self._file(step, found).name) or self.prepared.known
         self.keys.preparation(profile, self.prepared, erased=lambda _: None).finish(found.info.plugged.where)
-        mark.unlink(missing_ok=True)
+        # The other files are of keys that were refused.
+        for mark in self.folder.glob(f"{stem_of(self.plan, step)}{APART}*{UNFINISHED}"):
+            mark.unlink(missing_ok=True)
 
     def is_unfinished(self, step: PlanStep) -> bool:
         """Return whether the device of a step may exist, but the last step of its key is missing."""
-        if step.row.pair and step.row.kind.is_virtual:
+        profile = self.of(step.row)
+        if profile is None or not profile.force_pin_change or (step.row.pair and step.row.kind.is_virtual):
             return False
         return any(self.folder.glob(f"{stem_of(self.plan, step)}{APART}*{UNFINISHED}"))
 
