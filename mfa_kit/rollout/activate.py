@@ -125,9 +125,10 @@ def activate_devices(
         # A backup that cannot be read (IntegrityFault) concerns one user only.
         result = run_row(entry.spec, lambda: enable(entry), run=entry.run, fatal=(Throttled, Expired))
         if result.outcome is RowOutcome.ENROLLED:
-            enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
+            # If the process is killed in between, the device is still staged in the journal, so this is done again.
             if require_proof:
                 record_proof(entry)
+            enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
         return result
 
     try:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 import pyotp
@@ -278,6 +279,22 @@ def test_a_search_in_many_events_ends(rollout: Exchange, monkeypatch: pytest.Mon
     reason = rollout.finish(code=1)["alice"][1]
     assert reason.endswith("not read completely in us-east-2: only the newest 2 pages of AssumeRole were read")
     assert [call.operation for call in rollout.lab.calls[since:]].count("LookupEvents") == 2 * 3 + 1
+
+
+def test_a_proof_survives_a_kill_of_activate(rollout: Exchange, tmp_path: Path) -> None:
+    """The kill comes after the Enable, and before the proof is recorded. The next activate records it."""
+    rollout.plan(*replacing("alice"), columns=COLUMNS)
+    assert rollout.apply("--stage", "--accept-lockout").code == 0
+    proofs = tmp_path / "proofs.csv"
+    proofs.write_text(
+        f"user,code1,code2,time\nalice,{','.join(codes(rollout, 'alice'))},{datetime.now(UTC).isoformat()}\n"
+    )
+    activate = ("rollout", "activate", "-i", key_file(rollout.identity, tmp_path), "--proofs", proofs)
+    with mock.patch.object(DeviceStates, "record", side_effect=KeyboardInterrupt):
+        assert rollout.desk.run(*activate).code == 130
+    assert "alice-key" in rollout.has("alice")
+    assert rollout.desk.run(*activate).code == 0
+    assert rollout.finish()["alice"] == ("revoked", "")
 
 
 # What is removed, and what is not

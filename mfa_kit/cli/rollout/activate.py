@@ -234,8 +234,8 @@ class _Activation:
 
     If `groups` or `named` have names, only members of these groups, or these users, get their devices enabled.
     `open_backup` decrypts a backup in `store`, or in the place that the ledger recorded. `records` are the folders of
-    --record; the first gets a record of the proofs. `unrecorded` gets the names of
-    staged devices of these users that nothing proves.
+    --record; the first gets a record of the proofs. `unrecorded` gets the names of staged devices of these users that
+    nothing proves.
     """
 
     made: Mapping[str, Sequence[JournalEntry]]
