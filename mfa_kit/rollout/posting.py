@@ -170,14 +170,26 @@ def lose_device(parcel: Parcel, *, ports: EnrollmentPorts, add_state: AddState) 
             f"{spec.serial} is enabled already",
             suggest("to remove it", "revoke {} --lost --mfa-device {}", spec.user, spec.name),
         )
-    leaving = replace(entry, purpose=RunKind.LOST, reached=JournalState.REVOKING)
-    if entry.reached is not JournalState.REVOKED:
+
+    def record_loss() -> None:
+        add_state(spec.serial, spec.user, DeviceState.LOST, "reported as lost")
+
+    if entry.reached is JournalState.REVOKED:
+        record_loss()
+    else:
         take_over_runs([entry], ports=ports)
-        ports.journal.record(leaving)
-    add_state(spec.serial, spec.user, DeviceState.LOST, "reported as lost")
-    if entry.reached is not JournalState.REVOKED:
-        settle(leaving, LostDevice(), ports=ports)
+        remove_posted(entry, ports=ports, before=record_loss)
     return entry.at(JournalState.REVOKED)
+
+
+def remove_posted(entry: JournalEntry, *, ports: EnrollmentPorts, before: Callable[[], None] = lambda: None) -> None:
+    """Remove the device of a key that was sent by post, and that is not enabled. The key need not be here.
+
+    `before` is called once the journal has the removal, which any next run for the user then continues.
+    """
+    leaving = ports.journal.record(replace(entry, purpose=RunKind.LOST, reached=JournalState.REVOKING))
+    before()
+    settle(leaving, LostDevice(), ports=ports)
 
 
 def parcel_letter(parcel: Parcel, *, account: str, text: str, company: str, contact: str, deadline: str) -> Letter:

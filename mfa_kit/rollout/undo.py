@@ -14,6 +14,7 @@ from mfa_kit.enrollment.revoke import retire
 from mfa_kit.enrollment.settling import settle_dead_runs
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, take_over_runs
 from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.posting import remove_posted
 from mfa_kit.rollout.proven_devices import ProvenDevices
 
 KEEPS_LAST = Message("enroll another device first", mfa_kit("enroll USER --add"), "or add --leave-without-mfa")
@@ -57,7 +58,10 @@ def undo_devices(
             )
             common = clauses(["it is the user's last MFA device", KEEPS_LAST])
             return replace(RowResult.of_error(entry.spec, error, run=entry.run), common=common)
-        retire(entry, purpose=RunKind.REVOKE, ports=ports)
+        if entry.spec.posted and serial not in serials:
+            remove_posted(entry, ports=ports)
+        else:
+            retire(entry, purpose=RunKind.REVOKE, ports=ports)
         removed.add(serial)
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 

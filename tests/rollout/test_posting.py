@@ -7,6 +7,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,9 +21,12 @@ from mfa_kit.lab.aws.server import Lab
 from tests import pcsc
 from tests.conftest import ACCOUNT, Result
 from tests.lab.client import Aws
+from tests.postgresql import Server
 from tests.rollout.conftest import Rollout, key_file
+from tests.rollout.person import AtStation
 from tests.rollout.test_proofs import send
-from tests.rollout.test_station import keys, label_of, put, station
+from tests.rollout.test_station import keys, label_of, put, sharing, sitting_at, station
+from tests.sizes import sample
 from tests.tokens.person import Person
 
 People = Callable[[int], list[str]]
@@ -408,3 +412,91 @@ def test_a_token_by_post_is_programmed_at_the_station(rollout: Rollout, people: 
     assert (done.code, "a token has no password" in done.err) == (1, True)
     assert activate(rollout, "--proofs", proofs(rollout, alice)).code == 0
     assert lab.assigned(serial_of(alice)) == alice
+
+
+def test_two_stations_prepare_one_key_for_each_user(
+    rollout: Rollout, people: People, lab: Lab, tmp_path: Path, postgresql: Server
+) -> None:
+    """Both ask for the key of the first user. The second one to get it changes no key, and goes on to the next user."""
+    users, cards = people(2), keys(1001, 1002, 1003)
+    with sharing(postgresql):
+        rollout.plan(*[f"{user},oath,add,post," for user in users], columns=COLUMNS)
+
+        def meanwhile() -> None:
+            with sitting_at(tmp_path / "other"):
+                more = ("--local-backups", "--only", users[0], "--results", tmp_path / "other-results")
+                assert stage(rollout, put(cards[0]), more=more).code == 0
+
+        done = stage(rollout, put(cards[1], first=meanwhile), "s", put(cards[2]), "", more=("--local-backups",))
+        assert "already exists" in done.err, done.err
+        assert states(rollout) == dict.fromkeys(users, "prepared")
+    assert [bool(card.credentials) for card in cards] == [True, False, True]
+    assert [lab.assigned(serial_of(user)) for user in users] == [None, None]
+
+
+FAULTS = ("throttle", "error-before", "error-after", "lost-before", "lost-after", "denied")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("verb", ["stage", "letters", "arrived", "lost", "activate"])
+def test_a_fault_at_any_call_is_repaired_by_the_same_command(
+    verb: str, fault: str, rollout: Rollout, people: People, aws: Aws, at_lab: Lab
+) -> None:
+    """The phone stays, nothing is enabled before its arrival, and the last state is that of the command."""
+    serials = count(1001)
+
+    def run(user: str) -> Result:
+        match verb:
+            case "stage":
+                words = ("--stage", "--no-touch", "-r", rollout.recipient)
+                with mock.patch.object(terminal, "find_person", return_value=AtStation("", "q")):
+                    return rollout.desk.run("rollout", "station", rollout.file, *words)
+            case "letters":
+                return post(rollout, "--letters", rollout.folder / user)
+            case "arrived":
+                return post(rollout, "--arrived", user, "--how", HOW)
+            case "lost":
+                return post(rollout, "--lost", user)
+            case _:
+                return activate(rollout, "--proofs", proofs(rollout, user))
+
+    def begin() -> tuple[str, str]:
+        (user,) = people(1)
+        phone = aws.enrolled(user)
+        rollout.plan(f"{user},oath,replace,post,", columns=COLUMNS)
+        pcsc.plug()
+        pcsc.plug(*keys(next(serials)))
+        if verb != "stage":
+            assert stage(rollout, "").code == 0
+        if verb == "activate":
+            assert post(rollout, "--arrived", user, "--how", HOW).code == 0
+        return user, phone
+
+    user, _ = begin()
+    seen = len(at_lab.calls)
+    run(user)
+    number = len(at_lab.calls) - seen
+    for at in sample(range(1, number + 1), 2):
+        user, phone = begin()
+        at_lab.faults.add("*", fault, at=at)
+        run(user)
+        at_lab.faults.clear()
+        assert at_lab.assigned(phone) == user
+        assert verb == "activate" or serial_of(user) not in at_lab.serials() or not at_lab.assigned(serial_of(user))
+        run(user)
+        after = {"stage": "prepared", "letters": "prepared", "activate": "enabled already"}.get(verb, verb)
+        assert (states(rollout)[user], at_lab.assigned(phone)) == (after, user), (at, fault)
+
+
+def test_an_undo_does_not_need_the_keys_that_were_sent(rollout: Rollout, people: People, aws: Aws, lab: Lab) -> None:
+    """Only their devices go, and the phones stay."""
+    (alice,) = people(1)
+    phone = aws.enrolled(alice)
+    rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(keys(1001)[0])).code == 0
+    pcsc.plug()
+    done = rollout.desk.run("rollout", "undo", rollout.file, "--yes")
+    assert done.code == 0, done.err
+    assert (serial_of(alice) in lab.serials(), lab.assigned(phone)) == (False, alice)
