@@ -95,6 +95,12 @@ class Bus:
         return self.slots[str(of.path)].connect()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _readers_end() -> Iterator[None]:
+    with pcsc.stopped():
+        yield
+
+
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
     """Replace python-fido2's list of devices with the keys that are plugged into this bus."""

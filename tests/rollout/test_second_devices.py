@@ -50,6 +50,12 @@ ABSENT = IN_PERSON[-1]
 LOST, AGAIN, SILENT = BY_POST[:3]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _readers_end() -> Iterator[None]:
+    with pcsc.stopped():
+        yield
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Run a lab whose users all have phones, and that allows any number of lookups."""
