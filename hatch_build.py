@@ -1,5 +1,7 @@
 """Adds to the wheel what a system has below share/: manual pages, shell completions and the udev rule.
 
+`mfa-kit help` shows the pages of docs/, so the wheel has them too.
+
 mfa-kit writes the pages and the completions itself, so they always match its commands. Hatchling calls this file.
 """
 
@@ -46,6 +48,8 @@ class SharedFiles(BuildHookInterface):  # type: ignore[type-arg,misc,unused-igno
         rule = str(Path(self.root) / RULE)
         shared[rule] = SHARED_RULE
         build_data["force_include"][rule] = PACKAGED_RULE
+        for page in sorted((Path(self.root) / "docs").glob("*.md")):
+            build_data["force_include"][str(page)] = f"mfa_kit/pages/{page.name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the temporary folder."""

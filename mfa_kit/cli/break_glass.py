@@ -219,7 +219,7 @@ def open_backup(
     """
     person, ports = settings.interaction, wiring.break_glass.open_ports(settings)
     recovery_key = find_for_backup(file, folder, ports, seals=lambda: wiring.backups.read_seals(settings))
-    person.check(instead="a terminal, or age itself, as docs/break-glass.md describes")
+    person.check(instead=suggest("a terminal, or age itself; see", "help break-glass"))
     if not codes:
         person.check(wiring.backups.sample_symbol(file), instead=showing.UNSEEN)
     wiring.backups.backup_reader(settings)(file)  # it can be read, so the custodians do not meet in vain

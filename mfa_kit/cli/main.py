@@ -211,6 +211,7 @@ COMMANDS: Rows = {
         },
         "Print or check the configuration file, which contains defaults for options.",
     ),
+    "help": Row("Show or find a page of the documentation.", "mfa_kit.cli.help:show_help"),
     "completion": Row("Complete commands in bash, zsh and fish.", "mfa_kit.cli.completion:completion"),
     "man": Row("Write the manual pages.", "mfa_kit.cli.man:man"),
 }
@@ -289,9 +290,7 @@ def _misused(error: click.UsageError) -> int:
 
 def _refuse_windows() -> None:
     if sys.platform == "win32":
-        raise UsageFault(
-            "mfa-kit runs on Windows only in WSL2", "install WSL2 and run mfa-kit there: docs/other-systems.md"
-        )
+        raise UsageFault("mfa-kit runs on Windows only in WSL2", "install WSL2 and run mfa-kit there")
 
 
 def _unforeseen(error: BaseException, args: Sequence[str]) -> MfaKitError:

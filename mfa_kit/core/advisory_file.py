@@ -6,8 +6,9 @@ from typing import Any
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import DOTTED, Advisory, Version
+from mfa_kit.core.message import suggest
 
-FORM = "docs/formats.md describes the format: a list of tables [[advisory]]"
+FORM = suggest("write a list of tables [[advisory]]; for the format, see", "help formats")
 _TEXT, _URL = (r"(?s).*\S.*", "text"), (r"https://[!-~]+", "a URL that begins with https://")
 _VERSION = (DOTTED, 'a version such as "5.7.0"')
 _PATTERNS = (_TEXT[0], 'a list of patterns such as ["YubiKey 5*"]')

@@ -38,8 +38,7 @@ NEGLIGIBLE = 2.0
 ENDS = ("statement_timeout", "transaction_timeout", "idle_session_timeout")
 # The server's settings that determine when the locks of a computer that lost its connection are released.
 RELEASE = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
-LEDGER_PAGE = "docs/shared-state.md"
-BUCKET_PAGE = "docs/backups-in-s3.md"
+LEDGER_PAGE, BUCKET_PAGE = "help shared-state", "help backups-in-s3"
 WITHOUT = "unknown without the permission {}"
 
 
@@ -109,7 +108,7 @@ def diagnose_rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
             case True:
                 yield good(action, "allowed")
             case False:
-                hint = "docs/permissions.md says which commands need this permission"
+                hint = suggest("to see which commands need this permission", "help permissions")
                 yield bad(action, "denied", hint)
             case None:
                 yield Diagnosis(action, Health.UNKNOWN, unsaid)
@@ -138,20 +137,22 @@ def diagnose_bucket(state: BucketState) -> Iterator[Diagnosis]:
     elif state.versioning:
         yield good("bucket versioning", "on")
     else:
-        hint = f"turn versioning on, so that you can restore backups that another program deletes; see {BUCKET_PAGE}"
+        hint = suggest(
+            "turn versioning on, so that you can restore backups that another program deletes; see", BUCKET_PAGE
+        )
         yield noted("bucket versioning", "off", hint)
     if state.lock is None:
         yield Diagnosis("object lock", Health.UNKNOWN, WITHOUT.format("s3:GetBucketObjectLockConfiguration"))
     elif state.lock == COMPLIANCE:
         finding = "new objects are locked in compliance mode, so mfa-kit refuses to enroll users"
-        yield bad("object lock", finding, f"use governance mode, or no default retention; see {BUCKET_PAGE}")
+        yield bad("object lock", finding, suggest("use governance mode, or no default retention; see", BUCKET_PAGE))
     else:
         mode = state.lock.lower()
         yield good("object lock", f"{mode} mode" if mode else "no default retention")
 
 
 def _public_access(*, blocked: bool | None, public: bool | None) -> Diagnosis:
-    subject, hint = "public access", f"turn on Block Public Access; see {BUCKET_PAGE}"
+    subject, hint = "public access", suggest("turn on Block Public Access; see", BUCKET_PAGE)
     if public:
         return bad(subject, "the bucket is public, so mfa-kit refuses it", hint)
     if blocked:
@@ -228,7 +229,7 @@ def _failover(conditions: LedgerConditions) -> Diagnosis:
     if settings.get("synchronous_standby_names") and settings.get("synchronous_commit") in {"on", "remote_apply"}:
         return good(subject, "an acknowledged record is on a synchronous standby too")
     finding = "no standby is synchronous, so a standby that takes over may lack the last records"
-    hint = f"set synchronous_standby_names, or follow {LEDGER_PAGE} after a failover"
+    hint = suggest("set synchronous_standby_names; for what to do after a failover, see", LEDGER_PAGE)
     return noted(subject, finding, hint)
 
 
@@ -249,8 +250,8 @@ def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diag
         finding = ", ".join(
             f"{name} is {conditions.settings.get(name)} instead of {conditions.required[name]}" for name in other
         )
-        hint = "after a computer loses its connection, its locks are released earlier or later than usual; see "
-        yield noted("ledger locks", finding, f"{hint}{LEDGER_PAGE}")
+        hint = "after a computer loses its connection, its locks are released earlier or later than usual; see"
+        yield noted("ledger locks", finding, suggest(hint, LEDGER_PAGE))
         return
     most = int(conditions.required["tcp_user_timeout"]) // 1000
     yield good("ledger locks", f"released at most {most} s after a computer has lost its connection")

@@ -425,9 +425,10 @@ def _reserved(serial: str, *, ports: EnrollmentPorts) -> Iterator[None]:
         yield
 
 
-OTHER_MAKERS = (
+OTHER_MAKERS = suggest(
     "AWS accepts only hardware tokens sold for AWS and cannot import seeds, so tokens of other makers cannot be used; "
-    "see docs/hardware-tokens.md"
+    "see",
+    "help hardware-tokens",
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.lab import child
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
@@ -133,7 +134,7 @@ def _settings(assignments: Sequence[str]) -> LabSettings:
             names = ", ".join(setting.name for setting in fields(LabSettings))
             raise UsageFault(
                 f"{assignment!r} is not a setting of the lab",
-                f"use NAME=NUMBER, where NAME is one of {names}; see docs/lab-reference.md",
+                suggest(f"use NAME=NUMBER, where NAME is one of {names}; see", "help lab-reference"),
             ) from None
     return settings
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.message import clauses, suggest
+from mfa_kit.core.message import Message, clauses, mfa_kit
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_ARN, ROLE_NAME, OrgAccount
 
@@ -25,7 +25,7 @@ TOP = ("accounts", "vars")
 OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 # The maximum depth to which values in `vars` may be nested.
 DEEPEST = 50
-FORMAT = suggest("see docs/accounts-file.md, or write a file", "accounts export -o FILE")
+FORMAT = Message("see", mfa_kit("help accounts-file"), "or write a file", mfa_kit("accounts export -o FILE"))
 
 # A function that returns the place of an account or of one of its keys in the file, such as `line 3`. The arguments are
 # the index of the account, counted from 0, and the name of the key, or None for the whole account.

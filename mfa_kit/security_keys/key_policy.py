@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import Version
+from mfa_kit.core.message import suggest
 
 # Levels of certification by FIDO and by FIPS 140, from low to high (FIDO Metadata Service 3, 3.1.4,
 # AuthenticatorStatus).
@@ -68,7 +69,7 @@ def parse_policy(text: str) -> KeyPolicy:
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageFault(
-            f"the policy is not valid TOML: {error}", "correct it; docs/policy-file.md shows the format"
+            f"the policy is not valid TOML: {error}", suggest("correct it; for the format, see", "help policy-file")
         ) from None
     for name in table:
         if name not in _READERS:

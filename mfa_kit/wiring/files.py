@@ -30,6 +30,19 @@ def packaged_text(name: str) -> str:
     return resources.files("mfa_kit").joinpath(name).read_text("utf-8")
 
 
+# Pages for people who change mfa-kit, or read about it on the web. `mfa-kit help` does not show them.
+NOT_SHOWN = {"README", "changelog", "commands", "development", "releasing"}
+
+
+def manual_pages() -> dict[str, str]:
+    """Return the pages of the documentation in Markdown, by name: from the wheel, or from docs/ of a checkout."""
+    from importlib import resources
+
+    packaged = Path(str(resources.files("mfa_kit").joinpath("pages")))
+    folder = packaged if packaged.is_dir() else packaged.parents[1] / "docs"
+    return {file.stem: file.read_text("utf-8") for file in sorted(folder.glob("*.md")) if file.stem not in NOT_SHOWN}
+
+
 # The maximum size of a file of advisories, in octets. mfa-kit's own has about a hundredth of this size.
 LARGEST_ADVISORIES = 1 << 20
 

@@ -42,7 +42,7 @@ from mfa_kit.core.device_records import (
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.letter import LetterTemplate, parse_template
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, Caller, Device, JournalEntry, recorded_name, run_time
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import count_of, few
@@ -743,8 +743,11 @@ def checked_reader(settings: Settings, hashes: Callable[[str], Collection[str]])
         if known and hashlib.sha256(sealed).hexdigest() not in known:
             raise IntegrityFault(
                 f"{place} is not the file that mfa-kit wrote: its SHA-256 is another",
-                "find out who replaced it. If backup rekey did, and the ledger was lost since, see docs/operations.md; "
-                "otherwise use mfa-kit replace to give the user a device with a backup of your own",
+                Message(
+                    "find out who replaced it. If backup rekey did, and the ledger was lost since, see",
+                    mfa_kit("help operations"),
+                    "otherwise use mfa-kit replace to give the user a device with a backup of your own",
+                ),
             )
         return sealed
 

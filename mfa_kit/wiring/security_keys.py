@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from mfa_kit.adapters.files.identities import seal_text
 from mfa_kit.core.checks import Failed, Passed
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.core.stopping import sleep
@@ -291,7 +292,7 @@ class SecurityKeys:
             why = error.strerror
         except UnicodeDecodeError:
             why = "it is not UTF-8"
-        raise UsageFault(f"{file} cannot be read: {why}", "give a policy file; docs/policy-file.md shows the format")
+        raise UsageFault(f"{file} cannot be read: {why}", suggest("give a policy file; see", "help policy-file"))
 
     def resetter(self) -> KeyReset:
         """Return an object that resets a key after the user has unplugged it and plugged it in again."""

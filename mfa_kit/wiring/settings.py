@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
-from mfa_kit.core.message import Command, Message, command
+from mfa_kit.core.message import Command, Message, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, BackupLocation, parse_location
 from mfa_kit.core.stopping import Stop
 from mfa_kit.posix.open_files import NO_WAIT
@@ -152,7 +152,7 @@ def _parse(text: bytes, file: Path) -> Config:
     except (ValueError, RecursionError) as error:
         raise UsageFault(
             f"{file} is not valid TOML: {error}",
-            f"see docs/configuration.md; beside tables [profile.NAME], the AWS profile is {AWS_PROFILE}",
+            suggest(f"beside tables [profile.NAME], the AWS profile is {AWS_PROFILE}; see", "help configuration"),
         ) from None
     tables = document.pop(PROFILES) if isinstance(document.get(PROFILES), dict) else {}
     if AWS_PROFILE in document:
@@ -237,7 +237,7 @@ def find_key_profile(config: Config, name: str) -> "KeyProfile":
         known = ", ".join(config.key_profiles)
         raise UsageFault(
             f"there is no profile {name!r} for keys in {config_path()}",
-            f"use one of {known}" if known else f"add a table [profile.{name}]; docs/configuration.md shows one",
+            f"use one of {known}" if known else suggest(f"add a table [profile.{name}]; see", "help configuration"),
         )
     return config.key_profiles[name]
 

@@ -8,7 +8,7 @@ from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.message import ShellText, command
+from mfa_kit.core.message import ShellText, command, suggest
 from mfa_kit.core.text import without_controls
 from mfa_kit.doctor.diagnosis import RuleState
 from mfa_kit.posix.processes import group_members, is_root
@@ -59,7 +59,7 @@ def person_at_terminal() -> str:
 
 def _require_linux() -> None:
     if sys.platform != "linux":
-        raise UsageFault("udev exists only on Linux", "see docs/security-keys.md for other systems")
+        raise UsageFault("udev exists only on Linux", suggest("for other systems, see", "help security-keys"))
 
 
 def _require_root(verb: str) -> None:

@@ -699,7 +699,7 @@ def test_the_endpoints_of_aws_are_those_of_all_partitions() -> None:
         ("NotImplemented", 501, "check backup-endpoint-url: this server is not AWS"),
         ("PermanentRedirect", 301, "set backup-region in the configuration file"),
         ("QuotaExceeded", 403, "look up this error code in the S3 API reference"),
-        ("AccessDenied", 403, "docs/permissions.md#backups-in-s3 lists what is needed"),
+        ("AccessDenied", 403, "to see what is needed: mfa-kit help permissions"),
         ("", 400, "check the proxy, the network and backup-endpoint-url"),
     ],
 )

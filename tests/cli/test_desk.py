@@ -83,7 +83,7 @@ def test_every_configuration_key_is_read(mfa_kit: MfaKit) -> None:
         ("recipients = 'age1'", "a list of strings"),
         ("recipients = [1]", "a list of strings"),
         ("colour = 'red'", "use one of profile, region"),
-        ("profile = ", "see docs/configuration.md"),
+        ("profile = ", "see: mfa-kit help configuration"),
         ("recipients = ['nonsense']", "an age recipient"),
     ],
 )

@@ -75,7 +75,7 @@ def test_one_denied_object_fails_one_user(
     [failed] = [row for row in result["rows"] if row["outcome"] == "failed"]
     assert failed["cause"] == "BackupDenied"
     assert "AccessDenied" in failed["reason"]
-    assert "docs/permissions.md#backups-in-s3" in failed["reason"]
+    assert "mfa-kit help permissions" in failed["reason"]
     assert devices(rollout, users) == set(users) - {failed["user"]}
     assert apply(rollout, bucket).code == 0
     assert devices(rollout, users) == set(users)

@@ -59,10 +59,11 @@ def bound_answers() -> None:
         connection.response_class = BoundedResponse  # type: ignore[assignment]  # the stubs declare another class
 
 
-DENIED = "ask an administrator for the permission; docs/permissions.md lists what is needed"
-SIGN_IN_FIRST = (
+DENIED = suggest("ask an administrator for the permission; to see what is needed", "help permissions")
+SIGN_IN_FIRST = suggest(
     "choose a profile (--profile NAME), or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, "
-    "AWS_SESSION_TOKEN, such as those that the AWS access portal shows; see docs/credentials.md"
+    "AWS_SESSION_TOKEN, such as those that the AWS access portal shows; see",
+    "help credentials",
 )
 SIGN_IN = "sign in again, or choose another --profile"
 REGION = "set backup-region in the configuration file to the region of the bucket"
@@ -107,8 +108,8 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
 CLOCK_CODES = {"InvalidSignature", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
 # Phrases in a refusal that may be due to missing MFA. Policies that require MFA usually deny explicitly.
 WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
-WITH_MFA = (
-    "if a policy requires MFA, use credentials with MFA, such as a profile with mfa_serial; see docs/credentials.md"
+WITH_MFA = suggest(
+    "if a policy requires MFA, use credentials with MFA, such as a profile with mfa_serial; see", "help credentials"
 )
 # Phrases in a refusal by a policy of an organization (IAM user guide, "Troubleshoot access denied error messages").
 BY_POLICY = ("service control policy", "resource control policy")

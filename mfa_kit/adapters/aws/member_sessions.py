@@ -39,7 +39,7 @@ from mfa_kit.adapters.aws.clients import (
     profile_settings,
 )
 from mfa_kit.core.errors import AccessDenied, AwsFault, Expired, MfaKitError, UsageFault
-from mfa_kit.core.message import Message, command
+from mfa_kit.core.message import Message, clauses, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, REPORTED_ROOT, Caller, Device
 from mfa_kit.core.otp import PERIOD
 from mfa_kit.core.stopping import Stop
@@ -500,7 +500,7 @@ class MemberRootReader:
 def _reason(error: MfaKitError) -> str:
     """Return an error's message. If AWS denied access, add the page that lists the needed permissions."""
     if isinstance(error, AccessDenied):
-        return f"{error} (docs/permissions.md says what the call needs)"
+        return clauses([str(error), suggest("to see what the call needs", "help permissions")])
     return str(error)
 
 

@@ -28,7 +28,7 @@ from mfa_kit.core.errors import (
     OutcomeUnknownError,
     Throttled,
 )
-from mfa_kit.core.message import Message, suggest
+from mfa_kit.core.message import Message, clauses, suggest
 from mfa_kit.core.models import S3Url
 
 T = TypeVar("T")
@@ -49,9 +49,10 @@ WORDS = {
     "--region": "backup-region",
     "IAM API reference": "S3 API reference",
     "https://iam.": "https://s3.",
-    "docs/permissions.md": "docs/permissions.md#backups-in-s3",
 }
-NO_BUCKET = "name a bucket that exists: s3://BUCKET/PREFIX; if the bucket of backups is gone, see docs/operations.md"
+NO_BUCKET = suggest(
+    "name a bucket that exists: s3://BUCKET/PREFIX; if the bucket of backups is gone, see", "help operations"
+)
 # The maximum number of pages of a list. A page has up to 1,000 objects.
 MOST_PAGES = 10_000
 
@@ -154,9 +155,11 @@ class S3Calls:
                 for about_iam, about_s3 in WORDS.items():
                     error.hint = error.hint.replace(about_iam, about_s3)
             if isinstance(error, AccessDenied) and (owner := self._expected()):
-                error.hint = (
-                    f"if the bucket does not belong to account {owner}, set bucket-owner in the configuration file; "
-                    f"otherwise {error.hint}"
+                error.hint = clauses(
+                    [
+                        f"if the bucket does not belong to account {owner}, set bucket-owner in the configuration file",
+                        Message("otherwise ", error.hint),
+                    ]
                 )
             raise
         self._has_answered = True

@@ -26,7 +26,7 @@ from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, 
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 
 from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
-from mfa_kit.core.message import Message, ShellText, command
+from mfa_kit.core.message import Message, ShellText, command, suggest
 from mfa_kit.core.stopping import INTERRUPTS, put_outcome
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import CardReader, card_readers, listens, opened, readers_in_use
@@ -268,7 +268,10 @@ def _pcsc(name: str, status: int) -> DeviceFault:
     if status == REFUSED:
         return DeviceFault(
             f"polkit does not allow this session to use the key in {name}",
-            "work at the computer itself, or allow org.debian.pcsc-lite.access_card in polkit; see docs/oath-keys.md",
+            suggest(
+                "work at the computer itself, or allow org.debian.pcsc-lite.access_card in polkit; see",
+                "help oath-keys",
+            ),
         )
     if status == RESET:
         return DeviceFault(f"another program reset the key in {name}", f"close that program and try again{_holders()}")
@@ -339,8 +342,11 @@ def reader_names() -> list[str]:
         if service_listens():
             raise DeviceFault(
                 "the smart card service rejects this session",
-                "polkit does not allow SSH sessions to use cards: work at the computer itself, or allow "
-                "org.debian.pcsc-lite.access_pcsc; docs/oath-keys.md has the rule",
+                suggest(
+                    "polkit does not allow SSH sessions to use cards: work at the computer itself, or allow "
+                    "org.debian.pcsc-lite.access_pcsc; for the rule, see",
+                    "help oath-keys",
+                ),
             ) from None
         raise DeviceFault(
             f"there is no smart card service: {_message(error.hresult)}",

@@ -16,6 +16,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.message import suggest
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
 from mfa_kit.policy.lockout import (
@@ -157,7 +158,10 @@ def _refuse(tried: Sequence[TriedAccount], *, is_many: bool) -> None:
             why = f"account {account.label}: {account.unread[0]}" if is_many else account.unread[0]
             raise Lockout(
                 f"some users may not have been checked, because this could not be read: {why}",
-                "get the missing permission (docs/permissions.md), then run this again",
+                suggest(
+                    "get the missing permission, then run this again; to see the permissions of the job",
+                    "policy show --for auditor",
+                ),
             )
 
 

@@ -30,7 +30,7 @@ from mfa_kit.core.errors import (
     only_our_errors,
 )
 from mfa_kit.core.interaction import LiveProgress, Progress
-from mfa_kit.core.message import Message
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
@@ -274,11 +274,14 @@ def open_for_changes(
 
 
 # Hints for a role that is not allowed to change devices: name another role, or check which users the role may change.
-WRITES = (
-    f"use a role that may change devices: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} may only read; "
-    "docs/permissions.md lists the actions that a role needs"
+WRITES = suggest(
+    f"use a role that may change devices: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} may only read; to see the actions "
+    "that a role needs",
+    "help permissions",
 )
-CHECK_USERS = "check which users the role may change (parameter Users of the role's template); see docs/permissions.md"
+CHECK_USERS = suggest(
+    "check which users the role may change (parameter Users of the role's template); see", "help permissions"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from mfa_kit.wiring.settings import Settings
     "--require",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Requirements for keys: a policy file (docs/policy-file.md).",
+    help="Requirements for keys: a policy file (`mfa-kit help policy-file`).",
 )
 @KEY_PROFILE
 @metadata_options

@@ -22,6 +22,7 @@ from moto.core.exceptions import ServiceException
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.local_servers import lab_token
+from mfa_kit.core.message import suggest
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.events import sign_in
 from mfa_kit.lab.aws.faults import Faults
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 PATH = "/lab/"
 HEADER = "HTTP_X_MFA_KIT_LAB"
+SEE = suggest("see", "help lab-reference")
 HINTS = {
     "LimitExceeded": "remove a device first: mfa-kit revoke",
     "NoSuchEntity": "list the users of the lab: mfa-kit status",
@@ -79,7 +81,7 @@ class LabControl:
             with self.account.lock:
                 return _json(HTTPStatus.OK, self._act(environ))
         except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError, AttributeError) as error:
-            hint = HINTS.get(getattr(error, "code", ""), "see docs/lab-reference.md")
+            hint = HINTS.get(getattr(error, "code", ""), SEE)
             response = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
             return _json(HTTPStatus.BAD_REQUEST, response)
 
@@ -87,7 +89,7 @@ class LabControl:
         payload = read_json(environ["lab.body"] or b"{}")
         act = self._requests.get((environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PATH)))
         if act is None:
-            raise UsageFault("the lab's control endpoint does not know this request", "see docs/lab-reference.md")
+            raise UsageFault("the lab's control endpoint does not know this request", SEE)
         return act(payload)
 
     def _add_rule(self, payload: Payload) -> Payload:

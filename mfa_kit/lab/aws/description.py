@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import read_json
+from mfa_kit.core.message import suggest
 from mfa_kit.lab.aws import wire
 
-FORM = "see docs/lab-reference.md for the form"
+FORM = suggest("for the form, see", "help lab-reference")
 NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Table = Mapping[str, type]
 T = TypeVar("T")

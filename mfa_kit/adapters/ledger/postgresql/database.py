@@ -379,7 +379,9 @@ class PostgresqlDatabase:
         try:
             yield
         except DamagedRow as error:
-            hint = "restore the database from a backup; devices in IAM are not affected; see docs/shared-state.md"
+            hint = suggest(
+                "restore the database from a backup; devices in IAM are not affected; see", "help shared-state"
+            )
             raise IntegrityFault(f"the ledger {self._address.label} is damaged: {error}", hint) from None
         except errors.InsufficientPrivilege as error:
             message = f"your role lacks a privilege in the ledger {self._address.label}: {describe(error)}"
@@ -389,7 +391,9 @@ class PostgresqlDatabase:
         except errors.ReadOnlySqlTransaction:
             raise IntegrityFault(
                 f"the server of the ledger {self._address.label} is a standby, or was made read-only",
-                "give the address of the server that takes records, or promote this one; see docs/shared-state.md",
+                suggest(
+                    "give the address of the server that takes records, or promote this one; see", "help shared-state"
+                ),
             ) from None
         except psycopg.Error as error:
             message = f"the ledger {self._address.label} cannot be used: {describe(error)}"

@@ -1,0 +1,101 @@
+"""`mfa-kit help`: the pages of the documentation in a terminal, and the search for them."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.cli.help import find_sections, render_page, sections_of
+from mfa_kit.wiring.files import manual_pages
+from tests.conftest import ROOT, MfaKit
+
+PAGES = manual_pages()
+
+
+def texts_of(file: Path) -> list[str]:
+    """Return the texts in a module that are not docstrings."""
+    tree = ast.parse(file.read_text("utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return [text for text in constants if isinstance(text, str) and text not in docstrings]
+
+
+TEXTS = {text for file in (ROOT / "mfa_kit").rglob("*.py") for text in texts_of(file)}
+
+
+def test_no_message_names_a_page_that_may_not_be_installed() -> None:
+    """An installation from a wheel has no folder docs/."""
+    assert [text for text in TEXTS if re.search(r"docs/[a-z-]+\.md", text)] == []
+
+
+def test_every_page_that_a_message_names_is_there() -> None:
+    named = {name for text in TEXTS for name in re.findall(r"(?:^|mfa-kit )help ([a-z0-9-]+)", text)}
+    assert len(named) > 8
+    assert named <= PAGES.keys()
+
+
+def test_all_pages_are_listed_with_their_titles(mfa_kit: MfaKit) -> None:
+    """Without those for people who change mfa-kit."""
+    rows = json.loads(mfa_kit.run("help", "--output", "json").out)["rows"]
+    assert {row["topic"]: row["heading"] for row in rows} == {
+        name: next(sections_of(name, text)).heading for name, text in PAGES.items()
+    }
+    assert "development" not in PAGES
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_page_fits_the_terminal(name: str, columns: int) -> None:
+    """Only code and single words are wider. No mark of a link, a table or a comment is left."""
+    lines = list(render_page(PAGES[name], columns))
+    wide = [line for line in lines if len(line) > columns and not line.startswith("    ")]
+    assert [line for line in wide if " " in line.strip()] == []
+    prose = [line for line in lines if not line.startswith("    ")]
+    assert [line for line in prose if "](" in line or re.match(r"\|.*\|$|<!--|```", line)] == []
+
+
+def test_a_table_becomes_paragraphs(mfa_kit: MfaKit) -> None:
+    done = mfa_kit.run("help", "permissions.md")
+    assert done.code == 0
+    assert done.out.startswith("Permissions\n===========\n")
+    assert "\nrevoke, replace, rollout undo, finish\n    action: iam:DeactivateMFADevice on user/*\n" in done.out
+
+
+def test_the_lines_of_a_paragraph_and_of_an_item_are_joined() -> None:
+    page = "# Title\n\none\ntwo [link](other.md) `code`\n- item\n  goes on\n1. first\n\n```bash\na  |  b\n\nc\n```\n"
+    assert list(render_page(page, 30)) == [
+        *("Title", "=====", "", "one two link code", "- item goes on", "1. first", ""),
+        *("    a  |  b", "    ", "    c"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("which permissions does a desk admin need", "permissions"),
+        ("lost phone", "replace-and-revoke"),
+        ("the phone's clock drifted", "status"),
+        ("keys by post", "keys-by-post"),
+    ],
+)
+def test_pages_are_found_by_the_words_of_a_question(mfa_kit: MfaKit, words: str, page: str) -> None:
+    rows = json.loads(mfa_kit.run("help", *words.split(), "--output", "json").out)["rows"]
+    assert rows[0]["topic"] == page
+
+
+def test_words_that_no_page_has_are_one_sentence(mfa_kit: MfaKit) -> None:
+    done = mfa_kit.run("help", "xyzzy")
+    assert done.code == 2
+    assert done.err == "mfa-kit: no page is about 'xyzzy'\n  try: list the pages: mfa-kit help\n"
+
+
+def test_only_the_parts_with_most_of_the_words_are_found() -> None:
+    """A word in a heading counts more than one below it."""
+    pages = {"one": "# Lost\n\nphone key\n## Phones\n\na key\n", "two": "# Phones\n\nnothing\n"}
+    assert [(part.page, part.heading) for part in find_sections(["phone", "key"], pages)] == [
+        ("one", "Phones"),
+        ("one", "Lost"),
+    ]
