@@ -574,6 +574,8 @@ SEARCHED |= {
     "TAG_VALUE",
 }
 SEARCHED |= {"USER_NAME", "re", "results", "compiled", "declared.name", "name"}
+# Marks of Markdown in the pages of the documentation.
+SEARCHED |= {"ITEM", "LINK", "named"}
 SEARCHED |= {"outcome.value", "state.value", "name.removeprefix('--').upper()"}
 SEARCHED |= {"SECRET_COLUMN", "ROLE_ARN if text.startswith('arn:') else ROLE_NAME"}
 

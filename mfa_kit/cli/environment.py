@@ -43,7 +43,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--identity", "--passphrase", "--passphrase-fd", "--password-stdin", "--pin-stdin", "--unlock-stdin"),
         *("--unlock-fd", "--codes-stdin", "--codes", "--seeds", "--readings", "--backup", "--image", "--out"),
         *("--qr-file", "--show-secret", "--generate", "--resume", "--to", "--from", "--sheet"),
-        *("--letters", "--letter", "--protocol"),
+        *("--letters", "--letter", "--protocol", "--secrets"),
     ),
     "they decide who can decrypt a backup; use the configuration file instead": (
         *("--recipient", "--recipients-file", "--custodian", "--threshold", "--github", "--base-url"),
@@ -56,7 +56,8 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--local-backups", "--accept-unknown-clock", "--proofs", "--prompt", "--baseline"),
     ),
     "they change what a command does, so they must be visible on the command line": (
-        *("--record", "--adopt", "--adopt-unrecorded", "--cloudtrail", "--roster"),
+        *("--record", "--adopt", "--adopt-unrecorded", "--cloudtrail", "--roster", "--shipping", "--arrived", "--how"),
+        "--for",
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
         *("--probe-user", "--programmable", "--path", "--desk", "--auditor", "--owner", "--each-user"),
         *("--pseudonyms", "--sign", "--fips"),

@@ -105,6 +105,7 @@ WORDS = {
     "config show": "config show",
     "config validate": "config validate",
     "completion": "completion bash",
+    "help": "help",
     "man": "man --dir man",
     # Not for real: the tests may run as root.
     "udev install": "udev install --dry-run",

@@ -15,6 +15,7 @@ from mfa_kit.adapters.ledger.ledger import LogLine
 from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout.handover import COLUMNS as HANDOVER
 from mfa_kit.cli.rollout.results import COLUMNS
 from mfa_kit.rollout.room import DeviceChange
 
@@ -64,6 +65,11 @@ ROWS: dict[str, dict[str, object]] = {
     "rollout-handover": {
         "user": USER, "email": USER, "file": FILE, "letter": FILE, "device": ARN, "state": "enrolled",
     },
+    "rollout-post": {
+        "user": USER, "name": "alice.of.the.long.name-key", "email": USER, "device": ARN, "key": "31234567",
+        "state": "prepared", "letter": FILE,
+    },
+    "help": {"topic": "compared-with-the-aws-cli", "heading": "When the AWS CLI is the better tool"},
     "doctor": {"check": "credentials", "state": "bad", "found": f"arn:aws:iam::123456789012:user/{USER}", "hint": SAID},
     "orphans-list": {
         "device": ARN, "standing": "of another desk", "user": USER, "since": AT, "run": RUN, "key": "31234567",
@@ -138,6 +144,7 @@ SHARED: dict[str, dict[str, object]] = {
 OF_VALUES = {
     "ledger-reconcile": tuple(each.name for each in dataclasses.fields(Discrepancy)),
     "rollout-status": COLUMNS,
+    "rollout-handover": HANDOVER,
     "rollout-plan-user": tuple(each.name for each in dataclasses.fields(DeviceChange)),
     "ledger": tuple(each.name for each in dataclasses.fields(LogLine)),
     # The table leaves out `already`.
