@@ -576,6 +576,8 @@ SEARCHED |= {
 SEARCHED |= {"USER_NAME", "re", "results", "compiled", "declared.name", "name"}
 # Marks of Markdown in the pages of the documentation.
 SEARCHED |= {"ITEM", "LINK", "named"}
+# The names of columns.
+SEARCHED |= {"LABELS.get(name, name)"}
 SEARCHED |= {"outcome.value", "state.value", "name.removeprefix('--').upper()"}
 SEARCHED |= {"SECRET_COLUMN", "ROLE_ARN if text.startswith('arn:') else ROLE_NAME"}
 
