@@ -39,6 +39,7 @@ from tests.letters.judges import text_of
 from tests.oath.test_maker import TwoApplets
 from tests.rollout.conftest import key_file
 from tests.rollout.person import Act, AtStation
+from tests.sizes import sample
 from tests.tokens.person import Person
 
 __all__ = ["registered"]
@@ -209,14 +210,27 @@ def test_a_key_of_the_ledger_alone_is_not_erased(
     assert "so nothing was written to it" in done.err
 
 
-def test_a_key_without_a_serial_is_not_erased(
-    rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str]
+def test_a_key_without_a_serial_is_erased_only_if_a_person_says_so(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, user = lab_key(maker, pin=OLD), users()
+    """It may belong to somebody, and --yes does not say whether it does."""
+    key, user, asked = lab_key(maker, pin=OLD), users(), list[str]()
     rig.plan(f"{user},fido2")
-    done = rig.station(rig.insert(key, None), "q")
-    assert (done.code, has(key, OLD), registered) == (1, True, [])
-    assert "this key reports no serial, so it may belong to somebody, and is not erased" in done.err
+
+    def confirm(_: AtStation, action: str, **__: Any) -> None:
+        asked.append(action)
+        if len(asked) == 1:
+            raise Declined("the answer was not ERASE, so nothing was done", "type ERASE")
+
+    monkeypatch.setattr(AtStation, "confirm", confirm)
+    done = rig.station(rig.insert(key, None), "q", more=("--yes",))
+    assert (done.code, has(key, OLD), registered) == (1, True, []), done.err
+    done = rig.station(rig.insert(key, None), more=("--yes",))
+    assert done.code == 0, done.err
+    assert (registered, rig.is_done(key)) == ([user], True)
+    assert len(asked) == 2
+    assert "cannot tell whether it belongs to somebody" in asked[0]
+    assert [path.name for path in rig.secrets] == [f"{user}~{user}~key.pin.age"]
 
 
 def test_a_key_that_lacks_a_part_is_refused_and_the_next_one_is_used(
@@ -315,8 +329,16 @@ def kill_at(step: str, moment: str) -> None:
     setattr(owner, name, end)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
+CASES = [
+    (step, moment, keep)
+    for step in STEPS
+    for moment in ("before", "after")
+    for keep in (False, True)
+    if not (keep and step == "reset")
+]
+
+
+@pytest.mark.parametrize(("step", "moment", "keep"), sample(CASES, 16))
 @pytest.mark.usefixtures("in_console")
 def test_a_killed_station_continues(
     rig: Rig,
@@ -324,10 +346,16 @@ def test_a_killed_station_continues(
     users: Callable[[], str],
     step: str,
     moment: str,
+    keep: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """SIGKILL comes before and after each step. The same command ends with one registered key that has everything."""
+    """SIGKILL comes before and after each step. The same command ends with one registered key that has everything.
+
+    With `keep`, the profile does not reset keys, so the person types the PIN that they decrypt from the file.
+    """
     key, user = lab_key(maker), users()
+    if keep:
+        rig.configure(WHOLE.replace("reset = true", "reset = false"))
     rig.plan(f"{user},fido2")
     rig.ports.plug(key, "KEY-7")
     rig.ports.unplug()
@@ -343,7 +371,8 @@ def test_a_killed_station_continues(
     if key.client_pin.force_change and step != "force":
         raise AssertionError("the change was forced before the last step")
     pin = rig.sealed()
-    done = rig.station(rig.insert(key), codes=[pin] if pin and fido_of(rig.lab, user) else [])
+    typed = pin and (fido_of(rig.lab, user) or (keep and key.client_pin.hash))
+    done = rig.station(rig.insert(key), codes=[pin] if typed and pin else [])
     assert done.code == 0, done.err
     assert rig.is_done(key)
     assert len(fido_of(rig.lab, user)) == 1

@@ -218,9 +218,11 @@ class KeyProfiles:
         if not found.can_be_recognized:
             if found.info.pin_set and file.exists():
                 return True
-            raise DeviceFault(
-                "this key reports no serial, so it may belong to somebody, and is not erased",
-                suggest("insert another key, or use a profile without reset; to erase the key yourself", "key reset"),
+            # Only a person can tell. If they need more than the ten seconds, the key refuses the reset.
+            self.settings.interaction.confirm(
+                "this key reports no serial, so mfa-kit cannot tell whether it belongs to somebody; it will be erased",
+                typed="ERASE",
+                instead="a key that reports a serial",
             )
         if found.half.at_risk:
             raise DeviceFault(
