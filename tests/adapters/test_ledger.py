@@ -522,3 +522,34 @@ def test_a_schema_that_is_not_utf_8_counts_as_damage(tmp_path: Path) -> None:
     fault = find_fault(file)
     assert fault
     assert "damaged" in fault.what
+
+
+# Opens a ledger, records twenty calls, and ends.
+WRITER = """
+import sys
+from pathlib import Path
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.core.models import Call
+with sqlite_ledger(Path(sys.argv[1])) as ledger:
+    for number in range(20):
+        ledger.called(Call(operation="TagUser", user="alice", serial=None, request_id=str(number), answer="OK"))
+"""
+
+
+def test_a_ledger_that_is_open_twice_keeps_its_log(folder: Path) -> None:
+    """A station opens the ledger once more for each inserted key, while other commands begin and end.
+
+    If the second opening dropped the locks of the first, the next command that ends would take itself for the last one
+    and remove the log. What either of them writes afterward would be lost, or damage the file.
+    """
+    with sqlite_ledger(folder) as station:
+        for number in range(5):
+            station.called(CALL)
+            with sqlite_ledger(folder):
+                pass
+            subprocess.run([sys.executable, "-c", WRITER, folder], check=True)
+            assert len(station.history()) == 21 * (number + 1)
+        assert (folder / "ledger.sqlite-wal").exists()
+    assert find_fault(folder / "ledger.sqlite") is None
+    with sqlite_ledger(folder) as ledger:
+        assert len(ledger.history()) == 105

@@ -6,6 +6,7 @@ A rollout of many accounts makes hundreds of changes per second. If each change 
 would take longer than the calls to AWS. So changes that arrive during a commit are committed together in the next one.
 """
 
+import errno
 import os
 import re
 import socket
@@ -56,6 +57,20 @@ def check_owner(path: Path, status: os.stat_result) -> None:
     fault = fault_of_owner(path, status) or fault_of_owner(path.parent, path.parent.stat())
     if fault:
         raise IntegrityFault(*fault)
+
+
+def create_private(path: Path) -> None:
+    """Create the file of the ledger with mode 0600, because SQLite gives its auxiliary files the same mode.
+
+    A file that exists is not opened: this process may have the ledger open already, and closing any descriptor of a
+    file drops all locks that the process holds on it (POSIX, fcntl). Another process would then take itself for the
+    last one, and remove the log that this process still writes. Raise OSError if there is a symbolic link.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
 
 
 def find_fault(path: Path) -> LedgerFault | None:
@@ -450,13 +465,8 @@ class SqliteDatabase:
         with self.faults():
             for missing in reversed([path for path in (runs, *runs.parents) if not path.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
-            # Create the database with mode 0600 before SQLite opens it, because SQLite gives its auxiliary files the
-            # same mode.
-            file = os.open(self._path, os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
-            try:
-                check_owner(self._path, os.fstat(file))
-            finally:
-                os.close(file)
+            create_private(self._path)
+            check_owner(self._path, self._path.stat(follow_symlinks=False))
             self._db = sqlite3.connect(self._path, isolation_level=None, timeout=WAIT, check_same_thread=False)
             self._commits = Commits(self._db, self._lock)
             try:
