@@ -160,7 +160,7 @@ class Finishing:
 
     def _new_devices(self, exchange: Exchange, devices: Sequence[Device]) -> list[Device]:
         """Return those of a user's devices that the steps of an exchange have made."""
-        serials = {self.plan.find_device(step.row, serials_of(devices)) for step in exchange.steps}
+        serials = {self.plan.find_device(step.row, serials_of(devices), before=step.devices) for step in exchange.steps}
         return [device for device in devices if device.serial in serials]
 
     def _result(self, exchange: Exchange, proofs: Proofs) -> RowResult:
@@ -195,7 +195,7 @@ class Finishing:
     def _why_left(self, exchange: Exchange, devices: Sequence[Device], proofs: Proofs) -> str:
         """Return why an old device has to stay: a new device is not there, or not proven. Otherwise return ""."""
         for step in exchange.steps:
-            serial = self.plan.find_device(step.row, serials_of(devices))
+            serial = self.plan.find_device(step.row, serials_of(devices), before=step.devices)
             new = next((device for device in devices if device.serial == serial), None)
             if new is None:
                 return f"{self.plan.intent_of(step.row).name} is not enabled yet"

@@ -250,6 +250,22 @@ def test_a_pair_is_proven_when_both_halves_are(rollout: Exchange) -> None:
     assert len(rollout.has("alice")) == 2
 
 
+def test_the_key_of_a_pair_that_came_by_post_may_have_any_name(rollout: Exchange) -> None:
+    """Its user registers it, and may choose another name than the letter says."""
+    rollout.iam.create_virtual_mfa_device(VirtualMFADeviceName="spare")
+    enable(rollout, "alice", "spare")
+    rollout.plan("alice,pair,replace,,alice,post", columns=f"{COLUMNS},delivery")
+    rollout.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice-key")
+    enable(rollout, "alice", "alice-key")
+    rollout.record(rollout.state("alice"))
+    assert rollout.finish(code=1)["alice"] == ("waiting", "alice-key-2 is not enabled yet")
+    key = rollout.lab.register_fido("alice", "mine")
+    assert rollout.finish(code=1)["alice"][1].startswith("mine is not proven: no use was seen since")
+    rollout.sign_in("alice", key)
+    assert rollout.finish()["alice"] == ("revoked", "")
+    assert len(rollout.has("alice")) == 3
+
+
 def test_two_codes_at_the_desk_and_by_activate_are_recorded(rollout: Exchange, tmp_path: Path) -> None:
     """In the ledger and in the record of the process. So each is enough if the other is lost."""
     rollout.plan(*replacing("alice", "bob", "carol"), columns=COLUMNS)
