@@ -56,7 +56,7 @@ REVEALS = {
     ("adapters/files/identities.py", "_decrypt_with_passphrase"),
     ("adapters/files/identities.py", "_text"),
     ("adapters/files/identities.py", "UnlockedIdentity.reencrypt"),
-    ("adapters/files/identities.py", "_opens"),
+    ("adapters/files/identities.py", "opens"),
     ("adapters/files/plugins.py", "Plugins.identities"),
     ("adapters/files/plugins.py", "encrypt"),
     ("adapters/files/plugins.py", "_Callbacks.request_passphrase"),
@@ -576,8 +576,8 @@ SEARCHED |= {
 SEARCHED |= {"USER_NAME", "re", "results", "compiled", "declared.name", "name"}
 # Marks of Markdown in the pages of the documentation.
 SEARCHED |= {"ITEM", "LINK", "named"}
-# The names of columns.
-SEARCHED |= {"LABELS.get(name, name)"}
+# The names of columns, and dates in cells.
+SEARCHED |= {"LABELS.get(name, name)", "DAY"}
 SEARCHED |= {"outcome.value", "state.value", "name.removeprefix('--').upper()"}
 SEARCHED |= {"SECRET_COLUMN", "ROLE_ARN if text.startswith('arn:') else ROLE_NAME"}
 

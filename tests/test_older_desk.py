@@ -21,7 +21,7 @@ GOES_ON = {
     "activate": "mfa-kit rollout activate -i {state}/identity.txt --output json",
     "clean": "mfa-kit orphans clean --older-than 0s --yes --output json",
     "orphans": "mfa-kit orphans list --older-than 0s --output json",
-    "rekey": "mfa-kit backup rekey -i {state}/identity.txt -R {state}/ssh.pub --yes --output json",
+    "rekey": "mfa-kit backup rekey -i {state}/identity.txt -R {state}/ssh.pub --unproven --output json",
     "verify": "mfa-kit backup verify {bob} -i {state}/ssh --output json",
     "resync": "mfa-kit resync alice -i {state}/ssh --output json",
     "revoke": "mfa-kit revoke bob --leave-without-mfa --yes --output json",

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from mfa_kit.core.errors import only_our_errors
 from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import count_of, few, iso_time, one_line
+from mfa_kit.core.text import count_of, few, iso_time, one_line, readable_time, with_readable_times
 
 # Words with more than LONGEST_WORD characters, such as ARNs, may be broken where AFTER matches.
 LONGEST_WORD = 20
@@ -50,7 +50,7 @@ def _failures_in(template: str) -> Iterator[None]:
 
 def html_text(text: str) -> Markup:
     """Return text as HTML in one line."""
-    return escape(one_line(text))
+    return escape(one_line(with_readable_times(text)))
 
 
 def html_words(text: object) -> Markup:
@@ -60,7 +60,7 @@ def html_words(text: object) -> Markup:
 
 @lru_cache(maxsize=256)  # letters share most texts
 def _words(text: str) -> Markup:
-    return Markup(" ".join(map(_word, one_line(text).split(" "))))  # noqa: S704 - `_word` escapes
+    return Markup(" ".join(map(_word, one_line(with_readable_times(text)).split(" "))))  # noqa: S704 - `_word` escapes
 
 
 def _word(text: str) -> str:
@@ -71,11 +71,12 @@ def _word(text: str) -> str:
 
 def html_time(time: float) -> Markup:
     """Return a Unix time as HTML: in the time zone of this computer, and also in UTC if the two differ."""
-    local_time = datetime.fromtimestamp(time, UTC).astimezone()
-    utc = Markup("<time>{}</time>").format(iso_time(time))
+    utc_time = datetime.fromtimestamp(time, UTC)
+    local_time = utc_time.astimezone()
+    utc = Markup('<time datetime="{}">{}</time>').format(iso_time(time), readable_time(utc_time))
     if not local_time.utcoffset():
         return utc
-    local = f"{local_time:%Y-%m-%d %H:%M:%S %Z} (UTC{local_time.isoformat()[-6:]})"
+    local = readable_time(local_time, f"{local_time:%Z} (UTC{local_time.isoformat()[-6:]})")
     return Markup("<time>{}</time>, {}").format(local, utc)
 
 

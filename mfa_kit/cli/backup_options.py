@@ -10,6 +10,7 @@ from mfa_kit.cli.value_types import Age, F, PlaceType, add_options
 from mfa_kit.core.device_records import NO_RECORDS
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, BackupLocation
+from mfa_kit.wiring.settings import Settings
 
 
 def identity(
@@ -115,6 +116,31 @@ PASSWORD_STDIN = click.option(
     is_flag=True,
     help="Read the key's OATH password from stdin (to change it: old, then new, one per line).",
 )
+
+
+def backups_named(
+    place: BackupLocation, settings: Settings, folder: BackupLocation | None = None
+) -> list[BackupLocation]:
+    """Return the backups that a name means: those of a user, or the one with a file name of `backup list`.
+
+    `folder` is as in `wiring.stores.stored_backups`. If there is a file with this name, or if it is a path of several
+    parts or a URL, return it as it is. Return an unknown name as it is too, so that the error is that of a missing
+    file.
+    """
+    if not isinstance(place, Path) or len(place.parts) != 1 or place.is_file():
+        return [place]
+    stored = wiring.stores.stored_backups(settings, folder)
+    named = [backup for backup in stored if backup.path.name == place.name] or of_user(place.name, stored)
+    return [backup.path for backup in named] or [place]
+
+
+def backup_named(place: BackupLocation, settings: Settings) -> BackupLocation:
+    """Return the only backup that a name means, as `backups_named` does. Raise UsageFault if it means several."""
+    first, *others = backups_named(place, settings)
+    if others:
+        names = ", ".join(str(file.name) for file in (first, *others))
+        raise UsageFault(f"{place} has {len(others) + 1} backups", f"name one of the files: {names}")
+    return first
 
 
 def of_user(user: str | None, backups: Sequence[Backup]) -> list[Backup]:

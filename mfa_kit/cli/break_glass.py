@@ -18,7 +18,7 @@ from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.proof import find, find_for_backup, locate, prove
 from mfa_kit.break_glass.uses import Record, due, last
 from mfa_kit.cli import messages
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, identity
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, backup_named, identity
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -190,7 +190,14 @@ def custodians(
 
 
 @click.command("open", cls=Verb, needs_config=False)
-@click.option("--backup", "file", required=True, type=PlaceType(), metavar="FILE", help="The backup to open.")
+@click.option(
+    "--backup",
+    "file",
+    required=True,
+    type=PlaceType(),
+    metavar="USER|FILE",
+    help="The backup to open: a path, a file name of `backup list`, or the user of the only backup.",
+)
 @PRESENT
 @click.option(
     "--from",
@@ -218,6 +225,7 @@ def open_backup(
     The QR code is on the alternate screen until you press Enter. The opening is recorded in the ledger.
     """
     person, ports = settings.interaction, wiring.break_glass.open_ports(settings)
+    file = backup_named(file, settings)
     recovery_key = find_for_backup(file, folder, ports, seals=lambda: wiring.backups.read_seals(settings))
     person.check(instead=suggest("a terminal, or age itself; see", "help break-glass"))
     if not codes:

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
+from stat import S_ISFIFO
 from typing import TextIO
 
 from mfa_kit.core.message import Command, Message, parts_of, separator, shell_word
@@ -20,10 +21,9 @@ ARN = re.compile(r"arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:([^\s,]+)")
 # Matches the last part of an ARN, such as `mfa/team/alice`, but not `root`. The group is the name, alice.
 RESOURCE = re.compile(r"(?:mfa|user|u2f|group|role|policy|sms-mfa)/(?:[^\s,]*/)?([^\s/,]+)")
 PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
-TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
 SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
-SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (TIME, r"\1 \2"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
+SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
 
 
 # Names of fields in JSON and CSV that have other words in tables.
@@ -74,7 +74,7 @@ def shorter(cell: str) -> str:
     """Return a shorter form of a cell.
 
     If the cell is an ARN, return the name of the resource. If the cell is a path, return the file name. Otherwise leave
-    out the seconds of times, and all but the start of each SHA-256 or age recipient.
+    out all but the start of each SHA-256 or age recipient.
     """
     match = ARN.fullmatch(cell)
     for pattern, replacement in SHORTER if match else SHORTER[2:]:
@@ -144,6 +144,18 @@ def window_width(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or sys.maxsize
     except (OSError, ValueError):
         return sys.maxsize
+
+
+def output_width() -> int:
+    """Return the width for results on stdout: that of its terminal, or of the one behind a pipe to another program.
+
+    A pipe is shown on a terminal if stderr is a terminal. Without a terminal, return sys.maxsize.
+    """
+    try:
+        is_pipe = S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        is_pipe = False
+    return window_width(sys.stderr if is_pipe else sys.stdout)
 
 
 def _without_arns(text: str) -> str:

@@ -24,11 +24,12 @@ from mfa_kit.cli.fitting import (
     labeled,
     laid_out,
     on_one_line,
-    window_width,
+    output_width,
 )
 from mfa_kit.cli.results import VERSION, Cell, Results
 from mfa_kit.core.file_formats import csv_lines
-from mfa_kit.core.text import one_line
+from mfa_kit.core.message import Command, Message, parts_of
+from mfa_kit.core.text import one_line, with_readable_times
 
 
 class Style(TypedDict, total=False):
@@ -64,6 +65,9 @@ WORDS = {
     ("made", "this desk"): "this computer",
     ("made", "another desk"): "another computer",
 }
+# The columns of names, in which a date is a part of a name.
+NAMES = {"user", "device", "name", "serial", "asset", "file", "computer"}
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # Replaces the characters that separate cells or lines with spaces.
 SPACES = dict.fromkeys(map(ord, "\t\n\v\f\r\x85\u2028\u2029"), " ")
 
@@ -107,7 +111,7 @@ def write_table(results: Results) -> None:
 
     If the list is empty, print `results.empty`.
     """
-    width = sys.maxsize if results.wide else window_width(sys.stdout)
+    width = sys.maxsize if results.wide else output_width()
     if results.single:
         fields = {name: text for name, value in results.rows[0].items() if (text := _shown(name, value))}
         _write_fields(fields, width, color=results.color)
@@ -192,7 +196,7 @@ def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
 
 def write_prose(lines: Sequence[str], *, wide: bool) -> None:
     """Print messages wrapped at words, with a hanging indent. With `wide`, they are not wrapped."""
-    width = sys.maxsize if wide else window_width(sys.stdout)
+    width = sys.maxsize if wide else output_width()
     for line in lines:
         click.echo("\n".join(hanging(on_one_line(line), width)))
 
@@ -202,7 +206,7 @@ def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Seque
 
     The words in `painted` are colored. With `wide`, the title is not wrapped.
     """
-    width, label = sys.maxsize if wide else window_width(sys.stdout), GAP.join([*words, ""])
+    width, label = sys.maxsize if wide else output_width(), GAP.join([*words, ""])
     first, *others = labeled(label, one_line(title), width)
     colored = GAP.join([*(paint(word) if word in painted else word for word in words), ""])
     beside = first[len(label) :]
@@ -212,7 +216,11 @@ def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Seque
 def _shown(name: str, value: Cell) -> str:
     """Return the text of a cell of a table. `name` is the name of its column."""
     text = _text(value)
-    return WORDS.get((name, text), text)
+    if name in NAMES or not DAY.search(text):
+        return WORDS.get((name, text), text)
+    if DAY.match(text):
+        return with_readable_times(f"on {text}").removeprefix("on ")
+    return Message(*(part if isinstance(part, Command) else with_readable_times(part) for part in parts_of(text)))
 
 
 def _text(value: Cell, clean: Callable[[str], str] = on_one_line) -> str:

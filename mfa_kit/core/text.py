@@ -1,10 +1,11 @@
 """Text to show: text from outside made safe, and names, numbers and times in sentences."""
 
 import codecs
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 
 def encoding_of(octets: bytes) -> str:
@@ -18,6 +19,14 @@ def is_control(char: str) -> bool:
     Category C includes control, format (bidi), surrogate, private-use and unassigned characters.
     """
     return unicodedata.category(char).startswith(("C", "Zl", "Zp"))
+
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# Matches a time in ISO 8601 and UTC, or a date after a word that says that it is one. Neither is a part of a name.
+ISO_TIME = re.compile(
+    r"(?:(?<![^\s(])|(?P<before>(?<![\w-])(?:since|until|on|from|to) ))"
+    r"(?P<time>\d{4}-\d\d-\d\d(?(before)(?:T[\d:]+Z)?|T[\d:]+Z))(?![^\s,;:.)]|[.:]\w)"
+)
 
 
 def one_line(text: str) -> str:
@@ -72,6 +81,29 @@ CLOCK_LIMIT = 300.0
 def iso_time(time: float) -> str:
     """Return a Unix time as ISO 8601 in UTC, to the second: `2026-11-26T08:32:00Z`."""
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def readable_time(time: datetime, zone: str = "UTC") -> str:
+    """Return a time for people, without seconds: `30 Nov 2026, 06:18 UTC`."""
+    return f"{readable_day(time)}, {time:%H:%M} {zone}"
+
+
+def readable_day(day: date) -> str:
+    """Return a date for people: `30 Nov 2026`."""
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def with_readable_times(text: str) -> str:
+    """Return a text in which the times in ISO 8601, and the dates after words such as `since`, are for people."""
+
+    def readable(match: re.Match[str]) -> str:
+        try:
+            time = datetime.fromisoformat(match["time"])
+        except ValueError:
+            return match[0]
+        return f"{match['before'] or ''}{readable_time(time) if 'T' in match['time'] else readable_day(time)}"
+
+    return ISO_TIME.sub(readable, text)
 
 
 def age_text(seconds: float) -> str:

@@ -277,19 +277,23 @@ def rekey(
     *,
     only: BackupLocation | None,
     accept_label: bool,
+    confirm: Callable[[Sequence[str]], None],
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
     """Re-encrypt each backup of a folder to exactly the recipients in `to` and in the files `to_files`.
 
     Return which backups were re-encrypted and which failed. A backup that fails remains unchanged. `only` is the only
-    file to re-encrypt, or None. `accept_label` is as in PathCheck. `until` takes an event and returns a context in
+    file to re-encrypt, or None. `accept_label` is as in PathCheck. `confirm` is called with the recipients that no
+    identity opens and that no backup had before, if there are any. `until` takes an event and returns a context in
     which Ctrl-C sets this event. After the event is set, no further backup is started, and KeyboardInterrupt is raised
     when the backups in progress are finished. `counted` yields the backups that it is given, and shows the progress.
     """
+    from mfa_kit.adapters.files.identities import opens
     from mfa_kit.qr_codes.reading import read_device
 
-    store = open_age_files(settings, folder, read_recipients(to, to_files))
+    recipients = read_recipients(to, to_files)
+    store = open_age_files(settings, folder, recipients)
     secrets = identities.read()
     with open_ledger(settings) as ledger, store.exclusively():
         check_label = LabelCheck(
@@ -297,8 +301,13 @@ def rekey(
             label_of=lambda picture: read_device(picture, drawn=True).label,
             note=settings.progress.alert if only else None,
         )
+        known = known_recipients_of(choose_backups(store.backups(), only), ledger)
+        recorded = {text for entry in known for text in entry.recipients or ()}
+        unproven = [key.text for key in recipients if key.text not in recorded and not opens(key, secrets)]
+        if known and unproven:
+            confirm(unproven)
         return reencrypt(
-            known_recipients_of(choose_backups(store.backups(), only), ledger),
+            known,
             store=store,
             secrets=secrets,
             ledger=ledger,

@@ -395,11 +395,11 @@ def test_backups_are_verified_rekeyed_and_shown_with_a_plugin(
         done = at.run("backup", *words)
         assert done.code == 0, done.err
 
-    run("rekey", "-i", tmp_path / "age.txt", "-i", tmp_path / "demo.txt", "-r", demo.recipient(recipient))
+    run("rekey", "--unproven", "-i", tmp_path / "age.txt", "-i", tmp_path / "demo.txt", "-r", demo.recipient(recipient))
     assert at.run("backup", "verify", "--all", "-i", tmp_path / "age.txt").code == 5
     run("verify", "--all", "-i", tmp_path / "demo.txt")
     run("show", local(backup), "-i", tmp_path / "demo.txt", "-o", tmp_path / "shown.png")
-    run("rekey", "-i", tmp_path / "age.txt", "-i", tmp_path / "demo.txt", "-r", recipient)
+    run("rekey", "--unproven", "-i", tmp_path / "age.txt", "-i", tmp_path / "demo.txt", "-r", recipient)
     run("verify", "--all", "-i", tmp_path / "age.txt")
 
 
@@ -482,7 +482,7 @@ def test_a_plugin_that_asks_without_a_terminal_is_declined(
     """The exit code is 8, and the question is in the message."""
     backup = sealed(at, "alice", recipient)
     (tmp_path / "age.txt").write_text(f"{identity}\n")
-    at.run("backup", "rekey", "-i", tmp_path / "age.txt", "-r", demo.recipient(recipient))
+    at.run("backup", "rekey", "--unproven", "-i", tmp_path / "age.txt", "-r", demo.recipient(recipient))
     (tmp_path / "demo.txt").write_text(f"{demo.identity(str(identity), pin='1')}\n")
     done = at.run("backup", "verify", local(backup), "-i", tmp_path / "demo.txt")
     assert done.code == 8

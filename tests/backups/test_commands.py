@@ -166,7 +166,7 @@ def test_a_broken_configuration_does_not_prevent_decryption(
         ["backup", "list", "--backup-dir", folder],
         ["backup", "recipients", "--backup-dir", folder],
         ["backup", "exposed", "-r", old.recipient, "--backup-dir", folder],
-        ["backup", "rekey", "--backup-dir", folder, "-i", old.file, "-r", new.recipient],
+        ["backup", "rekey", "--unproven", "--backup-dir", folder, "-i", old.file, "-r", new.recipient],
     ]
     for command in commands:
         done = desk.run(*command)
@@ -257,8 +257,8 @@ def mutation(whole: bytes, dice: random.Random) -> bytes:
 def test_backups_that_a_lost_key_decrypts_are_listed(desk: MfaKit, old: Pair, new: Pair) -> None:
     """The list has older copies from before a rekey, and moved backups, but no removed ones."""
     alice, bob, carol = (sealed(desk, user, old.recipient) for user in ("alice", "bob", "carol"))
-    assert desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient, "-r", new.recipient).code == 0
-    assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
+    assert desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", old.recipient, "-r", new.recipient).code == 0
+    assert desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient).code == 0
     revoked(desk, bob)
     local(carol).unlink()
     done = desk.run("backup", "exposed", "-r", old.recipient, "--output", "json")
@@ -323,7 +323,7 @@ def test_a_users_own_copy_is_listed_and_not_rekeyed(
     backup = sealed(desk, "alice", old.recipient)
     assert [each["file"] for each in rows(desk, "list")] == [str(local(backup)), str(local(copy))]
     assert [each["file"] for each in rows(desk, "verify", "--all", "-i", old.file)] == [str(local(backup))]
-    assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
+    assert desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient).code == 0
     assert local(copy).read_bytes() == before
     [row] = rows(desk, "recipients")
     assert set(row["recipients"]) == {new.recipient, alice.recipient}
@@ -427,3 +427,29 @@ def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) 
     for file in (local(backup), renamed):
         with pytest.raises(UsageFault, match="was reported lost"):
             kit.open_restorable(settings, file, identities)
+
+
+def test_a_backup_is_named_by_its_user_or_its_file_name(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
+    """The names are those of `backup list`. A file with the name of a user wins, and several backups are listed."""
+    alice, bob = local(sealed(desk, "alice", old.recipient)), local(sealed(desk, "bob", old.recipient))
+    names: list[str | Path] = ["alice", "ALICE", alice.name, alice]
+    for number, name in enumerate(names):
+        done = desk.run("backup", "show", name, "-i", old.file, "-o", tmp_path / f"{number}.png", "--output", "json")
+        assert (done.code, json.loads(done.out)["backup"]) == (0, str(alice)), done.err
+    verified = desk.run("backup", "verify", "bob", alice.name, "-i", old.file, "--output", "json")
+    assert [row["file"] for row in json.loads(verified.out)["rows"]] == [str(bob), str(alice)]
+    second = bob.with_name(bob.name.replace("bob-2026", "bob-2027"))
+    second.write_bytes(bob.read_bytes())
+    two = desk.run("backup", "show", "bob", "-i", old.file, "-o", tmp_path / "two.png")
+    assert (two.code, two.err.splitlines()[0]) == (2, "mfa-kit: bob has 2 backups")
+    assert bob.name in two.err
+    assert second.name in two.err
+    none = desk.run("backup", "show", "carol", "-i", old.file, "-o", tmp_path / "none.png")
+    assert (none.code, "carol" in none.err) == (5, True)
+
+
+def test_restore_takes_a_user(desk: MfaKit, old: Pair) -> None:
+    """The hint without a terminal has the path of the user's backup."""
+    alice = local(sealed(desk, "alice", old.recipient))
+    done = desk.run("backup", "restore", "alice", "--to", "phone", "-i", old.file)
+    assert f"mfa-kit backup show {alice} -i IDENTITY" in done.err

@@ -95,7 +95,7 @@ def test_the_old_file_is_refused_after_a_rekey(desk: MfaKit, old: Pair, new: Pai
     """The old key may be known to others, so its file must not come back unseen."""
     [file] = kept(desk, old.recipient, "alice")
     before = file.read_bytes()
-    assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
+    assert desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient).code == 0
     [row] = verify(desk, file, "-i", new.file)
     assert row["remarks"] is None
     file.write_bytes(before)
@@ -108,7 +108,10 @@ def test_each_copy_of_the_folder_can_be_rekeyed(desk: MfaKit, old: Pair, new: Pa
     folders = [desk.home / "backups", tmp_path / "copy"]
     shutil.copytree(folders[0], folders[1])
     for folder in folders:
-        assert desk.run("backup", "rekey", "--backup-dir", folder, "-i", old.file, "-r", new.recipient).code == 0
+        assert (
+            desk.run("backup", "rekey", "--unproven", "--backup-dir", folder, "-i", old.file, "-r", new.recipient).code
+            == 0
+        )
     for folder in folders:
         assert verify(desk, "--all", "--backup-dir", folder, "-i", new.file)[0]["remarks"] is None
 
@@ -119,7 +122,7 @@ def test_a_killed_rekey_leaves_only_files_with_a_recorded_hash(desk: MfaKit, old
     files = kept(desk, old.recipient, *(f"u{number:03}" for number in range(250)))
     before = {file: file.read_bytes() for file in files}
     for after in (1, 150):
-        process = desk.fork("backup", "rekey", "-i", old.file, "-r", new.recipient)
+        process = desk.fork("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient)
         while process.poll() is None and sum(file.read_bytes() != before[file] for file in files) < after:
             pass
         process.send_signal(signal.SIGKILL)

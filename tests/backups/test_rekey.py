@@ -27,7 +27,7 @@ from tests.conftest import MfaKit, judge, local
 
 
 def rekey(desk: MfaKit, *words: str | Path, code: int = 0) -> dict[str, Any]:
-    done = desk.run("backup", "rekey", *words, "--output", "json")
+    done = desk.run("backup", "rekey", "--unproven", *words, "--output", "json")
     assert done.code == code, done.err
     row: dict[str, Any] = json.loads(done.out)
     return row
@@ -54,13 +54,30 @@ def test_only_the_new_key_decrypts_after_a_rekey(desk: MfaKit, old: Pair, new: P
         assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_new_recipient_that_no_identity_opens_needs_a_decision(
+    desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
+) -> None:
+    """A recipient that the backups had before, or that an identity opens, needs none. Without a terminal, it fails."""
+    file = local(sealed(desk, "alice", old.recipient))
+    words = ("backup", "rekey", "-i", old.file, "-r", new.recipient, "-r", old.recipient)
+    done = desk.run(*words)
+    assert (done.code, new.recipient in done.err, old.recipient in done.err) == (8, True, False)
+    assert "--unproven" in done.err
+    assert opens(file, old)
+    assert not opens(file, new)
+    assert desk.run(*words, "-i", new.file).code == 0
+    assert desk.run(*words).code == 0
+    assert desk.run("backup", "rekey", "-i", new.file, "-r", pair("third").recipient, "--yes").code == 8
+    assert desk.run("backup", "rekey", "-i", new.file, "-r", pair("fourth").recipient, "--dry-run").code == 0
+
+
 def test_the_output_says_what_a_rekey_does_not_change(desk: MfaKit, old: Pair, new: Pair) -> None:
     """The output mentions older copies.
 
     Without the identity of the new recipient, the output says that nothing was checked.
     """
     sealed(desk, "alice", old.recipient)
-    blind = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
+    blind = desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient)
     assert "can still be opened with the old key" in blind.err
     assert "mfa-kit backup exposed -r OLD" in blind.err
     assert "none of your identities can open 1 of the new files" in blind.err
@@ -185,7 +202,7 @@ def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, n
     """The second process reports that another process is changing the backups, and ends."""
     sealed(desk, "alice", old.recipient)
     with AgeFiles(desk.home / "backups", []).exclusively():
-        done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
+        done = desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient)
     assert done.code == 5
     assert "another mfa-kit process is changing" in done.err
 
@@ -223,7 +240,9 @@ def test_without_a_good_recipient_nothing_is_touched(words: list[str], desk: Mfa
 
 def test_a_dry_run_counts(desk: MfaKit, old: Pair, new: Pair) -> None:
     sealed(desk, "alice", old.recipient)
-    done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient, "--dry-run", "--output", "json")
+    done = desk.run(
+        "backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient, "--dry-run", "--output", "json"
+    )
     assert json.loads(done.out) == {
         "schema": "mfa-kit/backup-rekey",
         "version": 1,
@@ -248,7 +267,7 @@ def test_a_killed_rekey_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new
     keys = read_identities([old.file]), read_identities([new.file])
     inodes = {local(each): local(each).stat().st_ino for each in files}
     for after in (1, 99, 150, 230):
-        process = desk.fork("backup", "rekey", "-i", old.file, "-r", new.recipient)
+        process = desk.fork("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient)
         while process.poll() is None and sum(path.stat().st_ino != inode for path, inode in inodes.items()) < after:
             pass
         process.send_signal(signal.SIGKILL)
@@ -274,7 +293,7 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
     """Files in progress are finished, the others are unchanged, and the ledger shows which are which."""
     files = many(desk, old)
     inodes = {local(each): local(each).stat().st_ino for each in files}
-    process = desk.fork("backup", "rekey", "-i", old.file, "-r", new.recipient)
+    process = desk.fork("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient)
     while process.poll() is None and all(path.stat().st_ino == inode for path, inode in inodes.items()):
         pass
     process.send_signal(signal.SIGINT)
@@ -304,7 +323,7 @@ def test_possible_recipients_are_recorded_after_a_second_ctrl_c(
 
     with monkeypatch.context() as patch:
         patch.setattr("mfa_kit.cli.messages.counted", broken)
-        assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 130
+        assert desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient).code == 130
     keys = read_identities([old.file]), read_identities([new.file])
     anew = {each.name for each in files[1:] if opened_by(local(each), keys) == 1}
     assert len(anew) > 1

@@ -518,7 +518,7 @@ def test_the_status_line_shows_the_progress_of_a_rekey(desk: Desk) -> None:
     (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
     new = demo.recipient(desk.recipient, wait=2)
     window = Window(
-        ["/bin/sh", "-c", 'exec "$@" >out', "sh", *MFA_KIT, "backup", "rekey", "-i", "id.txt", "-r", new],
+        ["/bin/sh", "-c", 'exec "$@" >out', "sh", *MFA_KIT, "backup", "rekey", "--unproven", "-i", "id.txt", "-r", new],
         env=desk.env,
         cwd=desk.folder,
         apart=False,
@@ -535,7 +535,7 @@ def test_a_plugin_asks_for_its_pin_at_the_terminal(desk: Desk) -> None:
     key = (desk.folder / "id.txt").read_text().split()[-1]
     request: dict[str, Any] = {"message": "touch the demo key", "pin": "493817", "confirm": ["use it", "stop"]}
     (desk.folder / "demo.txt").write_text(f"{demo.identity(key, **request)}\n")
-    done = desk.run("backup", "rekey", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
+    done = desk.run("backup", "rekey", "--unproven", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
     assert done.returncode == 0, done.stderr
     window = desk.window("backup", "verify", str(backup), "-i", "demo.txt", "--output", "json")
     window.see("age-plugin-demo says: touch the demo key")
@@ -557,7 +557,7 @@ def test_a_plugin_can_wait_longer_than_ten_seconds(desk: Desk) -> None:
     (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
     key = (desk.folder / "id.txt").read_text().split()[-1]
     (desk.folder / "demo.txt").write_text(f"{demo.identity(key, message='touch the demo key', wait=11)}\n")
-    done = desk.run("backup", "rekey", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
+    done = desk.run("backup", "rekey", "--unproven", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
     assert done.returncode == 0, done.stderr
     window = desk.window("backup", "verify", str(backup), "-i", "demo.txt", "--output", "json")
     window.see("age-plugin-demo says: touch the demo key")

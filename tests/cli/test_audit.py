@@ -87,7 +87,7 @@ def test_a_part_that_cannot_be_read_makes_the_exit_code_one(kit: Kit) -> None:
 
 def test_commands_in_a_narrow_window_can_be_pasted(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each line but the last of a command ends with a backslash, also of a command that says how to check a rule."""
-    monkeypatch.setattr(forms, "window_width", lambda _: 60)
+    monkeypatch.setattr(forms, "output_width", lambda: 60)
     done = kit("audit", "--rule", "passwords.policy", description=changed(passwords(require_symbols=True)))
     lines = [line.strip() for line in done.out.splitlines()]
     first = next(index for index, line in enumerate(lines) if line.startswith("aws "))

@@ -100,7 +100,7 @@ def test_a_wide_path_in_a_cell_is_broken_after_a_slash() -> None:
 
 def test_a_checksum_fits_beside_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """If it needs the space, it begins further to the left than the other values."""
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     forms.write_table(Results("plan", [{"plan": "p.json", "sha256": "a" * 64, "no_admin_backup": 2}], single=True))
     assert capsys.readouterr().out.splitlines() == [
         "plan             p.json",
@@ -142,7 +142,7 @@ def test_long_cells_are_below_their_row(monkeypatch: pytest.MonkeyPatch, capsys:
         {"user": "bob", "why": "y", "first": ""},
     ]
     results = Results("policy-lockout", rows, below=("why", "first"))
-    monkeypatch.setattr(forms, "window_width", lambda _: 50)
+    monkeypatch.setattr(forms, "output_width", lambda: 50)
     forms.write_table(results)
     assert capsys.readouterr().out.splitlines() == [
         "USER",
@@ -152,6 +152,6 @@ def test_long_cells_are_below_their_row(monkeypatch: pytest.MonkeyPatch, capsys:
         "bob",
         "    WHY    y",
     ]
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     forms.write_table(results)
     assert capsys.readouterr().out.splitlines()[0].split() == ["USER", "WHY", "FIRST"]

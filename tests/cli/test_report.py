@@ -16,6 +16,7 @@ from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.cli.rollout.results import AccountWork, show_results
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.organization.accounts import OrgAccount
 from tests.conftest import MfaKit, bare
 
@@ -125,6 +126,48 @@ def test_values_cannot_control_a_terminal_or_spreadsheet(
 
 def upper(results: Results) -> None:
     print(results.schema.upper(), *(each for row in results.rows for each in row.values()))  # noqa: T201 - a form
+
+
+def test_a_table_in_a_pipe_fits_the_window(mfa_kit: MfaKit) -> None:
+    """A pager shows it in the same window. In a file, and with `--wide`, the table is as wide as it needs."""
+    command = f"{sys.executable} -m mfa_kit --plain doctor"
+    env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
+    widths = []
+    for line in (f"{command} | cat", f"{command} --wide | cat", f"{command} > doctor.txt; cat doctor.txt"):
+        shell = pexpect.spawn(
+            "/bin/sh", ["-c", line], env=env, cwd=mfa_kit.home.parent, dimensions=(40, 60), encoding="utf-8"
+        )
+        lines = str(shell.read()).replace("\r", "").splitlines()
+        widths.append(max(map(len, lines[lines.index(next(line for line in lines if "CHECK" in line)) :])))
+        shell.close()
+    assert widths[0] <= 60 < widths[1] == widths[2]
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("2026-11-30T06:18:09Z", "30 Nov 2026, 06:18 UTC"),
+        ("2026-02-03", "3 Feb 2026"),
+        ("2026-05-02 or later", "2 May 2026 or later"),
+        ("read until 2026-11-30T16:50:53Z, 17 of 18 Regions", "read until 30 Nov 2026, 16:50 UTC, 17 of 18 Regions"),
+        ("no use seen since 2026-09-01 (from files)", "no use seen since 1 Sep 2026 (from files)"),
+        ("2026-13-30T06:18:09Z", "2026-13-30T06:18:09Z"),
+        ("audit-2026-11-30.csv, on 2026-11-30.csv", "audit-2026-11-30.csv, on 2026-11-30.csv"),
+        ('aws iam x --since 2026-09-01 --policy "2026-11-30T06:18:09Z"',) * 2,
+        (
+            suggest("used on 2026-09-01", "ledger show --since 2026-09-01"),
+            "used on 1 Sep 2026: mfa-kit ledger show --since 2026-09-01",
+        ),
+    ],
+)
+def test_dates_in_tables_are_for_people(cell: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other forms keep ISO 8601, and so do commands and names."""
+    Output("table").one("x", {"a": cell})
+    Output("table").many("x", [{"a": cell, "user": "2026-09-01"}], empty="")
+    assert capsys.readouterr().out.splitlines() == [f"a  {shown}", f"A{' ' * len(shown)} USER", f"{shown}  2026-09-01"]
+    for form in ("json", "jsonl", "text"):
+        Output(form).one("x", {"a": cell})
+        assert (str(cell) if form == "text" else json.dumps(cell)) in capsys.readouterr().out
 
 
 def test_text_has_only_the_cells(capsys: pytest.CaptureFixture[str]) -> None:

@@ -222,7 +222,7 @@ def test_every_table_fits_80_columns(
     schema: str, row: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first line has the names of the columns, and the table does not become a list of fields."""
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     Output("table").many(schema, [row, row], empty="", narrow=NARROW[schema])  # type: ignore[list-item]
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -249,7 +249,7 @@ def test_every_list_has_a_row_here() -> None:
 @pytest.mark.parametrize("wide", [True, False])
 def test_wide_shows_everything(wide: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --wide, names replace ARNs and paths."""
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     row = ROWS["backup-list"]
     Output("table", wide=wide).many("backup-list", [row], empty="")  # type: ignore[list-item]
     assert (FILE in capsys.readouterr().out) is wide
@@ -257,7 +257,7 @@ def test_wide_shows_everything(wide: bool, monkeypatch: pytest.MonkeyPatch, caps
 
 def test_prose_is_wrapped_at_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The lines of an audit's findings are wrapped; only a command at the end of a line stays whole."""
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     line = f"    {USER}: {SAID}, and {SAID}"
     Output("table").prose("short", line)
     short, *lines = capsys.readouterr().out.splitlines()

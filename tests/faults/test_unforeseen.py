@@ -311,7 +311,15 @@ def _rekeyed(stage: Stage, *, recorded: bool) -> Words:
 
 def _to_another(stage: Stage) -> Words:
     stage.enrolled()
-    return ("backup", "rekey", "-i", stage.identity, "-r", str(pyrage.x25519.Identity.generate().to_public()))
+    return (
+        "backup",
+        "rekey",
+        "--unproven",
+        "-i",
+        stage.identity,
+        "-r",
+        str(pyrage.x25519.Identity.generate().to_public()),
+    )
 
 
 def _recovery_key(stage: Stage, verb: str) -> Words:

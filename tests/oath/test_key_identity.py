@@ -65,7 +65,7 @@ def test_status_names_the_key_of_an_enrolled_device(home: MfaKit, user: str, mon
         None,
         False,
     )
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     for words in ((user,), (), ("--each-user",), ("--key", "12345678")):
         lines = home.run("status", *words).out.splitlines()
         assert max(map(len, lines)) <= 80, lines

@@ -271,7 +271,7 @@ def test_every_table_of_accounts_fits_80_columns(
     command: tuple[str, ...], org_kit: MfaKit, org_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a window of 80 columns, each result is a table that fits and that begins with the account."""
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     with without_role(org_lab, MEMBERS[1]):
         lines = org_kit.run(*command, "--org").out.splitlines()
     assert lines[0].startswith("ACCOUNT")
@@ -350,7 +350,7 @@ def test_the_tables_of_a_rollout_across_accounts_fit_80_columns(
     org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan of each account, and the state of each user, are tables in a default window."""
-    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
     index = tmp_path / "index.json"
     for words in (("plan", "--only", "alice", "-o", index), ("status", index)):
         lines = org_kit.run("rollout", *words, "--org").out.splitlines()

@@ -30,12 +30,13 @@ from mfa_kit.adapters.files.plugins import (
     Plugins,
     PublicKey,
     contain_panics,
+    decrypt,
     decrypt_file,
     encrypt,
     without_armor,
     without_stderr,
 )
-from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPassphrase
+from mfa_kit.core.errors import DeviceFault, IntegrityFault, UsageFault, WrongPassphrase
 from mfa_kit.core.message import Message, command
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoding_of, is_private_key
@@ -540,7 +541,7 @@ def prove(file: Path, passphrase: Secret[str]) -> str:
     _read_ours(file)
     keys = read_identities([file], lambda _: passphrase)
     claimed = recipient_in_name(file)
-    if recipients_of(keys) != [claimed] or not _opens(claimed, keys):
+    if recipients_of(keys) != [claimed] or not opens(parse_recipients([claimed])[0], keys):
         raise IntegrityFault(
             f"{file} cannot decrypt messages to {claimed}, the public key in its name",
             "move the file away; mfa-kit then creates a new identity",
@@ -551,11 +552,16 @@ def prove(file: Path, passphrase: Secret[str]) -> str:
     return claimed
 
 
-def _opens(recipient: str, keys: Secret[list[Identity]]) -> bool:
-    sealed = pyrage.encrypt(TEST, [parsed_recipient.key for parsed_recipient in parse_recipients([recipient])])
+def opens(recipient: Recipient, keys: Secret[list[Identity]]) -> bool:
+    """Return whether one of the identities decrypts a test message to a recipient.
+
+    The identities of plugins, which ask the user, are tried only with recipients that a plugin can have.
+    """
+    is_plain = isinstance(recipient.key, pyrage.x25519.Recipient | pyrage.ssh.Recipient)
+    tried = [key for key in keys.reveal() if not (is_plain and isinstance(key, pyrage.plugin.IdentityPluginV1))]
     try:
-        return pyrage.decrypt(sealed, keys.reveal()) == TEST
-    except pyrage.DecryptError:
+        return bool(tried) and decrypt(encrypt(Secret(TEST), [recipient.key]), tried) == TEST
+    except (pyrage.DecryptError, DeviceFault):
         return False
 
 

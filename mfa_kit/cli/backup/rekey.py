@@ -42,6 +42,7 @@ COPIES = "older copies of the backups can still be opened with the old key"
 @RECIPIENT
 @RECIPIENTS_FILE
 @ACCEPT_LABEL
+@click.option("--unproven", is_flag=True, help="Do not ask about new recipients that none of the identities can open.")
 def rekey(
     *,
     file: BackupLocation | None,
@@ -51,6 +52,7 @@ def rekey(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     accept_label: bool,
+    unproven: bool,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -73,6 +75,7 @@ def rekey(
         to_files,
         only=file,
         accept_label=accept_label,
+        confirm=(lambda _: None) if unproven else partial(_confirm_unproven, person=settings.interaction),
         until=partial(stop_on_signals, break_off=settings.stop.set),
         counted=partial(messages.counted, progress=settings.progress, doing="encrypting backups"),
     )
@@ -87,6 +90,16 @@ def rekey(
     }
     output.one("backup-rekey", row)
     return IntegrityFault.exit_code if done.failed else 0
+
+
+def _confirm_unproven(recipients: Sequence[str], *, person: Interaction) -> None:
+    """Ask whether the user wants recipients that none of the given identities opens. Raise Declined otherwise."""
+    person.confirm(
+        f"none of your identities opens what is encrypted to {', '.join(recipients)}; with a mistake there, nobody can "
+        "open the backups",
+        typed="rekey",
+        instead="--unproven, or -i with an identity of the new recipient",
+    )
 
 
 def _warn(done: Rekeyed, progress: Progress) -> None:

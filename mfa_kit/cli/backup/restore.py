@@ -10,7 +10,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.backups.contents import Opened
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, identity
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, backup_named, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -25,7 +25,7 @@ SCAN = "scan it with the new phone of {user}, then type the code that the phone 
 
 
 @click.command(cls=Verb, needs_config=False, acts_at_once=True)
-@click.argument("file", type=PlaceType())
+@click.argument("file", metavar="USER|FILE", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD
 @ACCEPT_LABEL
@@ -56,10 +56,12 @@ def restore(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Put the secret in FILE on another phone or key, which then shows the same codes as the first.
+    """Put the secret of a backup on another phone or key, which then shows the same codes as the first.
 
-    If the device was reported lost, mfa-kit refuses, because anyone who finds the device sees the same codes.
+    FILE is a path, or a file name of `backup list`; USER is the user of the only backup. If the device was reported
+    lost, mfa-kit refuses, because anyone who finds the device sees the same codes.
     """
+    file = backup_named(file, settings)
     identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     open_file = partial(wiring.backups.open_restorable, settings, file, identities, accept_label=accept_label)
     if kind == "phone":
@@ -112,7 +114,7 @@ def _restore_to_phone(
 
 
 @click.command("show", cls=Verb, needs_config=False, acts_at_once=True)
-@click.argument("file", type=PlaceType())
+@click.argument("file", metavar="USER|FILE", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD
 @ACCEPT_LABEL
@@ -129,10 +131,14 @@ def show_backup(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Decrypt FILE and write its QR code, unencrypted, to a new file."""
+    """Decrypt a backup and write its QR code, unencrypted, to a new file.
+
+    FILE is a path, or a file name of `backup list`; USER is the user of the only backup.
+    """
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
     wiring.files.check_new(out)
+    file = backup_named(file, settings)
     identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     opened = wiring.backups.open_with(settings, file, identities.read(), accept_label=accept_label)
     wiring.files.write_new_file(out, opened.picture)

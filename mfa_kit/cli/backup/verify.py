@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from mfa_kit.cli.backup_options import (
     PASSWORD_STDIN,
     RECORD,
     WHICH,
+    backups_named,
     check_accepted,
     identity,
     of_user,
@@ -35,7 +37,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb, needs_config=False)
-@click.argument("files", type=PlaceType(), nargs=-1)
+@click.argument("files", metavar="[USER|FILE]...", type=PlaceType(), nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All backups in the backup folder.")
 @RECORD
 @BACKUP_DIR
@@ -54,12 +56,15 @@ def verify(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check.
+    """Check that backups can be decrypted and contain a QR code for AWS. The exit code is 5 if one fails the check.
+
+    Each FILE is a path, or a file name of `backup list`. USER stands for all backups of a user.
 
     With --all, a backup that should be in the folder according to the ledger, and is missing, fails too.
     """
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
+    files = tuple(chain.from_iterable(backups_named(file, settings, backup_dir) for file in files))
     check_accepted(files, accept_label=accept_label)
     stored, missing = (
         wiring.backups.stored_and_missing(settings, backup_dir, own=False, record=record) if everything else ([], [])
