@@ -503,11 +503,13 @@ def resume_device(
     `opened` returns the secret from the backup of an entry. IAM accepts only codes of the device's own secret, so a
     backup whose codes IAM accepts belongs to the device. If the interrupted run used an OATH key, the secret is stored
     on that key again.
+    A device for a key that is to be sent by post is left out, because it must not be enabled yet.
     Raise UsageFault if the user has no half-made device with a backup, and NoSuchEntity if the device has been deleted.
     """
     check_user(user)
     for entry in ports.journal.dead(caller.account, user=user):
-        if entry.purpose is RunKind.ENROLL and entry.spec.method.name in ports.resumable and ports.store.find(entry):
+        may_resume = entry.purpose is RunKind.ENROLL and not entry.spec.posted
+        if may_resume and entry.spec.method.name in ports.resumable and ports.store.find(entry):
             seat = backend if entry.spec.card is None else backend_of(entry, ports=ports)
             return confirm_enabled(enable_sealed(entry, seat, opened(entry), ports=ports), ports=ports)
     raise UsageFault(

@@ -184,3 +184,18 @@ def test_a_kill_at_any_step_is_settled_by_the_same_command(
         assert code == 0 or "already" in said[-1], (at, steps[at - 1], said)
         begun.is_safe(enabled=verb == ACTIVATE)
         check_done(verb, begun)
+
+
+def test_a_half_prepared_key_is_not_enabled_by_a_resume(parcel: Callable[[object], Parcel]) -> None:
+    """Although its backup and its credential exist."""
+    begun = parcel("resumed")
+    code, steps = begun.run(*words_of(STAGE, begun))
+    assert code == 0, steps
+    begun = parcel("killed")
+    code, steps = begun.run(*words_of(STAGE, begun), at=steps.index("seal") + 1)
+    assert (code, len(begun.card.credentials)) == (-signal.SIGKILL, 1)
+    with sitting_at(begun.rollout.desk.home):
+        identity = key_file(begun.rollout.identity, begun.rollout.folder)
+        done = begun.rollout.desk.run("enroll", begun.user, "--resume", "-i", identity)
+    assert (done.code, "has no half-made device with a backup" in done.err) == (2, True), done.err
+    begun.is_safe()
