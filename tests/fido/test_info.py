@@ -65,7 +65,7 @@ def test_a_reader_that_another_program_uses_may_have_the_other_half_of_the_key(
     with handle(1):
         code, row, err = told(desk, "--key", "/dev/hidraw0")
         assert (code, row["where"]) == (3, ["/dev/hidraw0"])
-        assert f"mfa-kit: the card in {pcsc.reader(1)} is in use by another program" in err
+        assert f"the card in {pcsc.reader(1)} is in use by another program" in err
         bus.plug(lab_key(maker, model=KeyModel(product=YUBIKEY)))
         code, row, err = told(desk, "--key", "/dev/hidraw1")
         assert (code, row["where"]) == (0, ["/dev/hidraw1", pcsc.reader(0)])
