@@ -14,7 +14,15 @@ from threading import Event, Lock
 
 from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import DeviceState, RecordedState
-from mfa_kit.core.errors import AccessDenied, Expired, Lockout, MfaKitError, OutcomeUnknownError, Throttled
+from mfa_kit.core.errors import (
+    AccessDenied,
+    Expired,
+    Lockout,
+    MfaKitError,
+    OutcomeUnknownError,
+    Throttled,
+    only_our_errors,
+)
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import RUN_TAG, VIRTUAL, Caller, Device, DeviceType, JournalEntry, RunKind
 from mfa_kit.core.text import few, iso_time
@@ -118,6 +126,7 @@ class Finishing:
     execution: Execution
     run: str
     _unsettled: dict[str, MfaKitError] = field(default_factory=dict)
+    _unread: dict[str, MfaKitError] = field(default_factory=dict)
     _runs: set[str] = field(default_factory=set)
     _taking: Lock = field(default_factory=Lock)
 
@@ -150,11 +159,21 @@ class Finishing:
     def _look_up(self, users: Sequence[str]) -> dict[str, Sequence[Device] | None]:
         """Settle the interrupted runs of users, and return their devices; None for a user who was deleted."""
 
-        def look(user: str) -> tuple[str, Sequence[Device] | None]:
+        def settle_and_list(user: str) -> Sequence[Device] | None:
             for entry, ended in settle_dead_runs(self.plan.account, user, ports=self.ports):
                 if isinstance(ended, MfaKitError):
                     self._unsettled[entry.spec.serial] = ended
-            return user, devices_while_there(user, iam_reader=self.ports.iam_reader)
+            return devices_while_there(user, iam_reader=self.ports.iam_reader)
+
+        def look(user: str) -> tuple[str, Sequence[Device] | None]:
+            try:
+                with only_our_errors():
+                    return user, settle_and_list(user)
+            except (Throttled, Expired):
+                raise
+            except MfaKitError as error:  # it concerns one user only
+                self._unread[user] = error
+                return user, None
 
         return dict(Workers(act=look, number=self.execution.workers, stop=Event()).work_through(users))
 
@@ -171,6 +190,8 @@ class Finishing:
 
     def _finish(self, exchange: Exchange, proofs: Proofs) -> RowResult:
         # The user is looked up again, because reading CloudTrail can take minutes.
+        if error := self._unread.get(exchange.user):
+            raise error
         user, devices = exchange.user, devices_while_there(exchange.user, iam_reader=self.ports.iam_reader)
         if devices is None:
             return RowResult(user=user, outcome=RowOutcome.SKIPPED, reason="the user no longer exists")

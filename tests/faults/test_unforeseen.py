@@ -10,7 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,15 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.aws import event_history
+from mfa_kit.adapters.ledger.records import DeviceStates
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli import terminal
+from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
 from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.rollout.plan_files import plan_digest
 from mfa_kit.wiring import browser as console
 from tests.conftest import ACCOUNT, COUNTED, MfaKit, Result
 from tests.faults.unforeseen import (
@@ -37,6 +41,7 @@ from tests.faults.unforeseen import (
     spread,
     without_class,
 )
+from tests.lab.client import Aws
 from tests.sizes import size
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
@@ -151,7 +156,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     ),
 }
 # Commands that process rows: one row fails, and the others go on.
-ROWS = {"apply", "stage", "work", "work in accounts", "activate", "undo", "station"}
+ROWS = {"apply", "stage", "work", "work in accounts", "activate", "undo", "finish", "station"}
 # Each chunk that runs in a process of its own calls all commands once more.
 CHUNKS = size(1, 10)
 TOKENS = [Made("10001002"), Made("10001003")]
@@ -231,6 +236,24 @@ def _protected(stage: Stage) -> Words:
     stage.at_terminal("a long passphrase")
     (identity,) = (stage.folder / "desk").glob("identity-*.age")
     return ("backup", "verify", "--all", "-i", identity)
+
+
+def _exchanged(stage: Stage) -> Words:
+    """Finish the exchange of three phones that mfa-kit did not make. The new devices are proven."""
+    plan, users = stage.folder / "plan.json", [stage.users() for _ in range(3)]
+    aws = Aws(stage.lab, (stage.lab.admin.access_key_id, stage.lab.admin.secret_access_key, None))
+    for user in users:
+        aws.enrolled(user)
+    roster = stage.folder / "roster.csv"
+    roster.write_text("user,recipient,action\n" + "".join(f"{user},{stage.recipient},replace\n" for user in users))
+    stage.ok("rollout", "plan", roster, "-o", plan)
+    stage.ok("rollout", "apply", plan, "-r", stage.recipient)
+    run = RecordedRun(id="20261130T120000Z-0123abcd", plan=plan_digest(plan.read_text()), computer="desk-7")
+    proven = RecordedState(run=run, at=time.time(), serial="", user="", state=DeviceState.PROVEN, how="two codes")
+    states = [replace(proven, serial=f"arn:aws:iam::{ACCOUNT}:mfa/{user}-key", user=user) for user in users]
+    with sqlite_ledger(stage.folder / "desk") as ledger:
+        DeviceStates(ledger).record(*states)
+    return ("rollout", "finish", plan)
 
 
 def _queue(stage: Stage) -> Words:
@@ -384,6 +407,7 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "stage": lambda at: ("rollout", "apply", at.planned(), "-r", at.recipient, "--stage"),
     "activate": lambda at: (at.applied("--stage"), ("rollout", "activate", "-i", at.identity))[1],
     "undo": lambda at: ("rollout", "undo", at.applied(), "--yes", "--leave-without-mfa"),
+    "finish": _exchanged,
     "rollout status": lambda at: (at.applied(), ("rollout", "status", at.folder / "plan.json"))[1],
     "reconcile": lambda at: (at.enrolled(), ("ledger", "reconcile"))[1],
     "reconcile and adopt": _recorded,
