@@ -212,9 +212,9 @@ def test_a_proof_by_two_codes_is_about_the_device_that_iam_lists(rollout: Exchan
     rollout.record(rollout.state("alice"), rollout.state("carol", serial=key))
     rollout.record(replace(rollout.state("bob"), user="carol"))
     rollout.record(rollout.state("bob", at=time.time() + 1, run=RecordedRun(id=RUN, plan="0" * 64, computer="desk-7")))
-    rollout.enabled("alice", -10)
+    rollout.enabled("alice", -3600)
     assert {outcome for outcome, _ in rollout.finish(code=1).values()} == {"waiting"}
-    rollout.enabled("alice", 0)
+    rollout.enabled("alice", 60)
     rollout.record(rollout.state("bob", at=time.time() + 2, state=DeviceState.ARRIVED))
     results = rollout.finish(code=1)
     assert (results["alice"][0], results["bob"][0]) == ("revoked", "waiting")
@@ -320,7 +320,7 @@ def test_an_old_device_that_was_enabled_again_is_not_removed(rollout: Exchange) 
     """It may be another device of the same name."""
     rollout.exchange(*replacing("alice"))
     rollout.record(rollout.state("alice"))
-    rollout.enabled("alice", -10, serial=f"{ARN}alice")
+    rollout.enabled("alice", -3600, serial=f"{ARN}alice")
     outcome, reason = rollout.finish(code=6)["alice"]
     assert (outcome, "was enabled after the plan was made" in reason) == ("refused", True)
     assert rollout.has("alice") == {"alice", "alice-key"}
