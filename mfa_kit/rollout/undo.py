@@ -1,6 +1,6 @@
 """Removes the devices that a run made."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Container, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Lock
@@ -44,13 +44,7 @@ def undo_devices(
 
     def remove(entry: JournalEntry, serials: set[str]) -> RowResult:
         user, serial = entry.spec.user, entry.spec.serial
-        # `mfa-kit replace` also records the run of the old device.
-        old = entry.spec.replaces if entry.spec.replaces_run is None else None
-        if serial in serials and old and old not in serials:
-            raise Lockout(
-                f"{serial} has replaced {old}, which {user} no longer has, and which cannot come back",
-                suggest("to remove it nevertheless", "revoke {} --mfa-device {}", user, serial),
-            )
+        _check_old_device(entry.spec, serials)
         if serials == {serial} and not leave_without_mfa:
             error = Lockout(
                 f"{serial} is the last MFA device of {user}",
@@ -73,6 +67,17 @@ def _settle_old_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> None:
     for entry, ended in settle_dead_runs(spec.account, spec.user, ports=ports) if spec.replaces else ():
         if entry.spec.serial == spec.replaces and isinstance(ended, MfaKitError):
             raise ended
+
+
+def _check_old_device(spec: DeviceSpec, serials: Container[str]) -> None:
+    """Raise Lockout if a device has replaced another one. `serials` are those of the user's devices."""
+    # `mfa-kit replace` also records the run of the old device.
+    old = spec.replaces if spec.replaces_run is None else None
+    if spec.serial in serials and old and old not in serials:
+        raise Lockout(
+            f"{spec.serial} has replaced {old}, which {spec.user} no longer has, and which cannot come back",
+            suggest("to remove it nevertheless", "revoke {} --mfa-device {}", spec.user, spec.serial),
+        )
 
 
 def read_staged_tags(serials: Iterable[str], *, ports: EnrollmentPorts, workers: int) -> list[tuple[str, str, str]]:
