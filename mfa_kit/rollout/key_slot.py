@@ -130,13 +130,15 @@ def _described(keys: Sequence[InsertedKey]) -> str:
 class KeyHolders:
     """Finds the user of a key in this computer's journal, on the key itself, and in the tags that other computers set.
 
-    `virtual` lists all virtual devices of the account. `users` are those to be enrolled at the station. The first check
-    reads the tags of these users' devices. Each later check reads the tags of all devices that are new in the list.
+    `virtual` lists all virtual devices of the account. `users` are those to be enrolled at the station, and `posted`
+    the serials of the plan's devices on keys by post. The first check reads the tags of the devices of these users, and
+    of prepared devices, which have no user yet. Each later check reads the tags of all new devices in the list.
     """
 
     ports: EnrollmentPorts
     virtual: Callable[[], Iterable[Device]]
     users: Container[str]
+    posted: Container[str] = ()
     _tags: dict[str, Mapping[str, str]] | None = None
     _denied: bool = False
 
@@ -177,14 +179,15 @@ class KeyHolders:
     def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
         """Return the tags of each virtual device, by the device's serial. Tags that were not read are an empty mapping.
 
-        The first call reads the tags of the devices of `users`. Each later call reads the tags of all new devices.
+        The first call reads the tags of the devices of `users` and `posted`. Each later call reads those of all new
+        devices.
         """
         users_by_serial = {device.serial: device.user for device in self.virtual()}
         before = self._tags
         self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in users_by_serial}
         for serial, user in users_by_serial.items():
             if serial not in self._tags:
-                tags_needed = before is not None or user in self.users
+                tags_needed = before is not None or user in self.users or serial in self.posted
                 self._tags[serial] = self._ask_tags(serial) if tags_needed else {}
         return self._tags
 

@@ -84,15 +84,19 @@ def _open_security_keys(settings: Settings, **options: "Unpack[KeyOptions]") -> 
     return SecurityKeys(settings, **options)
 
 
-def method_context(settings: Settings, iam_reader: IamReader, oath_keys: OathKeys) -> Context:
+def method_context(
+    settings: Settings, iam_reader: IamReader, oath_keys: OathKeys, *, own_keys: bool = False
+) -> Context:
     """Return the Context of a command that gives users devices.
 
-    `iam_reader` reads from IAM. Before a user gets a display token, the token is looked up in the ledger.
+    `iam_reader` reads from IAM. Before a user gets a display token, the token is looked up in the ledger. `own_keys` is
+    that of the Context.
     """
     return Context(
         settings=settings,
         iam_reader=iam_reader,
         oath_keys=oath_keys,
+        own_keys=own_keys,
         security_keys=partial(_open_security_keys, settings),
         check_token=TokenRecords(settings).check_free,
         record_key=partial(record_key, settings, KeyEvent.ENROLLED),

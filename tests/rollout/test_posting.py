@@ -268,6 +268,29 @@ def test_a_prepared_key_is_given_to_no_one_else(rollout: Rollout, people: People
     assert one.credentials == {}
 
 
+@pytest.mark.parametrize("known_by", ["record", "tags", "credential"])
+def test_a_prepared_key_is_known_without_the_ledger(rollout: Rollout, people: People, lab: Lab, known_by: str) -> None:
+    """By the record, by the tags of the plan's devices, or else by its credential, which its password unlocks."""
+    alice, bob = people(2)
+    one, two = keys(1001, 1002)
+    rows = [f"{alice},oath,add,post,", f"{bob},oath,add,desk,"]
+    rollout.plan(*rows, columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    (password,) = passwords(rollout)
+    rollout.lose_ledger()
+    if known_by != "record":
+        for record in rollout.results.glob("record-*.jsonl"):
+            record.unlink()
+    if known_by == "credential":
+        rollout.plan(rows[1], columns=COLUMNS)
+    done = station(rollout, put(one), put(two), codes=[password] if known_by == "credential" else [])
+    assert done.code == 0, done.err
+    assert "1001 is already in use: it " in done.err
+    assert (f"contains AWS:{name_of(alice)}@" if known_by == "credential" else f"belongs to {alice}") in done.err
+    assert [*one.credentials] == [label_of(name_of(alice))]
+    assert [lab.assigned(serial_of(user)) for user in (alice, bob)] == [None, bob]
+
+
 def test_an_interrupted_loss_is_settled_by_the_same_command(
     rollout: Rollout, people: People, lab: Lab, at_lab: Lab
 ) -> None:

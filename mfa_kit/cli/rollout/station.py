@@ -163,7 +163,7 @@ def station(
         ) as rollouts:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
             check_account(plan, ports.caller)
-            if stage and not settings.dry_run:  # so that keys that are not prepared completely can be settled
+            if not settings.dry_run:  # so that unfinished keys can be settled, and no key is given away twice
                 wiring.rollout.record_lost_hashes(rollouts.ledger, record)
                 record_adopted(ports.prove().settled, journal=ports.ports.journal)
             ledger = ports.records(digest)
@@ -172,7 +172,7 @@ def station(
             work = AccountWork(account=OrgAccount(id=plan.account), total=len(steps), alone=True, tally=tally)
             methods, profiles = _open_profiles(
                 of_methods,
-                wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys),
+                wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys, own_keys=True),
                 plan=plan,
                 default=profile,
                 folder=wiring.rollout.secrets_folder(folder),
@@ -203,7 +203,10 @@ def station(
                     record_proof=lambda entry: _record_proof(entry, of_methods, recording),
                     person=settings.interaction,
                     holders=KeyHolders(
-                        ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
+                        ports=ports.ports,
+                        virtual=ports.account.virtual,
+                        users={step.user for step in steps},
+                        posted={plan.intent_of(step.row).serial for step in plan.steps if step.row.by_post},
                     ),
                     runs=StationRuns(new_id=lambda: _begin_run(ports, recording)),
                 )

@@ -72,6 +72,7 @@ class Context:
     security keys that the command has given to users. `check_token` takes a display token's serial and a user, and
     raises UsageFault if the user must not get the token. A command that gives no devices to users keeps the defaults,
     which always fail. `record_key` records in the ledger that a key was seen, and the device that is now on it.
+    `own_keys` means that each key is given to one user only.
     """
 
     settings: Settings
@@ -79,6 +80,7 @@ class Context:
     oath_keys: "OathKeys"
     security_keys: "Callable[..., SecurityKeys]" = _unopened
     given_away: SeenKeys = field(default_factory=SeenKeys)
+    own_keys: bool = False
     check_token: Callable[[str, str], None] = _unchecked
     record_key: Callable[["KeyFacts", "KeyDevice | None"], None] = lambda _facts, _device: None
 

@@ -101,6 +101,7 @@ class OathOptions(Options):
                 iam_reader=context.iam_reader,
                 person=None if settings.yes or settings.dry_run else settings.interaction,
                 progress=progress,
+                own=context.own_keys,
             ),
         )
 
