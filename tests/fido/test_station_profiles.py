@@ -229,7 +229,7 @@ def test_a_key_without_a_serial_is_erased_only_if_a_person_says_so(
     assert done.code == 0, done.err
     assert (registered, rig.is_done(key)) == ([user], True)
     assert len(asked) == 2
-    assert "cannot tell whether it belongs to somebody" in asked[0]
+    assert "cannot tell whether it belongs to a user" in asked[0]
     assert [path.name for path in rig.secrets] == [f"{user}~{user}~key.pin.age"]
 
 

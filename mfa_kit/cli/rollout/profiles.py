@@ -1,6 +1,6 @@
 """Profiles at the station: prepares the key of a row before its enrollment, and does the last step after it.
 
-A key belongs to somebody if the ledger has a device on it. Such a key is never reset. A file with the suffix
+A key belongs to a user if the ledger has a device on it. Such a key is never reset. A file with the suffix
 `.unfinished` beside the encrypted PIN says that the last step of a key is missing, because IAM cannot say that.
 """
 
@@ -54,7 +54,7 @@ class _Found:
 
     @property
     def can_be_recognized(self) -> bool:
-        """Whether the ledger can tell if the key belongs to somebody."""
+        """Whether the ledger can tell if the key belongs to a user."""
         return self.facts.identity is not None
 
 
@@ -139,7 +139,7 @@ class KeyProfiles:
         profile = self.of(step.row)
         if profile is None or profile.pin is None:
             return
-        found = self._find(key, is_card=step.row.kind.is_virtual)
+        found = self._find(key, is_card=step.row.kind.is_virtual, patience=0.0)
         if profile.force_pin_change and not self._mark(step, found).exists():
             raise DeviceFault(
                 f"this is not the key of {step.user} whose last step is missing", "remove it, and insert that key"
@@ -165,17 +165,18 @@ class KeyProfiles:
         policy = {"require": _path(profile.require)} if profile.require else {}
         return {**policy, **({} if profile.attestation else {"skip_key_check": True})}
 
-    def _find(self, key: InsertedKey, *, is_card: bool) -> _Found:
+    def _find(self, key: InsertedKey, *, is_card: bool, patience: float = CARD_WAIT) -> _Found:
         """Read both halves of an inserted key, and what the ledger has on it. With `is_card`, `key` is the OATH half.
 
-        Raise DeviceFault if the key has no FIDO half, and the errors of the ledger.
+        `patience` is how many seconds PC/SC may need to list the card interface. Raise DeviceFault if the key has no
+        FIDO half, and the errors of the ledger.
         """
         place = self.keys.find_same_device(key.where) if is_card else key.where
         if place is None:
             raise DeviceFault(f"{key.description} has no FIDO, which the profile needs", ANOTHER)
         with self.keys.open(place) as opened:
             info = opened.info()
-        half = self._find_half(info.plugged)
+        half = self._find_half(info.plugged, patience)
         plugged = info.plugged
         own = KeyFacts(
             serial=plugged.serial, model=plugged.product, aaguid=info.aaguid, vendor=vendor_of(plugged.product)
@@ -188,11 +189,11 @@ class KeyProfiles:
             devices += devices_on(recorded, own, self.settings)
         return _Found(info, half, facts, tuple(devices))
 
-    def _find_half(self, plugged: PluggedKey) -> OathHalf:
+    def _find_half(self, plugged: PluggedKey, patience: float) -> OathHalf:
         """Return the OATH half of a key. PC/SC may list the card interface of an inserted key a moment later."""
         has_card = plugged.link is Link.PCSC or self.keys.is_card(plugged.where)
         half, waited = find_oath_half(plugged, self.keys, self.settings), 0.0
-        while has_card and half.has_applet is None and not half.keys and waited < CARD_WAIT:
+        while has_card and half.has_applet is None and not half.keys and waited < patience:
             sleep(CARD_LOOK)
             waited += CARD_LOOK
             half = find_oath_half(plugged, self.keys, self.settings)
@@ -201,7 +202,7 @@ class KeyProfiles:
     def _check_owner(self, found: _Found, step: PlanStep, profile: KeyProfile) -> bool:
         """Return whether the key already has a device of the step's user, so that it is not reset.
 
-        Raise DeviceFault if the key belongs to somebody else.
+        Raise DeviceFault if the key belongs to another user.
         """
         for device in found.devices:
             if (device.account, device.user.casefold()) != (self.plan.account, step.user.casefold()):
@@ -214,13 +215,13 @@ class KeyProfiles:
         return bool(found.devices)
 
     def _check_reset(self, found: _Found, file: "SealedPinFile") -> bool:
-        """Return whether the key is kept as it is. Raise DeviceFault if a reset could erase what somebody needs."""
+        """Return whether the key is kept as it is. Raise DeviceFault if a reset could erase what a user needs."""
         if not found.can_be_recognized:
             if found.info.pin_set and file.exists():
                 return True
             # Only a person can tell. If they need more than the ten seconds, the key refuses the reset.
             self.settings.interaction.confirm(
-                "this key reports no serial, so mfa-kit cannot tell whether it belongs to somebody; it will be erased",
+                "this key reports no serial, so mfa-kit cannot tell whether it belongs to a user; it will be erased",
                 typed="ERASE",
                 instead="a key that reports a serial",
             )
