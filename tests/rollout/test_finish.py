@@ -33,6 +33,8 @@ from mfa_kit.rollout import undo
 from mfa_kit.rollout.plan_files import plan_digest
 from mfa_kit.usage import updating
 from tests.conftest import ACCOUNT, MfaKit, Result
+from tests.ledgers import Place
+from tests.postgresql import Server
 from tests.rollout.conftest import Rollout, key_file
 from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
 from tests.usage.test_events import call, login
@@ -282,6 +284,29 @@ def test_two_codes_at_the_desk_and_by_activate_are_recorded(rollout: Exchange, t
     assert [outcome for outcome, _ in rollout.finish(code=1).values()].count("revoked") == 2
     assert rollout.has("carol") == {"carol", "carol-key"}
     shutil.rmtree(rollout.results)
+
+
+def test_a_proof_of_another_computer_counts_in_a_shared_ledger(
+    rollout: Exchange, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A use that another computer has recorded does not."""
+    place = Place("postgresql", postgresql.address(postgresql.new_database()))
+    monkeypatch.setenv("MFA_KIT_LEDGER", place.at)
+    rollout.plan(*replacing("alice", "bob"), columns=COLUMNS)
+    assert rollout.apply("--accept-lockout", "--local-backups").code == 0
+    use = DeviceUse(
+        serial=f"{ARN}bob-key",
+        principal="",
+        user="bob",
+        at=time.time() + 5,
+        event=UseEvent.CONSOLE_LOGIN,
+        region="us-east-2",
+    )
+    with place.open() as ledger:
+        DeviceStates(ledger).record(rollout.state("alice"))
+        UsageRecords(ledger).record(ACCOUNT, [use], [])
+    results = rollout.finish(code=1)
+    assert (results["alice"], results["bob"][0]) == (("revoked", ""), "waiting")
 
 
 def test_a_search_in_many_events_ends(rollout: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
