@@ -1,5 +1,6 @@
 """`mfa-kit replace`: give a user a new device, and remove an old device."""
 
+from functools import partial
 from typing import Unpack
 
 import click
@@ -11,10 +12,10 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.cli.revoke import confirm_removal
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import DeviceSpec, JournalEntry
+from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
-from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
+from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.wiring.methods.method import Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -40,13 +41,21 @@ def replace(
     **backups: "Unpack[wiring.stores.NewBackupOptions]",
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
-    if method is None or method_options is None:
-        method = _kind_of_old(user, wanted, settings)
-        method_options = options_of_old(method)
-    enrollment_method = METHODS[method]
-    store = wiring.stores.open_store_for_device(settings, backups, alone=method_options.backup_alone)
-    oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
-    with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
+
+    def prepare(options: Options) -> tuple[BackupStore, wiring.oath_keys.OathKeys]:
+        store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
+        return store, wiring.oath_keys.OathKeys(settings, password_stdin=options.password_stdin)
+
+    prepared = prepare(method_options) if method_options else None
+    with wiring.aws.connect(settings) as (iam, ledger, caller):
+        open_ports = partial(wiring.ports.enrollment_ports, settings, iam=iam, ledger=ledger)
+        if method is None or method_options is None or prepared is None:
+            reading = open_ports(store=wiring.stores.open_backup_store(settings))
+            method = _kind_of_old(user, wanted, reading, caller)
+            method_options = options_of_old(method)
+            prepared = prepare(method_options)
+        (store, oath_keys), enrollment_method = prepared, METHODS[method]
+        ports = open_ports(store=store, oath_keys=oath_keys)
         request = EnrollRequest(
             user=resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True),
             method=enrollment_method.method,
@@ -92,15 +101,14 @@ def replace(
         output.one("replace", row)
 
 
-def _kind_of_old(user: str, wanted: str | None, settings: Settings) -> str:
+def _kind_of_old(user: str, wanted: str | None, ports: EnrollmentPorts, caller: Caller) -> str:
     """Return the name of the kind of the device to replace, and print it. Raise UsageFault if there is no device."""
-    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
-        name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
-        run = wiring.ports.new_run_id(ports.iam_reader)
-        kind = revoke.method_of_old_device(name, wanted, caller=caller, ports=ports, run=run)
+    name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
+    run = wiring.ports.new_run_id(ports.iam_reader)
+    kind = revoke.method_of_old_device(name, wanted, caller=caller, ports=ports, run=run)
     if kind is None or kind.name not in METHODS:
         raise UsageFault(f"{user} has no device whose kind the new one could have", "choose the kind: --with KIND")
-    settings.progress.note(f"the new device is of the kind of the old one: {kind.name}")
+    ports.progress.note(f"the new device is of the kind of the old one: {kind.name}")
     return kind.name
 
 
