@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -108,8 +107,9 @@ def _answer(options: "SessionOptions", *, key_name: str | None, keep: bool) -> N
     session = wiring.sessions.find_cached(request) if keep else None
     if session is None:
         settings = load_place("mfa_kit.cli.settings:read_settings")(given())
-        at_terminal = replace(settings, profile=options.profile, progress=TerminalProgress(settings.interaction))
-        session = wiring.new_sessions.make_session(request, at_terminal, key_name=key_name, keep=keep)
+        session = wiring.new_sessions.make_session(
+            request, settings, progress=TerminalProgress(settings.interaction), key_name=key_name, keep=keep
+        )
     click.echo(session.answer(request).reveal())
 
 

@@ -73,9 +73,9 @@ def html_blocks(template: str, names: Iterable[str], **values: object) -> dict[s
 
 def _renderers() -> tuple[Callable[..., str], Callable[..., dict[str, str]]]:
     """Import the functions that render a page and blocks of a page."""
-    from mfa_kit.adapters.templates import render, render_blocks
+    from mfa_kit.adapters import templates
 
-    return render, render_blocks
+    return templates.render, templates.render_blocks
 
 
 def read_secret(descriptor: int) -> Secret[str]:

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.adapters.files.session_folder import SessionFolder
 from mfa_kit.core import wrong_codes
 from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import PROGRAM
 from mfa_kit.core.stopping import INTERRUPTS, sleep
 from mfa_kit.enrollment.backends import ask_until
@@ -59,12 +61,16 @@ class TimeLimit:
             ) from None
 
 
-def make_session(request: SessionRequest, settings: Settings, *, key_name: str | None, keep: bool) -> MfaSession:
+def make_session(
+    request: SessionRequest, settings: Settings, *, progress: LiveProgress, key_name: str | None, keep: bool
+) -> MfaSession:
     """Return a session from the cache or from AWS. Without `keep`, sessions are neither read nor written.
 
-    Questions, and the request to touch the key, go to the terminal of `settings`. Raise the errors of `renew`.
+    Questions go to the terminal of `settings`, and so does `progress`, with the request to touch the key. Raise the
+    errors of `renew`.
     """
     harden()
+    settings = replace(settings, progress=progress)
     limit = TimeLimit()
     ports = SessionPorts(
         files=SessionFolder(session_folder()),

@@ -135,6 +135,7 @@ class Desk:
         for file in self.cache.glob("*.state"):
             file.unlink()
         self.lab.account.sts_codes.used.clear()
+        self.lab.account.sts_codes.tries.clear()
 
 
 def early(desk: Desk) -> None:

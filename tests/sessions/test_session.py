@@ -1,6 +1,7 @@
 """`mfa-kit session` at a terminal and without one, with typed codes, in the lab."""
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from moto.core.responses import ActionResult
 
 from mfa_kit.lab.aws.sts import LabSts
+from mfa_kit.posix.processes import file_system
 from tests.bench.programs import aws
 from tests.conftest import ACCOUNT
 from tests.sessions.desk import Desk, early, new_lab, parsed, sentence
@@ -328,3 +330,52 @@ def test_ctrl_c_at_the_question_leaves_nothing_and_blocks_nobody(desk: Desk) -> 
     assert window.printed("err").strip() == "mfa-kit: interrupted"
     assert desk.kept == []
     assert typed(desk).returncode == 0
+
+
+def failing(desk: Desk, setup: str) -> subprocess.CompletedProcess[str]:
+    """Run the command at a terminal in a process that executes `setup` first. Answer no question."""
+    command = [
+        sys.executable,
+        "-c",
+        f"{setup}; from mfa_kit.cli.main import main; main()",
+        "session",
+        "--profile",
+        "base",
+    ]
+    window = Window(command, env=desk.env, cwd=desk.folder)
+    status = window.end()
+    return subprocess.CompletedProcess(command, status, window.printed("out"), window.printed("err"))
+
+
+def test_a_full_disk_is_found_before_anybody_is_asked(desk: Desk) -> None:
+    full = "import errno, os\ndef fsync(_):\n    raise OSError(errno.ENOSPC, os.strerror(28))\nos.fsync = fsync\n"
+    desk.cache.mkdir(parents=True, mode=0o700)
+    assert "No space left on device" in sentence(failing(desk, f"exec({full!r})"), 5)
+    assert [file.suffix for file in desk.cache.iterdir()] == [".lock"]
+    assert desk.made == []
+
+
+def test_a_home_that_cannot_be_written_is_refused_before_anybody_is_asked(desk: Desk) -> None:
+    desk.more["MFA_KIT_HOME"] = "/sys/mfa-kit"
+    assert "/sys/mfa-kit/sessions cannot be written" in sentence(failing(desk, "pass"), 5)
+
+
+def test_a_network_file_system_is_refused(desk: Desk) -> None:
+    """The type of the file system that has the folder is read from /proc, also if the folder does not exist yet."""
+    setup = "import mfa_kit.adapters.files.session_folder as folder; folder.file_system = lambda path: 'nfs4'"
+    said = sentence(failing(desk, setup), 5)
+    assert "is on a network file system (nfs4), where no session is kept" in said
+    assert "set XDG_CACHE_HOME" in said
+    assert file_system(Path("/proc/self/nothing")) == "proc"
+    assert file_system(Path("/sys/nothing/there")) == "sysfs"
+
+
+def test_a_folder_that_others_can_open_is_refused(desk: Desk) -> None:
+    """A session in it is not used either."""
+    assert typed(desk).returncode == 0
+    desk.cache.chmod(0o750)
+    assert "is not yours alone, so no session is kept there" in sentence(desk.run(), 5)
+    desk.cache.chmod(0o700)
+    assert desk.run().returncode == 0
+    os.chown(desk.cache, 65534, 65534)
+    assert "is not yours alone" in sentence(desk.run(), 5)

@@ -275,7 +275,8 @@ def _checked(create: Callable[[Config], C], connection: Connection) -> C:
     address = client.meta.endpoint_url
     _check_encrypted(address)
     # A profile or the environment may set the endpoint, so the address is known only after a client was created.
-    return create(_config(connection).merge(Config(proxies={}))) if is_loopback(address) and getproxies() else client
+    proxies = getproxies().keys() - {"no"}  # `no` has the value of NO_PROXY
+    return create(_config(connection).merge(Config(proxies={}))) if is_loopback(address) and proxies else client
 
 
 def _config(connection: Connection) -> Config:
