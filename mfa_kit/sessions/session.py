@@ -74,8 +74,7 @@ class MfaSession(NamedTuple):
         """Return the JSON that a program expects of its credential_process."""
         arn = (request.role or request.device).split(":")
         account = {"AccountId": arn[4]} if len(arn) > 4 else {}  # noqa: PLR2004 - the part of an ARN with the account
-        keys = {"Version": 1, **self.keys.reveal(), "Expiration": iso_time(self.expires), **account}
-        return Secret(json.dumps(keys))
+        return Secret(json.dumps({"Version": 1, **self.keys.reveal(), "Expiration": iso_time(self.expires), **account}))
 
 
 def parse_entry(text: Secret[bytes], request: SessionRequest) -> MfaSession | None:
@@ -83,9 +82,7 @@ def parse_entry(text: Secret[bytes], request: SessionRequest) -> MfaSession | No
     try:
         entry = Secret(json.loads(text.reveal()))
         keys = Secret({part: entry.reveal()[part] for part in PARTS})
-        if entry.reveal()["request"] != request._asdict() or not all(
-            isinstance(k, str) for k in keys.reveal().values()
-        ):
+        if entry.reveal()["request"] != request._asdict() or {*map(type, keys.reveal().values())} != {str}:
             return None
         return MfaSession(keys, float(entry.reveal()["expires"]), float(entry.reveal()["offset"]))
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):

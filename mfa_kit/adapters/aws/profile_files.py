@@ -10,9 +10,9 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 
 # The settings that are read. Secrets are not among them.
-SETTINGS = ("aws_access_key_id", "credential_process", "endpoint_url", "mfa_serial", "role_arn", "services")
+SETTINGS = {"aws_access_key_id", "credential_process", "endpoint_url", "mfa_serial", "role_arn", "services"}
 # Settings that make the keys of a profile temporary, and the name under which `read_profile` returns them.
-TOKENS = ("aws_session_token", "aws_security_token")
+TOKENS = {"aws_session_token", "aws_security_token"}
 TEMPORARY = "temporary keys"
 FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 # The variables that choose the address of STS.
@@ -26,15 +26,16 @@ def read_profile(profile: str, environment: Mapping[str, str]) -> dict[str, str]
     the profile.
     """
     config, credentials = (_parsed(environment.get(name) or path) for name, path in FILES.items())
-    read = [config[section] for section in config.sections() if _name_of(section) == profile]
-    read += [credentials[profile]] if profile in credentials else []
+    read = [config[name] for name in filter(lambda section: _name_of(section) == profile, config)]
+    read += [credentials[name] for name in {profile} & {*credentials}]
     if not read:
         raise UsageFault(
             f"there is no profile {profile!r} in {environment.get('AWS_CONFIG_FILE') or FILES['AWS_CONFIG_FILE']}",
             "name the profile with the user's access keys: --profile NAME",
         )
-    merged = {name: text for section in read for name, text in section.items() if name in SETTINGS + TOKENS}
-    settings = {TEMPORARY if name in TOKENS else name: text for name, text in merged.items()}
+    settings = {name: section[name] for section in read for name in section.keys() & SETTINGS}
+    if any(map(TOKENS.intersection, read)):
+        settings[TEMPORARY] = "yes"
     if (services := f"services {settings.get('services')}") in config:
         settings["services"] = repr(dict(config[services]))
     return settings
@@ -43,13 +44,12 @@ def read_profile(profile: str, environment: Mapping[str, str]) -> dict[str, str]
 def _parsed(path: str) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(default_section="\0")
     try:
-        text = Path(path).expanduser().read_text("utf-8")
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            parser.read_file(file)
     except FileNotFoundError:
-        text = ""
+        pass
     except (OSError, UnicodeDecodeError):
         raise UsageFault(f"{path} cannot be read", "check its permissions; it must be UTF-8") from None
-    try:
-        parser.read_string(text)
     except configparser.Error as error:
         raise UsageFault(
             f"{path} cannot be parsed ({type(error).__name__})", "correct its sections and lines"

@@ -47,7 +47,8 @@ class SessionTokens:
     def _sts(self) -> "STSClient":
         return self._client(self._session)
 
-    def _answered(self, *, http_response: Any, **_: object) -> None:
+    def _answered(self, *, http_response: Any, parsed: object, **_: object) -> None:
+        del parsed  # it has the session, so forget it before anything else
         offset = clock_offset(http_response.headers.get("Date"))
         if offset is not None:
             self.offset = offset if abs(offset) > RESOLUTION else 0.0
