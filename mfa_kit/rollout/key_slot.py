@@ -160,10 +160,12 @@ class KeyHolders:
     def _in_journal(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
         for entry in self.ports.journal.made(spec.account):
             known = entry.spec
-            mine = known.serial == spec.serial or known.user == spec.user
+            prepared = entry.reached is JournalState.STAGED
+            # A key by post has one password, so it gets one device, also if both are the user's.
+            two_by_post = prepared and known.posted and spec.posted
+            mine = known.serial == spec.serial or (known.user == spec.user and not two_by_post)
             if mine or not (known.card == key.identity or (key.serial and known.hardware == key.serial)):
                 continue
-            prepared = entry.reached is JournalState.STAGED
             if entry.is_half_made or prepared or is_listed(known, ports=self.ports):
                 return f"it belongs to {known.user} (run {entry.run})"
         return None

@@ -459,6 +459,19 @@ def test_two_stations_prepare_one_key_for_each_user(
     assert [lab.assigned(serial_of(user)) for user in users] == [None, None]
 
 
+def test_a_key_by_post_gets_one_device(rollout: Rollout, people: People) -> None:
+    """Its one password is in one letter. The second row of the same user needs another key."""
+    (alice,) = people(1)
+    one, two = keys(1001, 1002)
+    rollout.plan(*[f"{alice},oath,add,post,"] * 2, columns=COLUMNS)
+    done = stage(rollout, put(one), put(one), put(two))
+    assert (done.code, f"1001 is already in use: it belongs to {alice}" in done.err) == (0, True), done.err
+    assert [[*card.credentials] for card in (one, two)] == [
+        [label_of(name_of(alice))],
+        [label_of(f"{name_of(alice)}-2")],
+    ]
+
+
 FAULTS = ("throttle", "error-before", "error-after", "lost-before", "lost-after", "denied")
 
 
