@@ -30,6 +30,7 @@ from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout.plan_files import plan_digest
 from mfa_kit.wiring import browser as console
+from mfa_kit.wiring import new_sessions
 from tests.conftest import ACCOUNT, COUNTED, MfaKit, Result
 from tests.faults.unforeseen import (
     SECRET,
@@ -228,6 +229,22 @@ def _answered(stage: Stage, words: Words, *lines: str) -> Words:
     return words
 
 
+def _session(stage: Stage, *more: str) -> Words:
+    """Get a session. The user types a right code."""
+    user, config = stage.enrolled(), stage.folder / "config"
+    serial = f"arn:aws:iam::{ACCOUNT}:mfa/{user}"
+    key = stage.lab.account.backend.create_access_key(user)
+    config.write_text(
+        f"[profile {user}]\naws_access_key_id = {key.access_key_id}\nmfa_serial = {serial}\n"
+        f"aws_secret_access_key = {key.secret_access_key}\n"
+    )
+    stage.patch.setenv("AWS_CONFIG_FILE", str(config))
+    stage.patch.setattr(stage.lab.account, "settings", replace(stage.lab.account.settings, propagation=0))
+    totp = pyotp.TOTP(base64.b32encode(stage.lab.seed(serial)).decode())
+    stage.patch.setattr(new_sessions, "_ask_code", lambda *_: totp.now())
+    return ("session", "--profile", user, *more)
+
+
 def _protected(stage: Stage) -> Words:
     """Verify a backup whose identity a passphrase protects."""
     user = stage.users()
@@ -399,6 +416,8 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "replace": lambda at: ("replace", at.enrolled(), *VIRTUAL, "-r", at.recipient, "--yes"),
     "revoke": lambda at: ("revoke", at.enrolled(), "--yes", "--leave-without-mfa"),
     "orphans": _unassigned,
+    "session of an hour": lambda at: _session(at, "--duration", "1h"),
+    "session of a role": lambda at: _session(at, "--role-arn", f"arn:aws:iam::{ACCOUNT}:role/none"),
     "plan": lambda at: ("rollout", "plan", at.planned().with_name("roster.csv"), "-o", at.folder / "again.json"),
     "apply": lambda at: ("rollout", "apply", at.planned(), "-r", at.recipient),
     "work": lambda at: ("rollout", "work", at.planned(), "-r", at.recipient),
