@@ -134,6 +134,13 @@ def backups_named(
     return [backup.path for backup in named] or [place]
 
 
+def all_named(
+    places: Sequence[BackupLocation], settings: Settings, folder: BackupLocation | None
+) -> tuple[BackupLocation, ...]:
+    """Return the backups that several names mean, as `backups_named` does."""
+    return tuple(file for place in places for file in backups_named(place, settings, folder))
+
+
 def backup_named(place: BackupLocation, settings: Settings) -> BackupLocation:
     """Return the only backup that a name means, as `backups_named` does. Raise UsageFault if it means several."""
     first, *others = backups_named(place, settings)

@@ -1,5 +1,7 @@
 """`mfa-kit replace`: give a user a new device, and remove an old device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Unpack
 
@@ -16,7 +18,7 @@ from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.wiring.methods.method import Options
+from mfa_kit.wiring.methods.method import EnrollmentMethod, Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -41,21 +43,13 @@ def replace(
     **backups: "Unpack[wiring.stores.NewBackupOptions]",
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
-
-    def prepare(options: Options) -> tuple[BackupStore, wiring.oath_keys.OathKeys]:
-        store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
-        return store, wiring.oath_keys.OathKeys(settings, password_stdin=options.password_stdin)
-
-    prepared = prepare(method_options) if method_options else None
-    with wiring.aws.connect(settings) as (iam, ledger, caller):
-        open_ports = partial(wiring.ports.enrollment_ports, settings, iam=iam, ledger=ledger)
-        if method is None or method_options is None or prepared is None:
-            reading = open_ports(store=wiring.stores.open_backup_store(settings))
-            method = _kind_of_old(user, wanted, reading, caller)
-            method_options = options_of_old(method)
-            prepared = prepare(method_options)
-        (store, oath_keys), enrollment_method = prepared, METHODS[method]
-        ports = open_ports(store=store, oath_keys=oath_keys)
+    with _opened(user, wanted, method=method, options=method_options, backups=backups, settings=settings) as (
+        opened,
+        ports,
+        caller,
+        oath_keys,
+    ):
+        enrollment_method, method_options = opened
         request = EnrollRequest(
             user=resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True),
             method=enrollment_method.method,
@@ -99,6 +93,36 @@ def replace(
         for line in enrollment_method.usage(done.enrolled.spec, context):
             ports.progress.note(line)
         output.one("replace", row)
+
+
+@contextmanager
+def _opened(
+    user: str,
+    wanted: str | None,
+    *,
+    method: str | None,
+    options: Options | None,
+    backups: "wiring.stores.NewBackupOptions",
+    settings: Settings,
+) -> "Iterator[tuple[tuple[EnrollmentMethod, Options], EnrollmentPorts, Caller, wiring.oath_keys.OathKeys]]":
+    """Connect to AWS, and yield the method with its options, the ports, the caller and the OATH keys.
+
+    Without a method, the method is that of the old device, which is looked up through the same connection.
+    """
+
+    def prepare(options: Options) -> "tuple[BackupStore, wiring.oath_keys.OathKeys]":
+        store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
+        return store, wiring.oath_keys.OathKeys(settings, password_stdin=options.password_stdin)
+
+    prepared = prepare(options) if options else None
+    with wiring.aws.connect(settings) as (iam, ledger, caller):
+        open_ports = partial(wiring.ports.enrollment_ports, settings, iam=iam, ledger=ledger)
+        if method is None or options is None or prepared is None:
+            method = _kind_of_old(user, wanted, open_ports(store=wiring.stores.open_backup_store(settings)), caller)
+            options = options_of_old(method)
+            prepared = prepare(options)
+        store, oath_keys = prepared
+        yield (METHODS[method], options), open_ports(store=store, oath_keys=oath_keys), caller, oath_keys
 
 
 def _kind_of_old(user: str, wanted: str | None, ports: EnrollmentPorts, caller: Caller) -> str:

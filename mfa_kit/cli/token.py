@@ -181,6 +181,11 @@ def _unusable(tokens: Sequence[Token]) -> Counter[str]:
     return Counter(use.why for use in map(aws_use, tokens) if use.device_type is None)
 
 
+def _warn_unusable(tokens: Sequence[Token], progress: Progress) -> None:
+    for why, count in _unusable(tokens).most_common():
+        progress.alert(f"AWS cannot use {count_of(count, 'token')} of this box: {why}")
+
+
 def _usability(tokens: Sequence[Token]) -> ResultRow:
     """Return how many tokens AWS can use and, for each reason, how many it cannot use."""
     unusable = _unusable(tokens)
@@ -280,8 +285,7 @@ def accept(
     seeds = wiring.seed_files.open_seed_file(file, opening, settings=settings)
     trial = BoxTrial(seeds, wiring.ledger.TokenRecords(settings), window=window, two=two)
     refused: Sequence[DroppedRow] = ()
-    for why, count in _unusable(trial.tokens).most_common():
-        settings.progress.alert(f"AWS cannot use {count_of(count, 'token')} of this box: {why}")
+    _warn_unusable(trial.tokens, settings.progress)
     if readings:
         refused = judge_readings(trial, rows)
     elif not settings.no_input:

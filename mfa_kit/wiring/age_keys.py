@@ -131,6 +131,11 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, source:
     return identities.parse_recipients(texts, files, source=source, plugins=open_plugins())
 
 
+def unopened(keys: "Secret[list[Identity]]", recipients: Sequence[Recipient]) -> list[str]:
+    """Return the recipients that none of the identities opens."""
+    return [recipient.text for recipient in recipients if not identities.opens(recipient, keys)]
+
+
 def configured_recipients() -> list[Recipient]:
     """Read the recipients in the configuration file. Raise UsageFault for the first invalid recipient."""
     return read_recipients(load_config().recipients, source=f"in {config_path()},")

@@ -28,7 +28,7 @@ from mfa_kit.core.models import OWN, Backup, BackupLocation, Call, DeviceSpec, J
 from mfa_kit.core.otp import Created, Png, Secret, Seed, Symbol
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.rollout.execution import Workers
-from mfa_kit.wiring.age_keys import Identities, read_recipients
+from mfa_kit.wiring.age_keys import Identities, read_recipients, unopened
 from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.qr_codes import draw
 from mfa_kit.wiring.settings import Settings
@@ -289,7 +289,6 @@ def rekey(
     which Ctrl-C sets this event. After the event is set, no further backup is started, and KeyboardInterrupt is raised
     when the backups in progress are finished. `counted` yields the backups that it is given, and shows the progress.
     """
-    from mfa_kit.adapters.files.identities import opens
     from mfa_kit.qr_codes.reading import read_device
 
     recipients = read_recipients(to, to_files)
@@ -303,7 +302,7 @@ def rekey(
         )
         known = known_recipients_of(choose_backups(store.backups(), only), ledger)
         recorded = {text for entry in known for text in entry.recipients or ()}
-        unproven = [key.text for key in recipients if key.text not in recorded and not opens(key, secrets)]
+        unproven = unopened(secrets, [recipient for recipient in recipients if recipient.text not in recorded])
         if known and unproven:
             confirm(unproven)
         return reencrypt(

@@ -118,6 +118,20 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 def _recipient(text: str, plugins: Plugins, *, where: str, file: Path | None = None) -> Recipient:
     """Parse a recipient. `where` says where the text comes from, and `file` is the recipients file, if any."""
+    _refuse_private(text, file)
+    obstacle = _ssh_obstacle(text.split())
+    if obstacle or (recipient := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
+        if where == f"-r {text}" and _is_file(path := Path(text)):
+            raise UsageFault(f"{where} is a file", _public_half(path) or f"for a file, use -R: -R {quote(text)}")
+        raise UsageFault(
+            f"{where} is not a recipient{obstacle and f': {obstacle}'}",
+            "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)",
+        )
+    return recipient
+
+
+def _refuse_private(text: str, file: Path | None) -> None:
+    """Raise UsageFault for a private key in place of a recipient. `file` is as in `_recipient`."""
     if "PRIVATE KEY" in text:
         show = command("ssh-keygen -y -f {}", str(file or "FILE"))
         raise UsageFault("the recipient is a private key", _public_half(file) or Message("give its public key", show))
@@ -129,15 +143,6 @@ def _recipient(text: str, plugins: Plugins, *, where: str, file: Path | None = N
             "the recipient is an identity of an age plugin",
             "give the recipient that belongs to it, which begins with age1 and the plugin's name",
         )
-    obstacle = _ssh_obstacle(text.split())
-    if obstacle or (recipient := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
-        if where == f"-r {text}" and _is_file(path := Path(text)):
-            raise UsageFault(f"{where} is a file", _public_half(path) or f"for a file, use -R: -R {quote(text)}")
-        raise UsageFault(
-            f"{where} is not a recipient{obstacle and f': {obstacle}'}",
-            "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)",
-        )
-    return recipient
 
 
 def _is_file(path: Path) -> bool:

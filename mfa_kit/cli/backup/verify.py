@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 import click
@@ -19,7 +18,7 @@ from mfa_kit.cli.backup_options import (
     PASSWORD_STDIN,
     RECORD,
     WHICH,
-    backups_named,
+    all_named,
     check_accepted,
     identity,
     of_user,
@@ -64,7 +63,7 @@ def verify(
     """
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
-    files = tuple(chain.from_iterable(backups_named(file, settings, backup_dir) for file in files))
+    files = all_named(files, settings, backup_dir)
     check_accepted(files, accept_label=accept_label)
     stored, missing = (
         wiring.backups.stored_and_missing(settings, backup_dir, own=False, record=record) if everything else ([], [])

@@ -88,10 +88,7 @@ def lockout(
 
     FILE has the policy (- is stdin). Without FILE, it is the policy that `policy show` prints.
     """
-    if policy_file and document:
-        raise UsageFault("the policy is given twice", "omit --policy, or FILE")
-    chosen = policy_file or document
-    text = read_policy(chosen) if chosen else None
+    text = _policy_text(policy_file, document)
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
@@ -117,6 +114,14 @@ def lockout(
     settings.progress.note(_totals(tried))
     _refuse(tried, is_many=accounts is not None)
     return exit_code(visits, findings=False)
+
+
+def _policy_text(file: Path | None, document: Path | None) -> str | None:
+    """Return the policy in FILE or in the file of --policy, or None if there is neither. Raise UsageFault for both."""
+    if file and document:
+        raise UsageFault("the policy is given twice", "omit --policy, or FILE")
+    chosen = file or document
+    return read_policy(chosen) if chosen else None
 
 
 def _tried_account(
