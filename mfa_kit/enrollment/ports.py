@@ -319,6 +319,13 @@ class Journal(Protocol):
         """
         ...
 
+    def is_leaving(self, device: Device) -> bool:
+        """Return whether a run has removed a device, or began to, which the next run continues.
+
+        A later device of the same name has another EnableDate.
+        """
+        ...
+
     def lives(self, run: str) -> bool:
         """Return whether the run is alive, which means that a process holds the lock of the run."""
         ...

@@ -3,7 +3,7 @@
 What is done depends on whether IAM lists the device of the run, which other modules ask here too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -339,13 +339,20 @@ def backend_of(entry: JournalEntry, *, ports: EnrollmentPorts) -> DeviceBackend:
 
 
 def settle_each(
-    account: str, user: str | None, *, ports: EnrollmentPorts, leave_assigned: bool = False, lost: str | None = None
+    account: str,
+    user: str | None,
+    *,
+    ports: EnrollmentPorts,
+    leave_assigned: bool = False,
+    lost: str | None = None,
+    without_key: Container[str] = (),
 ) -> Iterator[tuple[JournalEntry, JournalState | MfaKitError]]:
     """Settle the interrupted runs of a user, or of all users if `user` is None.
 
     Yield each entry with its final state, or with the error if it could not be settled. If `leave_assigned` is true, an
     interrupted revocation is skipped if the user still has the device. `lost` is the serial or label of a lost key: a
-    run whose credential is on this key is settled without the key. In a dry run, nothing is settled or yielded.
+    run whose credential is on this key is settled without the key. So is the interrupted revocation of a device whose
+    serial is in `without_key`. In a dry run, nothing is settled or yielded.
     """
     if ports.dry:
         return
@@ -353,7 +360,10 @@ def settle_each(
         if leave_assigned and entry.reached is JournalState.REVOKING and still_stands(entry, ports=ports):
             continue
         try:
-            ended: JournalState | MfaKitError = _settled(entry, ports=ports, lost=lost)
+            is_away = entry.reached is JournalState.REVOKING and entry.spec.serial in without_key
+            ended: JournalState | MfaKitError = (
+                settle(entry, LostDevice(), ports=ports) if is_away else _settled(entry, ports=ports, lost=lost)
+            )
             if ended is JournalState.CONFIRMED and (old := replaced_entry(entry, ports=ports)):
                 settle(old.at(JournalState.REVOKING), backend_of(old, ports=ports), ports=ports)
         except MfaKitError as error:
@@ -372,14 +382,14 @@ def _settled(entry: JournalEntry, *, ports: EnrollmentPorts, lost: str | None) -
 
 
 def settle_dead_runs(
-    account: str, user: str, *, ports: EnrollmentPorts
+    account: str, user: str, *, ports: EnrollmentPorts, without_key: Container[str] = ()
 ) -> list[tuple[JournalEntry, JournalState | MfaKitError]]:
-    """Settle a user's interrupted runs, and print each result.
+    """Settle a user's interrupted runs, and print each result. `without_key` is as in `settle_each`.
 
     Return each entry with its final state, or with the error if it could not be settled; [] if there are none.
     """
     settled: list[tuple[JournalEntry, JournalState | MfaKitError]] = []
-    for entry, ended in settle_each(account, user, ports=ports):
+    for entry, ended in settle_each(account, user, ports=ports, without_key=without_key):
         if isinstance(ended, MfaKitError):
             ports.progress.alert(clauses([f"run {entry.run} was neither finished nor undone: {ended}", ended.hint]))
         else:

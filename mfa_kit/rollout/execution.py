@@ -27,6 +27,7 @@ from mfa_kit.core.errors import (
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, copies_of
 from mfa_kit.core.stopping import take
+from mfa_kit.enrollment.planning import devices_while_there
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import PAUSES, record_all_confirmed
 from mfa_kit.rollout.plan import WORKERS
@@ -277,3 +278,13 @@ def take_over_runs(entries: Sequence[JournalEntry], *, ports: EnrollmentPorts) -
             )
         # Recording an entry takes the lock of its run, even if the entry has not changed.
         ports.journal.record(next(entry for entry in entries if entry.run == run))
+
+
+def devices_left(user: str, *, ports: EnrollmentPorts, own: str | None = None) -> Sequence[Device] | None:
+    """Return the devices of a user, or None if the user does not exist any more.
+
+    Devices that a run has removed, or began to remove, are left out, except the one with the serial `own`. IAM's list
+    may still have them.
+    """
+    devices = devices_while_there(user, iam_reader=ports.iam_reader)
+    return devices and [device for device in devices if device.serial == own or not ports.journal.is_leaving(device)]

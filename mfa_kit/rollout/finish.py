@@ -30,7 +30,15 @@ from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import entry_of_device, retire
 from mfa_kit.enrollment.settling import settle_dead_runs
-from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, run_row, take_over_runs
+from mfa_kit.rollout.execution import (
+    Execution,
+    RowOutcome,
+    RowResult,
+    Workers,
+    devices_left,
+    run_row,
+    take_over_runs,
+)
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 
 # A time that mfa-kit recorded can be this many seconds before AWS's, because smaller differences cannot be measured.
@@ -136,7 +144,7 @@ class Finishing:
         CloudTrail is read once, and only if a proof is missing. A user's exchanges are processed one after another. In
         a dry run, remove nothing.
         """
-        has = self._look_up([*dict.fromkeys(exchange.user for exchange in exchanges)])
+        has = self._look_up(exchanges)
         proofs = Proofs(states=self.states)
         unproven = {
             device.serial: device
@@ -156,11 +164,15 @@ class Finishing:
 
         yield from self.execution.process(exchanges, finish)
 
-    def _look_up(self, users: Sequence[str]) -> dict[str, Sequence[Device] | None]:
-        """Settle the interrupted runs of users, and return their devices; None for a user who was deleted."""
+    def _look_up(self, exchanges: Sequence[Exchange]) -> dict[str, Sequence[Device] | None]:
+        """Settle the interrupted runs of the users, and return their devices; None for a user who was deleted.
+
+        An interrupted removal of an old device is finished without its OATH key, which the user has.
+        """
+        old = {exchange.old for exchange in exchanges}
 
         def settle_and_list(user: str) -> Sequence[Device] | None:
-            for entry, ended in settle_dead_runs(self.plan.account, user, ports=self.ports):
+            for entry, ended in settle_dead_runs(self.plan.account, user, ports=self.ports, without_key=old):
                 if isinstance(ended, MfaKitError):
                     self._unsettled[entry.spec.serial] = ended
             return devices_while_there(user, iam_reader=self.ports.iam_reader)
@@ -175,6 +187,7 @@ class Finishing:
                 self._unread[user] = error
                 return user, None
 
+        users = dict.fromkeys(exchange.user for exchange in exchanges)
         return dict(Workers(act=look, number=self.execution.workers, stop=Event()).work_through(users))
 
     def _new_devices(self, exchange: Exchange, devices: Sequence[Device]) -> list[Device]:
@@ -192,7 +205,7 @@ class Finishing:
         # The user is looked up again, because reading CloudTrail can take minutes.
         if error := self._unread.get(exchange.user):
             raise error
-        user, devices = exchange.user, devices_while_there(exchange.user, iam_reader=self.ports.iam_reader)
+        user, devices = exchange.user, devices_left(exchange.user, own=exchange.old, ports=self.ports)
         if devices is None:
             return RowResult(user=user, outcome=RowOutcome.SKIPPED, reason="the user no longer exists")
         old = next((device for device in devices if device.serial == exchange.old), None)

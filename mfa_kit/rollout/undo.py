@@ -8,11 +8,11 @@ from threading import Event, Lock
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
 from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec, JournalEntry, JournalState, RunKind
-from mfa_kit.enrollment.planning import devices_while_there, serials_of
+from mfa_kit.enrollment.planning import serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.enrollment.settling import settle_dead_runs
-from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, take_over_runs
+from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, devices_left, take_over_runs
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.posting import remove_posted
 from mfa_kit.rollout.proven_devices import ProvenDevices
@@ -37,9 +37,8 @@ def undo_devices(
         user = entry.spec.user
         with locks[user]:
             _settle_old_device(entry.spec, ports=ports)
-            # A deleted user has no device, but a staged device, which is not assigned, may still exist. IAM's list may
-            # still have the devices that were removed just now.
-            devices = devices_while_there(user, iam_reader=ports.iam_reader) or ()
+            # A deleted user has no device, but a staged device, which is not assigned, may still exist.
+            devices = devices_left(user, ports=ports, own=entry.spec.serial) or ()
             return remove(entry, {*serials_of(devices)} - removed)
 
     def remove(entry: JournalEntry, serials: set[str]) -> RowResult:
@@ -64,7 +63,9 @@ def undo_devices(
 
 def _settle_old_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> None:
     """Finish an interrupted removal of the device that a device replaces. Raise its error if it cannot be finished."""
-    for entry, ended in settle_dead_runs(spec.account, spec.user, ports=ports) if spec.replaces else ():
+    if not spec.replaces:
+        return
+    for entry, ended in settle_dead_runs(spec.account, spec.user, ports=ports, without_key={spec.replaces}):
         if entry.spec.serial == spec.replaces and isinstance(ended, MfaKitError):
             raise ended
 

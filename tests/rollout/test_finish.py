@@ -24,12 +24,12 @@ from mfa_kit.adapters.ledger.records import DeviceStates
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
-from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind
+from mfa_kit.core.models import RUN_TAG, Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind
 from mfa_kit.core.text import iso_time
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.rollout import undo
+from mfa_kit.rollout import execution, finish, undo
 from mfa_kit.rollout.plan_files import plan_digest
 from mfa_kit.usage import updating
 from tests.conftest import ACCOUNT, MfaKit, Result
@@ -72,6 +72,11 @@ class Exchange(Rollout):
         """Return the names of a user's devices in IAM."""
         listed = self.iam.list_mfa_devices(UserName=user)["MFADevices"]
         return {device["SerialNumber"].rpartition("/")[2] for device in listed}
+
+    def devices(self, user: str) -> list[Device]:
+        """Return a user's devices as mfa-kit reads them."""
+        listed = self.iam.list_mfa_devices(UserName=user)["MFADevices"]
+        return [Device(device["SerialNumber"], user, device["EnableDate"].timestamp()) for device in listed]
 
     def state(self, user: str, *, how: str = "two codes at the desk", **changes: Any) -> RecordedState:
         """Return a proof of a user's new virtual device that another computer recorded just now."""
@@ -435,6 +440,24 @@ def test_the_credential_of_an_old_device_may_stay_on_its_key(rollout: Exchange) 
     assert rollout.finish() == {"alice": ("revoked", "")}
 
 
+@pytest.mark.parametrize("operation", ["DeactivateMFADevice", "DeleteVirtualMFADevice"])
+def test_an_interrupted_removal_is_finished_without_the_key(rollout: Exchange, operation: str) -> None:
+    """The next `finish` does that, although the ledger names the OATH key, which the user has."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice", method=Method("oath"))
+    entry = JournalEntry(run=RUN, spec=spec.on(hardware="12345678", card="card-1"))
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        ledger.record(entry.at(JournalState.CONFIRMED))
+    rollout.iam.tag_mfa_device(SerialNumber=f"{ARN}alice", Tags=[{"Key": RUN_TAG, "Value": RUN}])
+    for at in range(1, 4):
+        rollout.lab.faults.add(operation, "lost-before", at=at)
+    assert rollout.finish(code=1)["alice"][0] == "failed"
+    rollout.lab.faults.clear()
+    assert rollout.finish()["alice"] == ("revoked", f"alice no longer has {ARN}alice")
+    assert (rollout.has("alice"), f"{ARN}alice" in rollout.lab.serials()) == ({"alice-key"}, False)
+
+
 def test_status_says_whether_the_new_device_is_proven_and_the_old_one_is_there(rollout: Exchange) -> None:
     def reasons() -> dict[str, str]:
         done = rollout.desk.run("rollout", "status", rollout.file, "--output", "json")
@@ -478,6 +501,70 @@ def test_no_other_process_removes_the_new_device_meanwhile(rollout: Exchange) ->
     assert (outcome, f"run {entry.run} is still in progress" in reason) == ("failed", True)
     assert rollout.has("alice") == {"alice", "alice-key"}
     assert rollout.finish()["alice"] == ("revoked", "")
+
+
+@pytest.mark.parametrize("late", ["undo", "finish"])
+def test_finish_and_undo_at_once_leave_a_device(rollout: Exchange, late: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has looked at the user's devices, and removes its device after the other one has ended."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    commands = {"undo": ("undo", rollout.file, "--yes"), "finish": ("finish", rollout.file)}
+    [other] = [words for verb, words in commands.items() if verb != late]
+    module = {"undo": undo, "finish": finish}[late]
+    real, ended = module.retire, []
+
+    def retire_later(*args: Any, **how: Any) -> Any:
+        process = rollout.desk.fork("rollout", *other)
+        ended.append((process.communicate(timeout=60)[1], process.returncode))
+        return real(*args, **how)
+
+    monkeypatch.setattr(module, "retire", retire_later)
+    assert rollout.desk.run("rollout", *commands[late]).code == 0
+    [(said, code)] = ended
+    assert (code != 0, "is still in progress" in said) == (True, True), said
+    assert rollout.has("alice") == {"alice" if late == "undo" else "alice-key"}
+
+
+@pytest.mark.parametrize("first", ["undo", "finish"])
+def test_a_device_that_iam_still_lists_after_its_removal_does_not_count(
+    rollout: Exchange, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IAM's lists lag behind writes, so the second command sees both devices."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    both = rollout.devices("alice")
+    assert (rollout.undo().code if first == "undo" else len(rollout.finish())) == int(first == "finish")
+    left = rollout.has("alice")
+    monkeypatch.setattr("mfa_kit.adapters.aws.iam.Iam.devices", lambda *_, **__: both)
+    if first == "undo":
+        assert rollout.finish(code=1)["alice"] == ("waiting", "alice-key is not enabled yet")
+    else:
+        assert rollout.undo().code == 6
+    assert rollout.has("alice") == left
+
+
+def test_a_new_device_whose_removal_was_interrupted_proves_nothing(
+    rollout: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An `undo` was killed after it had recorded that it will remove the device. The next run continues it."""
+    rollout.exchange(*replacing("alice"))
+    rollout.record(rollout.state("alice"))
+    [new] = [device for device in rollout.devices("alice") if device.name == "alice-key"]
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        [entry] = [entry for entry in ledger.made(ACCOUNT) if entry.spec.serial == new.serial]
+        leaving = replace(entry, purpose=RunKind.REVOKE, since=new.since, reached=JournalState.REVOKING)
+    real = execution.devices_left
+
+    def look_later(*args: Any, **how: Any) -> Any:
+        with sqlite_ledger(rollout.desk.home) as ledger:
+            ledger.record(leaving)
+        return real(*args, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "devices_left", look_later)
+        assert rollout.finish(code=1)["alice"][0] == "waiting"
+    assert rollout.finish(code=1)["alice"] == ("waiting", "alice-key is not enabled yet")
+    assert rollout.has("alice") == {"alice"}
 
 
 def test_finish_works_in_many_accounts(accounts: Accounts) -> None:  # noqa: F811 - the fixture
@@ -561,7 +648,7 @@ def test_undo_leaves_one_device_of_a_user_whose_two_were_made(
     if stale:
         listed = cache(lambda user: rollout.iam.list_mfa_devices(UserName=user)["MFADevices"])
         monkeypatch.setattr(
-            undo,
+            execution,
             "devices_while_there",
             lambda user, **_: [Device(device["SerialNumber"], user) for device in listed(user)],
         )

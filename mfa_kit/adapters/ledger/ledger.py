@@ -25,7 +25,7 @@ from mfa_kit.core.device_records import (
 )
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import JsonError, list_of, object_of, read_json
-from mfa_kit.core.models import RUN, Call, HeldWork, JournalEntry, JournalState, RunKind, run_time
+from mfa_kit.core.models import RUN, Call, Device, HeldWork, JournalEntry, JournalState, RunKind, run_time
 from mfa_kit.core.recorded_keys import FACTS, KeyEvent
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.tokens.seeds import DIGITS, Factor, TokenVerdict
@@ -290,6 +290,14 @@ class Ledger:
         else:
             entries = self._entries("serial = $1 and reached not in ('undone', 'revoked')", serial)
         return entries[-1] if entries else None
+
+    def is_leaving(self, device: Device) -> bool:
+        """Return whether a run has removed a device, or began to, which the next run continues.
+
+        A later device of the same name has another EnableDate.
+        """
+        leaving = self._entries("serial = $1 and reached in ('revoking', 'revoked')", device.serial)
+        return device.since is not None and any(entry.since == device.since for entry in leaving)
 
     def made(self, account: str) -> list[JournalEntry]:
         """Return the last enrollment entry for each device of an account, without enrollments that were undone."""
