@@ -236,7 +236,7 @@ def test_a_key_without_a_serial_is_erased_only_if_a_person_says_so(
 def test_a_key_that_lacks_a_part_is_refused_and_the_next_one_is_used(
     rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str]
 ) -> None:
-    """Nothing was written to the first key."""
+    """Nothing was written to the first key, and in the next session the user is not asked for it."""
     bad, good, user = lab_key(maker, pin=OLD, behavior=KeyBehavior(configurable=False)), lab_key(maker), users()
     rig.plan(f"{user},fido2")
     done = rig.station(rig.insert(bad), rig.insert(good, "KEY-8"))
@@ -244,6 +244,31 @@ def test_a_key_that_lacks_a_part_is_refused_and_the_next_one_is_used(
     assert "the key lacks parts of profile desk: min-pin-length" in done.err
     assert (has(bad, OLD), registered, rig.is_done(good)) == (True, [user], True)
     assert "already done: 1 of 1 user" in rig.station().err
+
+
+def test_the_pin_of_a_key_is_not_tried_on_the_next_one(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first key got its PIN from a profile, but was not registered. The row of the second one has no profile."""
+    people, one, two = sorted([users(), users()]), lab_key(maker), lab_key(maker, pin=OLD)
+    two.always_uv = True
+    rig.plan(f"{people[0]},fido2,desk", f"{people[1]},fido2,", columns="user,kind,profile")
+    real, fails = FidoKey.register, iter([True])
+
+    def register(opened: FidoKey, **how: Any) -> Any:
+        if next(fails, False):
+            raise DeviceFault("the key was removed", "plug it in")
+        return real(opened, **how)
+
+    monkeypatch.setattr(FidoKey, "register", register)
+    person = AtStation(rig.insert(one), "s", rig.insert(two, "KEY-8"), "q", codes=[OLD])
+    with person.there():
+        rig.desk.run("rollout", "station", rig.folder / "plan.json", "--timeout", "20", *rig.published.options)
+    assert (registered, two.client_pin.retries) == ([people[1]], 8)
 
 
 @pytest.mark.usefixtures("registered")

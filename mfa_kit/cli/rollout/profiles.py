@@ -108,6 +108,10 @@ class KeyProfiles:
             wiring.files.need_letters()
             confirm_secret(f"{self.letters} will contain the PIN of each key", self.settings.interaction)
 
+    def forget_pin(self) -> None:
+        """Forget the PIN of the last key, because the next one may have another PIN."""
+        self.prepared.known = None
+
     def prepare(self, step: PlanStep, key: InsertedKey) -> None:
         """Prepare the inserted key for the enrollment of a step. Raise MfaKitError if it must not or cannot be."""
         profile = self.of(step.row)

@@ -296,6 +296,7 @@ class StationSession:
         """Prepare a key for its profile. Return Skipped if its device is there and only its last step is missing."""
         if key is None:
             return None
+        self.profiles.forget_pin()
         if self.profiles.is_unfinished(step):
             has = look_up_serials(step.user, iam_reader=self.ports.iam_reader)
             if devices := self.plan.devices_of(step.row, has):
