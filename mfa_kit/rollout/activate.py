@@ -63,25 +63,34 @@ def result_of_proof(entry: JournalEntry, proof: AppProof | None, outcome: RowOut
     return replace(RowResult.of_entry(entry, outcome, str(proof)), clock_offset=offset)
 
 
+NONE_STAGED = "no device is staged for this user on this computer; check the spelling"
+LOST_KEY = "the key that was sent to this user is recorded as lost, and no other one is prepared"
+
+
 def results_without_device(
-    lines: Mapping[str, Sequence[ProofLine]], *, staged: Container[str], ours: Iterable[JournalEntry]
+    lines: Mapping[str, Sequence[ProofLine]],
+    *,
+    staged: Container[str],
+    ours: Iterable[JournalEntry],
+    lost: Container[str] = (),
 ) -> Iterator[RowResult]:
     """Yield the results of the users in `lines` who have no staged device on this computer.
 
-    `lines` maps each user to the lines of the file of proofs. `lines` and `staged` have the users in lower case. `ours`
-    are the journal entries of the account. For a user whose device is already enabled, the outcome is ENROLLED, so that
-    the same file can be used again after lines were added.
+    `lines` maps each user to the lines of the file of proofs. `lines`, `staged` and `lost`, the users whose last key
+    was lost, have the users in lower case. `ours` are the journal entries of the account. For a user whose device is
+    already enabled, the outcome is ENROLLED, so that the same file can be used again after lines were added.
     """
     enabled = {entry.spec.user.lower(): entry for entry in ours if entry.reached in STANDS}
     for user, user_lines in lines.items():
         if user in staged:
             continue
-        if entry := enabled.get(user):
+        if (entry := enabled.get(user)) and user not in lost:
             yield RowResult.of_earlier(entry)
             continue
         where = ", ".join(f"line {line.number}" for line in user_lines)
         fault = "; ".join(filter(None, (line.fault for line in user_lines if not user)))
-        reason = f"{where}: {fault or 'no device is staged for this user on this computer; check the spelling'}"
+        none = LOST_KEY if user in lost else NONE_STAGED
+        reason = f"{where}: {fault or none}"
         name = user_lines[0].user or where
         yield RowResult(user=name, outcome=RowOutcome.FAILED, cause=UsageFault.__name__, reason=reason)
 

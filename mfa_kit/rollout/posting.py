@@ -42,6 +42,12 @@ def check_arrival(entry: JournalEntry, states: States) -> None:
         )
 
 
+def users_of_lost(states: States) -> set[str]:
+    """Return the users, in lower case, whose last recorded state is that a key was lost."""
+    newest = {state.user.lower(): state for state in sorted(states.values(), key=lambda state: state.at)}
+    return {user for user, state in newest.items() if state.state is DeviceState.LOST}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
     """A key or token that is sent to a user.
@@ -164,7 +170,9 @@ def lose_device(parcel: Parcel, *, ports: EnrollmentPorts, add_state: AddState) 
     entry = parcel.entry
     if entry is None or entry.is_half_made:
         raise UsageFault("no key is prepared for this user", suggest("see", "rollout post PLAN"))
-    spec = entry.spec
+    spec, is_gone = entry.spec, entry.reached is JournalState.REVOKED
+    if not is_gone:  # before the device is looked up, because another process may be enabling it
+        take_over_runs([entry], ports=ports)
     if is_listed(spec, ports=ports):
         raise UsageFault(
             f"{spec.serial} is enabled already",
@@ -174,10 +182,9 @@ def lose_device(parcel: Parcel, *, ports: EnrollmentPorts, add_state: AddState) 
     def record_loss() -> None:
         add_state(spec.serial, spec.user, DeviceState.LOST, "reported as lost")
 
-    if entry.reached is JournalState.REVOKED:
+    if is_gone:
         record_loss()
     else:
-        take_over_runs([entry], ports=ports)
         remove_posted(entry, ports=ports, before=record_loss)
     return entry.at(JournalState.REVOKED)
 

@@ -18,6 +18,7 @@ import pytest
 from mfa_kit.cli import terminal
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.rollout import execution, posting
 from tests import pcsc
 from tests.conftest import ACCOUNT, Result
 from tests.lab.client import Aws
@@ -218,6 +219,42 @@ def test_a_lost_key_is_removed_and_can_be_prepared_again(rollout: Rollout, peopl
     assert activate(rollout, "--proofs", old).code == 6
     assert (lab.assigned(serial_of(alice)), lab.assigned(phone)) == (None, alice)
     assert activate(rollout, "--proofs", proofs(rollout, alice)).code == 0
+    refused = post(rollout, "--lost", alice)
+    assert (refused.code, "is enabled already" in refused.err) == (1, True)
+    assert lab.assigned(serial_of(alice)) == alice
+
+
+def test_a_user_whose_key_was_lost_is_not_enrolled(rollout: Rollout, people: People) -> None:
+    """Although an earlier run enrolled the user's phone."""
+    (alice,) = people(1)
+    (one,) = keys(1001)
+    rollout.plan(f"{alice},{rollout.recipient}")
+    assert rollout.apply().code == 0
+    rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    sent = proofs(rollout, alice)
+    assert post(rollout, "--lost", alice).code == 0
+    done = activate(rollout, "--proofs", sent)
+    assert (done.code, "the key that was sent to this user is recorded as lost" in done.err) == (1, True), done.err
+
+
+def test_a_device_that_is_enabled_meanwhile_is_not_lost(
+    rollout: Rollout, people: People, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process enables it while `post --lost` waits for the lock of its run."""
+    (alice,) = people(1)
+    (one,) = keys(1001)
+    rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
+    real, words = execution.take_over_runs, ("-i", key_file(rollout.identity, rollout.folder))
+
+    def wait(*args: Any, **how: Any) -> None:
+        process = rollout.desk.fork("rollout", "activate", *words, "--proofs", proofs(rollout, alice))
+        assert (process.communicate(timeout=60), process.returncode)[1] == 0
+        real(*args, **how)
+
+    monkeypatch.setattr(posting, "take_over_runs", wait)
     refused = post(rollout, "--lost", alice)
     assert (refused.code, "is enabled already" in refused.err) == (1, True)
     assert lab.assigned(serial_of(alice)) == alice

@@ -28,7 +28,7 @@ from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, accounts_in_words
 from mfa_kit.rollout.activate import activate_devices, check_proofs, results_without_device, staged_entries
 from mfa_kit.rollout.execution import Execution, RowResult
-from mfa_kit.rollout.posting import check_arrival
+from mfa_kit.rollout.posting import check_arrival, users_of_lost
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.rollout.row_status import STANDS
@@ -280,7 +280,8 @@ class _Activation:
                 for user, lines in (self.required.lines or {}).items()
                 if selected is None or user in selected
             }
-            without = list(results_without_device(sent, staged=_users(entries), ours=self.made[account]))
+            lost = users_of_lost(opened.ports.states())
+            without = list(results_without_device(sent, staged=_users(entries), ours=self.made[account], lost=lost))
             self._report_not_staged(entries)
         opened.work.total = tally.total = len(entries) + len(without)
         for result in without:
