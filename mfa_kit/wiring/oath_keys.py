@@ -204,11 +204,13 @@ class PasswordFiles:
     def lock_key(self, keys: OathKeys, entry: JournalEntry) -> None:
         """Set a random password on the key with an entry's device. Encrypt it into a new file before that.
 
-        Do nothing if the device is on a token.
+        Do nothing if the device is on a token. Raise DeviceFault if this process does not know the key.
         """
-        key = keys.seen(entry.spec.card) if entry.spec.card else None
-        if key is None:
+        if entry.spec.card is None:
             return
+        key = keys.seen(entry.spec.card)
+        if key is None:
+            raise DeviceFault(f"{entry.spec.hardware} is not found, so it has no password", "insert the key again")
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._path(entry, len(self.find(entry)))
 

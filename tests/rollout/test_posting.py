@@ -16,9 +16,12 @@ import pyrage
 import pytest
 
 from mfa_kit.cli import terminal
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.models import DeviceSpec, JournalEntry, Method
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout import execution, posting
+from mfa_kit.wiring.oath_keys import PasswordFiles
 from tests import pcsc
 from tests.conftest import ACCOUNT, Result
 from tests.lab.client import Aws
@@ -258,6 +261,15 @@ def test_a_device_that_is_enabled_meanwhile_is_not_lost(
     refused = post(rollout, "--lost", alice)
     assert (refused.code, "is enabled already" in refused.err) == (1, True)
     assert lab.assigned(serial_of(alice)) == alice
+
+
+def test_no_key_is_sent_without_a_password(tmp_path: Path) -> None:
+    """A key that cannot be found does not count as a token, which has none."""
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice-key", method=Method("oath"))
+    entry = JournalEntry(run="20261130T120000Z-0123abcd", spec=spec.on(hardware="1001", card="card-1"))
+    with pytest.raises(DeviceFault, match="1001 is not found"):
+        PasswordFiles(tmp_path / "secrets").lock_key(mock.Mock(seen=lambda _: None), entry)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_record_has_the_states_if_the_ledger_is_lost(rollout: Rollout, people: People, lab: Lab) -> None:
