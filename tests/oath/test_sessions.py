@@ -146,6 +146,7 @@ def test_a_key_that_is_pulled_out_is_one_sentence(desk: Desk) -> None:
     insert(desk, quirks=Quirks(pulled_by=CALCULATE))
     sentence(desk.run(), 3)
     assert (desk.made, desk.kept) == ([], [])
+    pcsc.clear()
 
 
 def test_a_code_for_a_wrong_clock_is_corrected_at_the_next_try(desk: Desk) -> None:
