@@ -98,7 +98,7 @@ def test_a_roster_and_a_plan_can_name_the_new_method(run: Callable[..., Result],
     roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
     roster.write_text(f"user,kind\n{user},stone\n")
     refused = run("rollout", "plan", roster, "-o", plan)
-    assert "use one of virtual, oath, slip, hardware-totp, fido2, self" in refused.err
+    assert "use one of virtual, oath, programmable, slip, hardware-totp, fido2, pair, self" in refused.err
     roster.write_text(f"user,kind\n{user},slip\n")
     done = run("rollout", "plan", roster, "-o", plan)
     assert done.code == 0, done.err
