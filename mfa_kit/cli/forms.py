@@ -198,7 +198,7 @@ def write_prose(lines: Sequence[str], *, wide: bool) -> None:
     """Print messages wrapped at words, with a hanging indent. With `wide`, they are not wrapped."""
     width = sys.maxsize if wide else output_width()
     for line in lines:
-        click.echo("\n".join(hanging(on_one_line(line), width)))
+        click.echo("\n".join(hanging(_for_people(on_one_line(line)), width)))
 
 
 def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Sequence[str] = ()) -> None:
@@ -220,6 +220,13 @@ def _shown(name: str, value: Cell) -> str:
         return WORDS.get((name, text), text)
     if DAY.match(text):
         return with_readable_times(f"on {text}").removeprefix("on ")
+    return _for_people(text)
+
+
+def _for_people(text: str) -> str:
+    """Return a message with readable times. Commands in it stay as they are."""
+    if not DAY.search(text):
+        return text
     return Message(*(part if isinstance(part, Command) else with_readable_times(part) for part in parts_of(text)))
 
 

@@ -142,11 +142,11 @@ def test_accepted_findings_do_not_count(faulty: tuple[Lab, Run], tmp_path: Path)
     assert audit("--rule", "root.mfa").code == 1
     done = audit("--rule", "root.mfa", "--baseline", file)
     assert (done.code, done.out[:8]) == (0, "ACCEPTED")
-    assert "# ops team accepts this until 2999-12-31: new key ordered" in done.out
+    assert "# ops team accepts this until 31 Dec 2999: new key ordered" in done.out
     found = json.loads(audit("--rule", "root.mfa", "--baseline", file, "--output", "json").out)["rules"][0]
     assert (found["result"], found["findings"], found["accepted"][0]["owner"]) == ("accepted", [], "ops team")
     page = audit("--rule", "root.mfa", "--baseline", file, "--output", "html").out
-    assert "accepted by ops team until 2999-12-31: new key ordered" in page
+    assert "accepted by ops team until 31 Dec 2999: new key ordered" in page
     assert "1 accepted" in page
     [row] = rows(audit("--rule", "root.mfa", "--baseline", file, "--output", "csv"))
     assert row["result"] == "accepted"
@@ -164,7 +164,7 @@ def test_an_expired_entry_counts_again(faulty: tuple[Lab, Run], tmp_path: Path) 
     """The evidence says who accepted it until when. An entry for a finding that is gone is a note."""
     done = faulty[1]("--rule", "root.mfa", "--baseline", accept(tmp_path, until="2026-01-31"))
     assert done.code == 1
-    assert "ops team accepted this until 2026-01-31" in done.out
+    assert "ops team accepted this until 31 Jan 2026" in done.out
     gone = faulty[1]("--rule", "root", "--baseline", accept(tmp_path, rule="root.keys", until="2999-12-31"))
     assert "accepts root.keys of root, which was not found" in gone.err
 

@@ -55,4 +55,4 @@ def test_an_accepted_control_names_who_accepts_it(kit: Kit, tmp_path: Path) -> N
     lines = ['rule = "root.mfa"', 'subject = "*"', 'owner = "ann"', 'reason = "a safe"', "until = 2099-12-31"]
     baseline.write_text("\n".join(["[[accepted]]", *lines]))
     done = kit("audit", "--framework", "cis-5.0", "--baseline", baseline, description=changed(root(mfa=False)))
-    assert "ACCEPTED        1.4   Root has MFA\n    (ann accepts root until 2099-12-31: a safe)\n" in done.out
+    assert "ACCEPTED        1.4   Root has MFA\n    (ann accepts root until 31 Dec 2099: a safe)\n" in done.out

@@ -170,6 +170,13 @@ def test_dates_in_tables_are_for_people(cell: str, shown: str, capsys: pytest.Ca
         assert (str(cell) if form == "text" else json.dumps(cell)) in capsys.readouterr().out
 
 
+def test_dates_in_prose_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines of an audit are such prose. A command stays as it is."""
+    Output("table").prose("expired on 2026-11-30", suggest("since 2026-11-01", "ledger show --since 2026-11-01"))
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["expired on 30 Nov 2026", "since 1 Nov 2026: mfa-kit ledger show --since 2026-11-01"]
+
+
 def test_text_has_only_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
     """The columns stay the same, also if one is empty in all rows. Tabs and line breaks in cells become spaces."""
     rows: list[ResultRow] = [
