@@ -33,9 +33,12 @@ def state_of(entry: JournalEntry, states: States) -> DeviceState | None:
 
 
 def check_arrival(entry: JournalEntry, states: States) -> None:
-    """Raise Lockout if the device of a key that was sent must not be enabled, because nobody confirmed its arrival."""
+    """Raise Lockout if the device of a key that was sent must not be enabled, because nobody confirmed its arrival.
+
+    A device is proven only after it was enabled, so an `activate` that was killed then is continued.
+    """
     state = state_of(entry, states)
-    if entry.spec.posted and state is not DeviceState.ARRIVED:
+    if entry.spec.posted and state not in {DeviceState.ARRIVED, DeviceState.PROVEN}:
         raise Lockout(
             f"the key was sent by post, and its arrival is not confirmed (it is {state or 'not prepared'})",
             suggest("when the user has confirmed it", "rollout post PLAN --arrived {} --how CHANNEL", entry.spec.user),

@@ -15,9 +15,10 @@ from unittest import mock
 import pyrage
 import pytest
 
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli import terminal
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.models import DeviceSpec, JournalEntry, Method
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout import execution, posting
@@ -225,6 +226,24 @@ def test_a_lost_key_is_removed_and_can_be_prepared_again(rollout: Rollout, peopl
     refused = post(rollout, "--lost", alice)
     assert (refused.code, "is enabled already" in refused.err) == (1, True)
     assert lab.assigned(serial_of(alice)) == alice
+
+
+def test_a_proof_without_an_end_in_the_journal_is_continued(rollout: Rollout, people: People) -> None:
+    """An `activate` that was killed has recorded the proof, but not that the device is enabled."""
+    (alice,) = people(1)
+    (one,) = keys(1001)
+    rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    assert post(rollout, "--arrived", alice, "--how", HOW).code == 0
+    sent = proofs(rollout, alice)
+    assert activate(rollout, "--proofs", sent).code == 0
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        [entry] = ledger.made(ACCOUNT)
+        ledger.record(entry.at(JournalState.STAGED))
+    done = activate(rollout, "--proofs", sent)
+    assert done.code == 0, done.err
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        assert [entry.reached for entry in ledger.made(ACCOUNT)] == [JournalState.CONFIRMED]
 
 
 def test_a_user_whose_key_was_lost_is_not_enrolled(rollout: Rollout, people: People) -> None:
