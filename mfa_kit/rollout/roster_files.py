@@ -55,10 +55,11 @@ SYNONYMS = {name.replace("_", ""): name for name in READ}
 SYNONYMS |= {"username": "user", "mail": "email", "publickey": "recipient", "sshkey": "recipient", "type": "kind"}
 # Columns that are not read, and not reported either: those that mfa-kit writes, and the one for the user's own name.
 SILENT = {WRONG, SURPLUS, "person", "recipient_source", "recipient_fetched", "recipient_fingerprint"}
-# Matches the name of a column, reduced to letters and digits, that may have a secret.
-SECRET_COLUMN = re.compile(
-    r"pass(word|wort|code|phrase)|secret|credential|accesskey|privatekey|seed|^(pin|puk|otp|code)\d*\Z"
-)
+# Matches the name of a column, reduced to letters and digits, that may have a secret, and the words of such names.
+SECRET_COLUMN = re.compile(r"pass(word|wort|code|phrase)|secret|credential|(access|private|api)key|seed|^code\d*\Z")
+SECRET_WORDS = {"pin", "puk", "otp", "pwd", "key", "keys", "token", "tokens", "api"}
+# Columns of `handover.csv`: a column of the roster with such a name gets another one there.
+HANDOVER_COLUMNS, OF_ROSTER = {"name", "device", "state", "letter", "file"}, " (roster)"
 # A message names at most this many columns, each with at most this many characters.
 SHOWN, LONGEST_NAME = 10, 40
 SEPARATORS = ",;\t"
@@ -111,6 +112,12 @@ def _reduced(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def may_have_secret(name: str) -> bool:
+    """Return whether the name of a roster's column says that it may have a secret."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return bool(SECRET_COLUMN.search(_reduced(name)) or SECRET_WORDS & {*words})
+
+
 @dataclass(slots=True)
 class _Columns:
     """The names of the columns to read. `read` are those that the roster has, and `unread` the names of its others.
@@ -129,7 +136,7 @@ class _Columns:
         column = name if name in self.names else SYNONYMS.get(_reduced(cell), name)
         if column in self.names:
             self.read.add(column)
-        elif self.every and cell and not SECRET_COLUMN.search(_reduced(cell)):
+        elif self.every and cell and not may_have_secret(cell):
             self.names.append(column)
             self.read.add(column)
         elif cell and column not in SILENT:
@@ -206,7 +213,8 @@ class Shipping:
         of_user = [row.cells for row in self.rows if _user_name(row.cells.get("user", "")).lower() == user.lower()]
         named = [cells for cells in of_user if cells.get(DEVICE_NAME) == name]
         cells = next(iter([*named, *of_user]), {})
-        return {column: cells.get(column, "") for column in self.columns}
+        lines = {name: ", ".join(filter(None, map(str.strip, cell.splitlines()))) for name, cell in cells.items()}
+        return {column: lines.get(column.removesuffix(OF_ROSTER), "") for column in self.columns}
 
 
 def parse_shipping(text: str, *, name: str) -> Shipping:
@@ -215,7 +223,8 @@ def parse_shipping(text: str, *, name: str) -> Shipping:
     if faults := [row for row in read.rows if isinstance(row, CellFault)]:
         raise error_of_faults(name, faults, "correct these rows")
     rows = [replace(row, cells=_without_private_keys(row.cells)) for row in read.rows if isinstance(row, ReadRow)]
-    columns = dict.fromkeys(column for row in rows for column in row.cells if column not in {*READ, *SILENT})
+    names = dict.fromkeys(column for row in rows for column in row.cells if column not in {*READ, *SILENT})
+    columns = [f"{name}{OF_ROSTER}" if name in HANDOVER_COLUMNS else name for name in names]
     return Shipping(columns=tuple(columns), rows=rows, unread=read.unread)
 
 

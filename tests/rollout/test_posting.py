@@ -435,15 +435,29 @@ def test_options_that_do_not_fit_are_refused(rollout: Rollout, people: People) -
     (alice,) = people(1)
     rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
     for more, said in (
-        (("--arrived", alice), "--arrived and --how are used together"),
-        (("--secrets", "x"), "--secrets and -i are used together"),
+        (("--arrived", alice), "--arrived needs the channel by which the user confirmed it"),
+        (("--arrived", alice, "--how", " "), "--arrived needs the channel"),
+        (("--how", HOW), "--how is only for --arrived"),
+        (("--arrived", ",", "--how", HOW), "it names no user"),
+        (("--secrets", "x"), "--secrets needs the identity"),
+        (("-i", "x"), "-i is only for --secrets"),
         (("--lost", alice, "--letters", "x"), "use one of them"),
         (("--lost", "nobody"), "the plan has no key by post for nobody"),
+        (("--arrived", f"{alice},nobody", "--how", HOW), "the plan has no key by post for nobody"),
     ):
         done = post(rollout, *more)
         assert (done.code, said in done.err) == (2, True), done.err
     done = station(rollout, more=("--stage",))
     assert (done.code, "its password must be encrypted" in done.err) == (2, True)
+
+
+def test_several_arrivals_are_recorded_at_once(rollout: Rollout, people: People) -> None:
+    """The option takes commas, and can be repeated."""
+    alice, bob, carol = people(3)
+    rollout.plan(*[f"{user},oath,add,post," for user in (alice, bob, carol)], columns=COLUMNS)
+    assert stage(rollout, *map(put, keys(1001, 1002, 1003))).code == 0
+    done = post(rollout, "--arrived", f"{alice}, {bob}", "--arrived", carol, "--how", HOW)
+    assert (done.code, states(rollout)) == (0, dict.fromkeys((alice, bob, carol), "arrived")), done.err
 
 
 def test_columns_that_may_have_secrets_are_left_out(rollout: Rollout, people: People) -> None:
@@ -453,16 +467,17 @@ def test_columns_that_may_have_secrets_are_left_out(rollout: Rollout, people: Pe
     assert stage(rollout, put(keys(1001)[0])).code == 0
     roster = rollout.folder / "addresses.csv"
     roster.write_text(
-        "User name,Password,Secret access key,PIN,Note,Post code,street\n"
-        f"{alice},hunter2,abc,1234,AGE-SECRET-KEY-1X,01099,Weg 1\n"
+        "User name,Password,Secret access key,PIN,Note,Post code,street,initial pin,API-Key,authToken,device\n"
+        f'{alice},hunter2,abc,1234,AGE-SECRET-KEY-1X,01099,"Weg 1\nHof",5678,sk9,t0k,laptop\n'
     )
     letters = rollout.folder / "letters"
     done = post(rollout, "--letters", letters, "--shipping", roster)
     assert done.code == 0, done.err
     (row,) = table(letters)
-    assert (row["post code"], row["street"], row.get("note", "")) == ("01099", "Weg 1", "")
-    assert "not read: Password, Secret access key, PIN" in done.err
-    assert not {"hunter2", "abc", "1234", "AGE-SECRET-KEY-1X"} & {*row.values()}
+    assert (row["post code"], row["street"], row.get("note", "")) == ("01099", "Weg 1, Hof", "")
+    assert (row["device"], row["device (roster)"]) == (serial_of(alice), "laptop")
+    assert "not read: Password, Secret access key, PIN, initial pin, API-Key, authToken" in done.err
+    assert not {"hunter2", "abc", "1234", "AGE-SECRET-KEY-1X", "5678", "sk9", "t0k"} & {*row.values()}
 
 
 def test_a_handover_has_the_columns_of_the_roster_too(rollout: Rollout, people: People) -> None:

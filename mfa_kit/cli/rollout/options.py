@@ -30,12 +30,15 @@ RECORD = click.option(
     metavar="DIR",
     help="Also read the records of runs in DIR, such as the results of another computer. Repeatable.",
 )
-ONLY = click.option(
-    "--only",
-    metavar="A,B",
-    callback=lambda _ctx, _param, text: tuple(name.strip() for name in (text or "").split(",") if name.strip()),
-    help="Only these users.",
-)
+
+
+def split_names(_ctx: click.Context, _param: click.Parameter, texts: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the names in an option's texts, which have commas between them."""
+    joined = ",".join((texts,) if isinstance(texts, str) else texts or ())
+    return tuple(name.strip() for name in joined.split(",") if name.strip())
+
+
+ONLY = click.option("--only", metavar="A,B", callback=split_names, help="Only these users.")
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")
 SHIPPING = click.option(
     "--shipping",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -21,7 +22,7 @@ from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.text import count_of, iso_time
+from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
 from mfa_kit.rollout.handing_over import LeftOut
 from mfa_kit.rollout.plan import Plan, check_account
@@ -38,6 +39,19 @@ from mfa_kit.wiring.settings import Settings
 
 COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
 PASSWORD, PIN = "OATH password", "PIN"
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def _users(option: str, words: str) -> Callable[[_Command], _Command]:
+    """Return an option that names users, with commas or several times."""
+    return click.option(option, metavar="A,B", multiple=True, callback=_names, help=words)
+
+
+def _names(context: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    names = options.split_names(context, param, texts)
+    if texts and not names:
+        raise click.BadParameter("it names no user", context, param)
+    return names
 
 
 @click.command(cls=Verb)
@@ -46,9 +60,9 @@ PASSWORD, PIN = "OATH password", "PIN"
 @options.SHIPPING
 @click.option("--deadline", type=Day(), metavar="DATE", help="Deadline to print in the letters, such as 2026-12-01.")
 @click.option("--pdf", is_flag=True, help="Also write each letter of --letters as a PDF file.")
-@click.option("--arrived", metavar="USER", help="Record that USER confirmed the arrival. Needs --how.")
-@click.option("--how", metavar="CHANNEL", help="How USER confirmed it, such as 'phone call'.")
-@click.option("--lost", metavar="USER", help="Remove the device of a key that was lost on its way to USER.")
+@_users("--arrived", "Record that these users confirmed the arrival. Needs --how. Repeatable.")
+@click.option("--how", metavar="CHANNEL", help="How they confirmed it, such as 'phone call'.")
+@_users("--lost", "Remove the devices of keys that were lost on their way to these users. Repeatable.")
 @click.option("--secrets", type=Path, metavar="DIR", help="Folder for letters with passwords, after the arrival.")
 @identity("age identity or SSH private key that decrypts the passwords of --secrets.")
 @options.ONLY
@@ -63,9 +77,9 @@ def post(
     shipping: Path | None,
     deadline: str | None,
     pdf: bool,
-    arrived: str | None,
+    arrived: tuple[str, ...],
     how: str | None,
-    lost: str | None,
+    lost: tuple[str, ...],
     secrets: Path | None,
     keys: tuple[Path, ...],
     only: tuple[str, ...],
@@ -92,11 +106,11 @@ def post(
             proven = ports.prove(ports.execution(workers=1).list_holders())
         gone = {entry.spec.serial: entry for entry in rollouts.ledger.entries(plan.account) if entry.spec.posted}
         parcels = parcels_of_plan(plan, {**gone, **proven.entries}, ports.states())
-        user = arrived or lost
-        names = {name.lower() for name in ([user] if user else only)}
+        users = arrived or lost
+        names = {name.lower() for name in users or only}
         chosen = [parcel for parcel in parcels if not names or parcel.step.user.lower() in names]
-        if user and not chosen:
-            raise UsageFault(f"the plan has no key by post for {user}", "check the spelling of the user")
+        if unknown := [name for name in users if name.lower() not in {parcel.step.user.lower() for parcel in chosen}]:
+            raise UsageFault(f"the plan has no key by post for {few(unknown)}", "check the spelling of the user")
         work = _Work(plan, parcels=chosen, settings=settings)
         if letters:
             wiring.rollout.check_handover(letters)
@@ -106,12 +120,12 @@ def post(
         elif secrets:
             folders = [folder, *records]
             work.write_secrets(secrets, folders, keys, paper=paper, now=ports.ports.iam_reader.now())
-        elif user and not settings.dry_run:
+        elif users and not settings.dry_run:
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
                 work.change(
                     lambda parcel: (
-                        confirm_arrival(parcel, how or "", add_state=recording.add_state)
+                        confirm_arrival(parcel, (how or "").strip(), add_state=recording.add_state)
                         if arrived
                         else lose_device(parcel, ports=recording.ports, add_state=recording.add_state)
                     ),
@@ -125,17 +139,21 @@ def _check_options(
     actions: Sequence[object],
     *,
     how: str | None,
-    arrived: str | None,
+    arrived: Sequence[str],
     secrets: Path | None,
     keys: Sequence[Path],
 ) -> None:
-    """Raise click.UsageError for options that cannot be used together."""
-    if sum(action is not None for action in actions) > 1:
+    """Raise UsageFault or click.UsageError for options that cannot be used together."""
+    if sum(map(bool, actions)) > 1:
         raise click.UsageError("--letters, --arrived, --lost and --secrets are separate steps; use one of them")
-    if (how is None) is not (arrived is None):
-        raise click.UsageError("--arrived and --how are used together: who confirmed the arrival, and how")
-    if bool(keys) is not (secrets is not None):
-        raise click.UsageError("--secrets and -i are used together")
+    if arrived and not (how or "").strip():
+        raise UsageFault("--arrived needs the channel by which the user confirmed it", "add --how 'phone call'")
+    if how is not None and not arrived:
+        raise UsageFault("--how is only for --arrived", "add --arrived USER, or leave out --how")
+    if secrets and not keys:
+        raise UsageFault("--secrets needs the identity that decrypts the passwords", "add -i IDENTITY")
+    if keys and not secrets:
+        raise UsageFault("-i is only for --secrets", "add --secrets DIR, or leave out -i")
 
 
 class _Work:
