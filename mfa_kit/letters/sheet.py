@@ -75,4 +75,7 @@ def pin_letter(key: str, pin: Secret[str], *, text: str, date: str) -> Sheet:
 
 def secret_letter(secret: PrintedSecret, text: str, values: Mapping[str, str]) -> Sheet:
     """Return the letter with a secret of a key that came by post. `text` is its template, and `values` are for it."""
-    return Sheet(letter=fill_template(text, {**values, "secret": secret.label}), secret=secret)
+    return Sheet(
+        letter=fill_template(text, {**values, "secret": secret.label, "pin": "yes" if secret.label == "PIN" else ""}),
+        secret=secret,
+    )

@@ -57,13 +57,19 @@ class Parcel:
 
     `step` is its row in the plan. `entry` is the journal entry of its device, and `state` how far it got; both are None
     if it is not prepared. `registered` is the step of the security key that the user registers after the arrival: the
-    other half of a pair, `step` itself, or None.
+    other half of a pair, `step` itself, or None. `is_enabled` says whether IAM lists a key that `step` registers.
     """
 
     step: PlanStep
     entry: JournalEntry | None = None
     state: DeviceState | None = None
     registered: PlanStep | None = None
+    is_enabled: bool = False
+
+    @property
+    def has_nothing_staged(self) -> bool:
+        """Whether the user registers the whole key, so that the station has nothing to prepare."""
+        return self.registered is self.step
 
     @property
     def is_staged(self) -> bool:
@@ -73,8 +79,8 @@ class Parcel:
     @property
     def is_ready(self) -> bool:
         """Whether the parcel can be sent: the key is prepared, or has nothing to prepare."""
-        if self.registered is self.step:
-            return self.step.action is Action.SELF
+        if self.has_nothing_staged:
+            return self.step.action is Action.SELF and not self.is_enabled and self.state is not DeviceState.ARRIVED
         return self.is_staged and self.state is DeviceState.PREPARED
 
     @property
@@ -89,8 +95,14 @@ class Parcel:
         return f"{row.user}-{row.name}" if row.is_further else row.user
 
 
-def parcels_of_plan(plan: Plan, entries: Mapping[str, JournalEntry], states: States) -> list[Parcel]:
-    """Return the keys and tokens of a plan that are sent by post. `entries` has the account's entries by serial."""
+def parcels_of_plan(
+    plan: Plan, entries: Mapping[str, JournalEntry], states: States, look: Callable[[str], Sequence[str]]
+) -> list[Parcel]:
+    """Return the keys and tokens of a plan that are sent by post.
+
+    `entries` has the account's entries by serial. `look` returns the serials of a user's devices; it is called for
+    users who register the whole key.
+    """
     parcels: list[Parcel] = []
     for step in plan.steps:
         if not step.row.by_post or (step.action in {Action.SKIP, Action.BLOCKED} and not step.repair):
@@ -99,7 +111,15 @@ def parcels_of_plan(plan: Plan, entries: Mapping[str, JournalEntry], states: Sta
             if parcels and step.row.pair and parcels[-1].step.user == step.user and parcels[-1].step.row.pair:
                 parcels[-1] = replace(parcels[-1], registered=step)
             else:
-                parcels.append(Parcel(step=step, registered=step))
+                newest = states.get(plan.intent_of(step.row).serial)
+                parcels.append(
+                    Parcel(
+                        step=step,
+                        state=newest.state if newest and newest.at >= plan.planned_at else None,
+                        registered=step,
+                        is_enabled=bool(plan.find_device(step.row, look(step.user), before=step.devices)),
+                    )
+                )
             continue
         entry = entries.get(plan.intent_of(step.row).serial)
         if entry is None or entry.spec.user != step.user or not entry.spec.posted:
@@ -145,12 +165,15 @@ def _described(result: RowResult, newest: RecordedState | None) -> RowResult:
 AddState = Callable[[str, str, DeviceState, str], None]
 
 
-def confirm_arrival(parcel: Parcel, how: str, *, add_state: AddState) -> None:
+def confirm_arrival(parcel: Parcel, plan: Plan, how: str, *, add_state: AddState) -> None:
     """Record that a user confirmed the arrival of their key, by the channel `how`.
 
     Raise UsageFault if the key was not prepared.
     """
     entry = parcel.entry
+    if parcel.has_nothing_staged and not parcel.is_enabled:
+        add_state(plan.intent_of(parcel.step.row).serial, parcel.step.user, DeviceState.ARRIVED, f"confirmed by {how}")
+        return
     if entry is None or not parcel.is_staged or parcel.state not in {DeviceState.PREPARED, DeviceState.ARRIVED}:
         raise UsageFault(f"the key is {why_not(parcel)}, so it cannot have arrived", "check the spelling of the user")
     add_state(entry.spec.serial, entry.spec.user, DeviceState.ARRIVED, f"confirmed by {how}")
@@ -158,19 +181,24 @@ def confirm_arrival(parcel: Parcel, how: str, *, add_state: AddState) -> None:
 
 def why_not(parcel: Parcel) -> str:
     """Return the state of a parcel in words, for a message."""
-    if parcel.entry is not None and parcel.entry.reached in STANDS:
-        return "enabled already"
+    if parcel.is_enabled or (parcel.entry is not None and parcel.entry.reached in STANDS):
+        return parcel.state.value if parcel.state is DeviceState.PROVEN else "enabled already"
+    if parcel.has_nothing_staged:
+        return parcel.state.value if parcel.state else "nothing to prepare"
     known = parcel.is_staged or parcel.state is DeviceState.LOST
     return parcel.state.value if parcel.state and known else "not prepared"
 
 
-def lose_device(parcel: Parcel, *, ports: EnrollmentPorts, add_state: AddState) -> JournalEntry:
-    """Remove the device of a key that was lost on its way, record that, and return the journal entry.
+def lose_device(parcel: Parcel, plan: Plan, *, ports: EnrollmentPorts, add_state: AddState) -> None:
+    """Remove the device of a key that was lost on its way, if it has one, and record that.
 
     The key need not be here. If this is interrupted, the next call, or any next run for the user, continues. Raise
     UsageFault if the device is enabled, or was never made.
     """
     entry = parcel.entry
+    if parcel.has_nothing_staged and not parcel.is_enabled:
+        add_state(plan.intent_of(parcel.step.row).serial, parcel.step.user, DeviceState.LOST, "reported as lost")
+        return
     if entry is None or entry.is_half_made:
         raise UsageFault("no key is prepared for this user", suggest("see", "rollout post PLAN"))
     spec, is_gone = entry.spec, entry.reached is JournalState.REVOKED
@@ -189,7 +217,6 @@ def lose_device(parcel: Parcel, *, ports: EnrollmentPorts, add_state: AddState) 
         record_loss()
     else:
         remove_posted(entry, ports=ports, before=record_loss)
-    return entry.at(JournalState.REVOKED)
 
 
 def remove_posted(entry: JournalEntry, *, ports: EnrollmentPorts, before: Callable[[], None] = lambda: None) -> None:

@@ -146,7 +146,7 @@ def test_a_key_by_post_is_enabled_only_after_it_arrived(rollout: Rollout, people
     done = activate(rollout, "--proofs", proofs(rollout, alice))
     assert done.code == 0, done.err
     assert [lab.assigned(serial) for serial in (*phones, serial_of(alice))] == [alice, bob, alice]
-    assert states(rollout) == {alice: "enabled already"}
+    assert states(rollout) == {alice: "proven"}
     assert status(rollout)[alice] == ("enrolled", "proven by codes by activate")
     assert waiting_for(rollout) == {}
 
@@ -164,8 +164,11 @@ def confirmed(rollout: Rollout, *more: str | Path) -> Result:
 def printed(path: Path) -> str:
     """Return the text of a letter, without the spaces between groups of characters."""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    text = subprocess.run(["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True).stdout
-    return text.replace(" ", "")
+    return open_pdf(path).replace(" ", "")
+
+
+def open_pdf(path: Path) -> str:
+    return subprocess.run(["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True).stdout
 
 
 def passwords(rollout: Rollout) -> list[str]:
@@ -188,8 +191,12 @@ def test_passwords_are_printed_after_the_arrival_only(rollout: Rollout, people: 
     first, second = passwords(rollout)
     text = printed(folder / f"{bob}-{name_of(bob)}.pdf")
     assert (second in text, first in text, second in done.out + done.err) == (True, False, False)
+    words = " ".join(open_pdf(folder / f"{bob}-{name_of(bob)}.pdf").split())
+    assert "The check words at the right are not part of it" in words
+    assert "Read two codes, and send them as the letter in the parcel says" in words
+    assert "browser" not in words
     again = confirmed(rollout, "--secrets", folder, *identity(rollout), "--only", bob)
-    assert (again.code, "already exists" in again.err) == (1, True)
+    assert (again.code, "already exists, maybe for a key that was lost; delete it" in again.err) == (1, True)
     letters = rollout.folder / "letters"
     assert post(rollout, "--letters", letters).code == 1
     assert [row["user"] for row in table(letters)] == [alice]
@@ -430,6 +437,28 @@ def test_a_registered_key_is_done_whatever_its_name_is(rollout: Rollout, people:
     assert fido() == "enrolled"
 
 
+def test_a_key_that_its_user_registers_has_states_too(rollout: Rollout, people: People, aws: Aws, lab: Lab) -> None:
+    """Nothing is staged for it, so nothing is enabled by an arrival, and there is no second letter."""
+    (alice,) = people(1)
+    aws.enrolled(alice)
+    rollout.plan(f"{alice},fido2,add,post,", columns=COLUMNS)
+    assert states(rollout) == {alice: "nothing to prepare"}
+    letters = rollout.folder / "letters"
+    assert post(rollout, "--letters", letters).code == 0
+    text = " ".join((letters / f"{alice}-{name_of(alice)}" / "letter.txt").read_text().split())
+    assert ("the number is another one" in text, "is enabled" in text) == (False, False)
+    assert "AWS does not ask you for this key before you register it" in text
+    done = post(rollout, "--arrived", alice, "--how", HOW)
+    assert (done.code, states(rollout)) == (0, {alice: "arrived"}), done.err
+    done = confirmed(rollout, "--secrets", rollout.folder / "second", *identity(rollout))
+    assert (done.code, "no second letter" in done.err) == (0, False), done.err
+    assert post(rollout, "--lost", alice).code == 0
+    assert states(rollout) == {alice: "lost"}
+    lab.register_fido(alice, "my-key")
+    assert states(rollout) == {alice: "enabled already"}
+    assert post(rollout, "--lost", alice).code == 1
+
+
 def test_options_that_do_not_fit_are_refused(rollout: Rollout, people: People) -> None:
     """One sentence for each."""
     (alice,) = people(1)
@@ -607,7 +636,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
         assert at_lab.assigned(phone) == user
         assert verb == "activate" or serial_of(user) not in at_lab.serials() or not at_lab.assigned(serial_of(user))
         run(user)
-        after = {"stage": "prepared", "letters": "prepared", "activate": "enabled already"}.get(verb, verb)
+        after = {"stage": "prepared", "letters": "prepared", "activate": "proven"}.get(verb, verb)
         assert (states(rollout)[user], at_lab.assigned(phone)) == (after, user), (at, fault)
 
 

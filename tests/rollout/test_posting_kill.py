@@ -144,7 +144,7 @@ def check_done(verb: str, parcel: Parcel) -> None:
     if verb == LOST:
         assert (state, serial_of(user) in rollout.lab.serials()) == ("lost", False)
         return
-    assert state == {STAGE: "prepared", LETTERS: "prepared", ACTIVATE: "enabled already"}.get(verb, "arrived")
+    assert state == {STAGE: "prepared", LETTERS: "prepared", ACTIVATE: "proven"}.get(verb, "arrived")
     assert parcel.card.password is not None
     if verb == LETTERS:
         assert (rollout.folder / "letters" / "handover.csv").is_file()

@@ -35,6 +35,7 @@ from mfa_kit.rollout.posting import (
     why_not,
 )
 from mfa_kit.rollout.roster_files import Shipping
+from mfa_kit.rollout.row_status import look_up_devices
 from mfa_kit.wiring.settings import Settings
 
 COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
@@ -105,7 +106,12 @@ def post(
         with settings.progress.showing("reading devices"):
             proven = ports.prove(ports.execution(workers=1).list_holders())
         gone = {entry.spec.serial: entry for entry in rollouts.ledger.entries(plan.account) if entry.spec.posted}
-        parcels = parcels_of_plan(plan, {**gone, **proven.entries}, ports.states())
+        parcels = parcels_of_plan(
+            plan,
+            {**gone, **proven.entries},
+            ports.states(),
+            lambda user: look_up_devices([user], ports=ports.ports, workers=1)[user],
+        )
         users = arrived or lost
         names = {name.lower() for name in users or only}
         chosen = [parcel for parcel in parcels if not names or parcel.step.user.lower() in names]
@@ -125,9 +131,9 @@ def post(
             with ports.recording(folder, plan=digest) as recording:
                 work.change(
                     lambda parcel: (
-                        confirm_arrival(parcel, (how or "").strip(), add_state=recording.add_state)
+                        confirm_arrival(parcel, plan, (how or "").strip(), add_state=recording.add_state)
                         if arrived
-                        else lose_device(parcel, ports=recording.ports, add_state=recording.add_state)
+                        else lose_device(parcel, plan, ports=recording.ports, add_state=recording.add_state)
                     ),
                     DeviceState.ARRIVED if arrived else DeviceState.LOST,
                 )
@@ -230,7 +236,7 @@ class _Work:
         for parcel in self.parcels:
             if parcel.is_staged and parcel.state is DeviceState.ARRIVED:
                 arrived.append(parcel)
-            else:
+            elif not parcel.has_nothing_staged:
                 self._refuse(parcel, f"no second letter: the key is {why_not(parcel)}, not arrived")
         if not arrived or self._settings.dry_run:
             return
@@ -272,6 +278,10 @@ class _Work:
         if pin:
             secrets[path.with_name(f"{parcel.folder}-pin.pdf")] = PrintedSecret(label=PIN, text=opener.open_file(pin))
         for place, secret in secrets.items():
+            if place.exists():
+                raise UsageFault(
+                    f"{place} already exists, maybe for a key that was lost", "delete it, or name another folder"
+                )
             wiring.files.LetterFile(path=place, paper=paper).write(secret_letter(secret, text, values))
         self.letters[parcel.step.key] = path
 
