@@ -480,6 +480,35 @@ def test_options_that_do_not_fit_are_refused(rollout: Rollout, people: People) -
     assert (done.code, "its password must be encrypted" in done.err) == (2, True)
 
 
+def test_each_command_says_what_is_next(rollout: Rollout, people: People, aws: Aws) -> None:
+    """From the plan of keys by post, together with keys at the desk, to the end."""
+    alice, bob = people(2)
+    for user in (alice, bob):
+        aws.enrolled(user)
+    roster = rollout.roster(f"{alice},oath,replace,post,", f"{bob},oath,add,desk,", columns=COLUMNS)
+    done = rollout.desk.run("rollout", "plan", roster, "-o", rollout.file)
+    to_stage, to_post = f"rollout station {rollout.file} --stage", f"rollout post {rollout.file}"
+    assert to_stage in done.err, done.err
+    done = rollout.desk.run("rollout", "status", rollout.file)
+    assert f"next: enroll the other users in person: mfa-kit rollout station {rollout.file}; " in done.err
+    assert to_stage in done.err, done.err
+    assert f"next: prepare the keys: mfa-kit {to_stage}" in post(rollout).err
+    done = stage(rollout, put(keys(1001)[0]))
+    assert f"next: see what to do with the keys by post: mfa-kit {to_post}" in done.err, done.err
+    assert f"mfa-kit {to_post}" in rollout.desk.run("rollout", "status", rollout.file).err
+    assert f"next: write the letters for the parcels: mfa-kit {to_post} --letters DIR" in post(rollout).err
+    letters = rollout.folder / "letters"
+    done = post(rollout, "--letters", letters)
+    assert f"1 letter written to {letters}" in done.err
+    assert f"mfa-kit {to_post} --arrived USER --how CHANNEL" in done.err
+    done = post(rollout, "--arrived", alice, "--how", HOW)
+    assert f"next: write the second letters: mfa-kit {to_post} --secrets DIR -i IDENTITY" in done.err, done.err
+    done = confirmed(rollout, "--secrets", rollout.folder / "second", *identity(rollout))
+    assert "next: when users have sent two codes: mfa-kit rollout activate --proofs FILE -i IDENTITY" in done.err
+    assert activate(rollout, "--proofs", proofs(rollout, alice)).code == 0
+    assert f"next: remove the old devices: mfa-kit rollout finish {rollout.file}" in post(rollout).err
+
+
 def test_several_arrivals_are_recorded_at_once(rollout: Rollout, people: People) -> None:
     """The option takes commas, and can be repeated."""
     alice, bob, carol = people(3)

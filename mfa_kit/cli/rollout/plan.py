@@ -332,6 +332,9 @@ def _write_plan(new_plan: Plan, out: Path, *, settings: Settings, output: Output
         _show_changes(new_plan, output)
     summary = plan_summary(new_plan, full_lists=output.form in {"json", "jsonl"})
     output.one("rollout-plan-summary", {**head, **summary})
+    posted = [step for step in new_plan.steps if step.row.by_post and step.action is Action.STATION]
+    if posted and not settings.dry_run:
+        settings.progress.note(suggest("next: prepare the keys by post", "rollout station {} --stage", str(out)))
 
 
 def _show_changes(new_plan: Plan, output: Output) -> None:

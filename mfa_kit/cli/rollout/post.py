@@ -20,7 +20,7 @@ from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.letter import Letter
-from mfa_kit.core.message import clauses
+from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
@@ -138,6 +138,7 @@ def post(
                     DeviceState.ARRIVED if arrived else DeviceState.LOST,
                 )
     work.show(output)
+    work.note_next_steps(str(plan_file), letters or secrets)
     return int(bool(work.refused))
 
 
@@ -293,7 +294,7 @@ class _Work:
             "email": row.email or "",
             "device": parcel.entry.spec.serial if parcel.entry else "",
             "key": parcel.key,
-            "state": self.states.get(key) or why_not(parcel),
+            "state": self._state(parcel),
             "letter": str(self.letters.get(key, "")),
         }
 
@@ -303,3 +304,27 @@ class _Work:
             {name: cell or None for name, cell in self._cells(parcel).items()} for parcel in self.parcels
         ]
         output.many("rollout-post", rows, empty="no key of this plan is sent by post", narrow=("user", "key", "state"))
+
+    def note_next_steps(self, plan: str, folder: Path | None) -> None:
+        """Print where letters were written to (`folder`), and what is next for the keys in each state."""
+        note, states = self._settings.progress.note, {self._state(parcel) for parcel in self.parcels}
+        if folder and self.letters and not self._settings.dry_run:
+            note(f"{count_of(len(self.letters), 'letter')} written to {folder}")
+        staged = {self._state(parcel) for parcel in self.parcels if not parcel.has_nothing_staged}
+        if staged & {"not prepared", DeviceState.LOST}:
+            note(suggest("next: prepare the keys", "rollout station {} --stage", plan))
+        if states & {"nothing to prepare", DeviceState.PREPARED}:
+            if not self.letters:
+                note(suggest("next: write the letters for the parcels", "rollout post {} --letters DIR", plan))
+            confirmed = "next: when a user has confirmed that the parcel arrived"
+            note(suggest(confirmed, "rollout post {} --arrived USER --how CHANNEL", plan))
+        if DeviceState.ARRIVED in staged:
+            if not (folder and self.letters):
+                note(suggest("next: write the second letters", "rollout post {} --secrets DIR -i IDENTITY", plan))
+            note(suggest("next: when users have sent two codes", "rollout activate --proofs FILE -i IDENTITY"))
+        done = {DeviceState.PROVEN, "enabled already"}
+        if any(parcel.step.replaces and self._state(parcel) in done for parcel in self.parcels):
+            note(suggest("next: remove the old devices", "rollout finish {}", plan))
+
+    def _state(self, parcel: Parcel) -> str:
+        return self.states.get(parcel.step.key) or why_not(parcel)

@@ -477,7 +477,24 @@ def next_step(
         again = f"read the reasons in {folder}/results.csv, then run this command again"
         return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"
     successes = [result for result in results if result.outcome in MADE]
-    return _give_files(successes, plan, index) or _wait_for_users(results, plans, plan, index)
+    posted = {step.key: step for account_plan in plans for step in account_plan.steps if step.row.by_post}
+    others = [result for result in successes if result.key not in posted]
+    sent = send_keys([(result, posted[result.key]) for result in results if result.key in posted], plan)
+    desk = _give_files(others, plan, index) or _wait_for_users(
+        [result for result in results if result.key not in posted], plans, plan, index, done="" if sent else ALL_DONE
+    )
+    return clauses([desk, sent if not desk else sent.removeprefix("next: ")])
+
+
+def send_keys(rows: Iterable[tuple[RowResult, PlanStep]], plan: str) -> str:
+    """Return the sentence that says what to do next with keys that are sent by post, or "" if nothing is open."""
+    open_rows = [(result, step) for result, step in rows if result.outcome in {RowOutcome.STAGED, RowOutcome.WAITING}]
+    if any(result.outcome is RowOutcome.WAITING and step.action is Action.STATION for result, step in open_rows):
+        return suggest("next: prepare the keys that are sent by post", "rollout station {} --stage", plan)
+    return suggest("next: see what to do with the keys by post", "rollout post {}", plan) if open_rows else ""
+
+
+ALL_DONE = "next: nothing is left to do, because every user has a device"
 
 
 def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
@@ -497,12 +514,12 @@ def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
     return ""
 
 
-def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
-    """Return the sentence that says who still has to be enrolled: users in person, users by themselves, or no one."""
+def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str, *, done: str) -> str:
+    """Return the sentence that says who still has to be enrolled: users in person, or by themselves. Else `done`."""
     waiting = {result.key for result in results if result.outcome is RowOutcome.WAITING}
     if waiting & {step.key for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
         return suggest("next: enroll the other users in person", "rollout station {}", plan)
     if waiting:
         remind = mfa_kit("rollout remind {}", index or plan)
         return Message("next: list the users that the rollout still waits for", remind, OPTIONS if index else "")
-    return "next: nothing is left to do, because every user has a device"
+    return done

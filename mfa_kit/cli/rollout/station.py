@@ -1,7 +1,7 @@
 """`mfa-kit rollout station`: enroll the users of a plan who have to be present, one after another."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from mfa_kit.cli.rollout.results import (
     check_backup_folder,
     exit_code,
     result_files,
+    send_keys,
     show_results,
 )
 from mfa_kit.cli.rollout.running import look_up_results, name_next_command
@@ -228,7 +229,7 @@ def station(
                         ),
                     )
                     show_results("rollout-bench", [work], output=output, head={"run": run, "results": str(folder)})
-            _finish(place, queue)
+            _finish(place, queue, send_keys(_posted_rows(steps, tally), str(plan_file)), progress)
             return exit_code([work], asked=False) or int(session.lacking)
 
 
@@ -352,8 +353,14 @@ def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> No
     session.show_error = shown.show_error
 
 
-def _finish(place: "OpenPage | AtTerminal", queue: StationQueue) -> None:
-    """Show the last message of the page."""
+def _posted_rows(steps: Sequence[PlanStep], tally: Tally) -> Iterator[tuple[RowResult, PlanStep]]:
+    return ((tally.by_row[step.key], step) for step in steps if step.row.by_post and step.key in tally.by_row)
+
+
+def _finish(place: "OpenPage | AtTerminal", queue: StationQueue, following: str, progress: Progress) -> None:
+    """Show the last message of the page, and what is next."""
+    if following:
+        progress.note(following)
     done = len(queue.steps) - len(queue.left)
     place.finish(
         admin=f"The session has ended. Done: {done} of {count_of(len(queue.steps), 'user')}.",
