@@ -435,8 +435,8 @@ def test_ctrl_c_finishes_users_in_progress_and_starts_no_other(
     assert Counter(outcomes(rollout).values()) == {"enrolled": len(done), "not started": left, "blocked": 1}
     again = (rollout.results / "failed.csv").read_text().splitlines()
     assert {row[0] for row in csv.reader(again)} == {"user", *users, "nobody-of-that-name"} - set(done)
-    again = f"to continue: mfa-kit rollout apply {rollout.file} -r {rollout.recipient} --output jsonl"
-    assert json.loads(err.splitlines()[-1])["notes"] == [again]
+    line = f"to continue: mfa-kit rollout apply {rollout.file} -r {rollout.recipient} --output jsonl"
+    assert json.loads(err.splitlines()[-1])["notes"] == [line]
     rollout.lab.faults.clear()
     assert rollout.apply().code == 1
     rollout.works(users)
