@@ -36,9 +36,13 @@ def read_profile(profile: str, environment: Mapping[str, str]) -> dict[str, str]
     settings = {name: section[name] for section in read for name in section.keys() & SETTINGS}
     if any(map(TOKENS.intersection, read)):
         settings[TEMPORARY] = "yes"
-    if (services := f"services {settings.get('services')}") in config:
-        settings["services"] = repr(dict(config[services]))
-    return settings
+    return settings | _services(config, settings.get("services"))
+
+
+def _services(config: configparser.RawConfigParser, name: str | None) -> dict[str, str]:
+    """Return the setting `services` with the content of its section, if there is one with this name."""
+    section = f"services {name}"
+    return {"services": repr(dict(config[section]))} if section in config else {}
 
 
 def _parsed(path: str) -> configparser.RawConfigParser:
