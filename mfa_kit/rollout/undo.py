@@ -44,6 +44,11 @@ def undo_devices(
     def remove(entry: JournalEntry, serials: set[str]) -> RowResult:
         user, serial = entry.spec.user, entry.spec.serial
         _check_old_device(entry.spec, serials)
+        if not leave_without_mfa and (new := _find_replacement(serial, serials, ports=ports)):
+            raise Lockout(
+                f"{new} is to replace {serial}, and may not work yet",
+                suggest("to remove the old device once the new one is proven", "rollout finish PLAN"),
+            )
         if serials == {serial} and not leave_without_mfa:
             error = Lockout(
                 f"{serial} is the last MFA device of {user}",
@@ -59,6 +64,12 @@ def undo_devices(
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 
     yield from execution.process_devices(entries, undo)
+
+
+def _find_replacement(serial: str, serials: set[str], *, ports: EnrollmentPorts) -> str | None:
+    """Return which of a user's devices a plan has made to replace the one with this serial, or None."""
+    specs = [entry.spec for other in sorted(serials - {serial}) if (entry := ports.journal.find(other))]
+    return next((spec.serial for spec in specs if (spec.replaces, spec.replaces_run) == (serial, None)), None)
 
 
 def _settle_old_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> None:

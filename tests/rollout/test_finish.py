@@ -605,6 +605,18 @@ def test_undo_before_finish_removes_the_new_device_only(rollout: Exchange) -> No
     assert rollout.has("alice") == {"alice"}
 
 
+def test_undo_leaves_an_old_device_whose_replacement_is_not_finished(rollout: Exchange) -> None:
+    """An earlier run made the old device. The new one may not work yet."""
+    rollout.iam.deactivate_mfa_device(UserName="alice", SerialNumber=f"{ARN}alice")
+    rollout.exchange("alice,virtual,add,phone,")
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        [first] = {entry.run for entry in ledger.made(ACCOUNT)}
+    rollout.exchange("alice,virtual,replace,new,phone")
+    done = rollout.desk.run("rollout", "undo", first, "--yes")
+    assert (done.code, f"{ARN}new is to replace {ARN}phone" in done.err) == (6, True), done.err
+    assert rollout.has("alice") == {"phone", "new"}
+
+
 @pytest.mark.parametrize("lost", ["nothing", "ledger", "plan"])
 def test_undo_after_finish_refuses(rollout: Exchange, lost: str) -> None:
     """Also with --leave-without-mfa, with the record alone, and by the run's ID."""
