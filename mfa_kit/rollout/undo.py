@@ -81,13 +81,20 @@ def _settle_old_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> None:
             raise ended
 
 
+def has_replaced(spec: DeviceSpec, serials: Container[str]) -> bool:
+    """Return whether a device of a rollout has replaced another one, which is gone. `serials` are its user's devices.
+
+    `mfa-kit replace` also records the run of the old device.
+    """
+    old = spec.replaces if spec.replaces_run is None else None
+    return spec.serial in serials and old is not None and old not in serials
+
+
 def _check_old_device(spec: DeviceSpec, serials: Container[str]) -> None:
     """Raise Lockout if a device has replaced another one. `serials` are those of the user's devices."""
-    # `mfa-kit replace` also records the run of the old device.
-    old = spec.replaces if spec.replaces_run is None else None
-    if spec.serial in serials and old and old not in serials:
+    if has_replaced(spec, serials):
         raise Lockout(
-            f"{spec.serial} has replaced {old}, which {spec.user} no longer has, and which cannot come back",
+            f"{spec.serial} has replaced {spec.replaces}, which {spec.user} no longer has, and which cannot come back",
             suggest("to remove it nevertheless", "revoke {} --mfa-device {}", spec.user, spec.serial),
         )
 

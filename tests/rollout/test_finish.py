@@ -23,6 +23,7 @@ from mfa_kit.adapters.aws import event_history
 from mfa_kit.adapters.ledger.records import DeviceStates
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
+from mfa_kit.cli import terminal
 from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
 from mfa_kit.core.models import RUN_TAG, Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind
 from mfa_kit.core.text import iso_time
@@ -37,6 +38,7 @@ from tests.ledgers import Place
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout, key_file
 from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
+from tests.tokens.person import Person
 from tests.usage.test_events import call, login
 
 OLD = "2025-01-01T00:00:00+00:00"
@@ -415,6 +417,21 @@ def test_only_these_users_and_a_dry_run(rollout: Exchange) -> None:
     assert rollout.finish("--only", "Bob") == {"bob": ("revoked", "")}
     assert rollout.has("alice") == {"alice", "alice-key"}
     assert rollout.desk.run("rollout", "finish", rollout.file, "--only", "dave").code == 2
+
+
+def test_a_person_is_asked_and_sees_each_user(rollout: Exchange) -> None:
+    """At a terminal, with the number of exchanges; --yes does not ask. The removed devices are named there too."""
+    rollout.exchange(*replacing("alice", "bob"))
+    rollout.record(rollout.state("alice"), rollout.state("bob"))
+    person = Person()
+    with mock.patch.object(terminal, "find_person", return_value=person):
+        done = rollout.desk.run("rollout", "finish", rollout.file, "--only", "alice")
+        assert (done.code, "alice/alice-key: revoked" in done.err) == (0, True), done.err
+        assert person.told == ["the old devices of 1 exchange will be removed, if the new device is proven"]
+        assert rollout.desk.run("rollout", "finish", rollout.file, "--only", "bob", "--yes").code == 0
+        refused = rollout.desk.run("rollout", "undo", rollout.file, "--leave-without-mfa")
+    assert (len(person.told), refused.code) == (1, 6), refused.err
+    assert "2 devices have replaced other devices, which are removed and cannot come back" in refused.err
 
 
 def test_a_region_that_cannot_be_read_is_named(rollout: Exchange) -> None:

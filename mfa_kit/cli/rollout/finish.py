@@ -13,8 +13,9 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import TO_RETRY, exit_code
-from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, confirm_at_terminal, open_for_changes
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.execution import RowOutcome
 from mfa_kit.rollout.finish import Exchange, Finishing, exchanges_of
@@ -45,7 +46,8 @@ def finish(
     """Remove the old devices of the users of PLAN whose new device is proven. PLAN may be an index of plans.
 
     A new device is proven by two codes at the station, by `rollout activate --proofs`, or by a sign-in that this
-    command finds in CloudTrail. The other users keep their old device, and are named. Run the command again later.
+    command finds in CloudTrail. The other users keep their old device, and are named. Run the command again later. At a
+    terminal, it asks before it removes anything.
     """
     files = read_files([plan_file], accounts, expected=expected)
     store = wiring.stores.open_backup_store(settings, backup_dir)
@@ -57,6 +59,12 @@ def finish(
             report_without_plan(files.label, files.index, rollouts.selection, accounts, settings.progress)
         if not any(exchanges.values()):
             settings.progress.note(f"{plan_file} replaces no device of these users")
+        if total := sum(map(len, exchanges.values())):
+            confirm_at_terminal(
+                f"the old devices of {count_of(total, 'exchange')} will be removed, if the new device is proven",
+                typed=str(total),
+                settings=settings,
+            )
         by_account = {work.account.id: work for work in works if work.total or work.alone}
         runner = Runner(
             schema="rollout-finish",
@@ -80,6 +88,7 @@ def finish(
                 run=wiring.ports.new_run_id(ports.ports.iam_reader),
             )
             opened.tally.named = {*TO_RETRY, RowOutcome.WAITING}
+            opened.tally.listed = {RowOutcome.REVOKED, RowOutcome.ENROLLED}
             opened.take_all(finishing.work_through(exchanges[work.account.id]), opened.tally.take)
 
         asked = runner.run(act, head=lambda: {"index": str(plan_file)} if accounts else {})

@@ -15,6 +15,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.handover import FORMS, PDF, TABLE
 from mfa_kit.cli.rollout.profiles import find_pin
+from mfa_kit.cli.rollout.running import confirm_at_terminal
 from mfa_kit.cli.value_types import Day
 from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
@@ -127,6 +128,12 @@ def post(
             folders = [folder, *records]
             work.write_secrets(secrets, folders, keys, paper=paper, now=ports.ports.iam_reader.now())
         elif users and not settings.dry_run:
+            if lost:
+                confirm_at_terminal(
+                    f"{count_of(len(chosen), 'key')} will be recorded as lost, and the prepared devices removed",
+                    typed=str(len(chosen)),
+                    settings=settings,
+                )
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
                 work.change(

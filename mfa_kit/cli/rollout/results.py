@@ -39,7 +39,8 @@ class Tally:
     `began` is the time at which the command began, on the monotonic clock. In JSON Lines, `cells` are the first cells
     of each row. If a result cannot be printed, `unheard` is the error, and `stop` is set so that no further row is
     started. When the rows in progress are finished, `exit_code` raises `unheard`. `named` are the outcomes that need
-    attention. `more` names fields of RowResult that only the rows of this command have.
+    attention, and `listed` those whose users are always named. `more` names fields of RowResult that only the rows of
+    this command have.
     """
 
     schema: str
@@ -52,6 +53,7 @@ class Tally:
     cells: ResultRow = field(default_factory=dict)
     more: Sequence[str] = ()
     named: Collection[RowOutcome] = frozenset(TO_RETRY)
+    listed: Collection[RowOutcome] = frozenset()
     unheard: OSError | None = None
     results: list[RowResult] = field(default_factory=list)
     failed: int = 0
@@ -101,7 +103,7 @@ class Tally:
             return
         wrong = result.outcome in self.named
         counted = isinstance(self.progress, Redrawable) and self.progress.refresh()
-        if (wrong or not counted) and self.output.form != "jsonl" and not EVENTS.on:
+        if (wrong or not counted or result.outcome in self.listed) and self.output.form != "jsonl" and not EVENTS.on:
             show = self.progress.alert if wrong else self.progress.note
             show(": ".join(filter(None, [result.key, result.outcome.value, result.reason])))
 

@@ -19,6 +19,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.results import AccountWork, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.shutdown import stop_on_signals
+from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -271,6 +272,15 @@ def open_for_changes(
         if not settings.dry_run:
             wiring.rollout.record_lost_hashes(rollouts.ledger, record)
         yield rollouts
+
+
+def confirm_at_terminal(action: str, *, typed: str, settings: Settings) -> None:
+    """Ask for confirmation of an action if a person sits at the terminal. Raise Declined if it is not confirmed.
+
+    A script, --yes and a dry run are not asked.
+    """
+    if not (settings.yes or settings.dry_run or isinstance(settings.interaction, Nobody)):
+        settings.interaction.confirm(action, typed=typed)
 
 
 # Hints for a role that is not allowed to change devices: name another role, or check which users the role may change.

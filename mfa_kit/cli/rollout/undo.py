@@ -18,14 +18,14 @@ from mfa_kit.cli.rollout.results import AccountWork, exit_code, is_alone
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, look_up_counted, open_for_changes
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.message import Message
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, accounts_in_words, by_reason
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, RolloutIndex
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
-from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, undo_devices
+from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, has_replaced, undo_devices
 from mfa_kit.wiring.settings import Settings
 
 
@@ -68,8 +68,9 @@ def undo(
         entries_by_account = {work.account.id: entries for work, entries in found}
         rollouts.report_computers(chain(*entries_by_account.values()), settings.progress)
         works = [work for work, _ in found]
-        last = 0 if leave_without_mfa or adopt_unrecorded else removal.count_last(found)
-        _confirm(plan_or_run, works, last=last, settings=settings, always=adopt_unrecorded)
+        last, final = (0, 0) if adopt_unrecorded else removal.count_staying(found)
+        last = 0 if leave_without_mfa else last
+        _confirm(plan_or_run, works, last=last, final=final, settings=settings, always=adopt_unrecorded)
         runner = Runner(
             schema="rollout-undo",
             works=works,
@@ -82,6 +83,7 @@ def undo(
 
         def act(opened: OpenWork) -> None:
             entries = entries_by_account[opened.work.account.id]
+            opened.tally.listed = {*RowOutcome}
             outcomes = removal.remove(entries, opened, leave_without_mfa=leave_without_mfa)
             opened.take_all(outcomes, opened.tally.take)
 
@@ -187,12 +189,12 @@ class _Removal:
             plan = self.target.plans[work.account.id]
             return find_unrecorded(plan, proven, ports=opened.ports, workers=self.workers)
 
-    def count_last(self, found: Found) -> int:
-        """Return how many of the devices are the last device of their user. They will be refused.
+    def count_staying(self, found: Found) -> tuple[int, int]:
+        """Return how many of the devices are the last device of their user, and how many have replaced another device.
 
-        Return 0 if no question will be asked, because then each refusal is printed instead.
+        They will be refused. Return zeros if no question will be asked, because then each refusal is printed instead.
         """
-        last, progress = 0, self.settings.progress
+        last, final, progress = 0, 0, self.settings.progress
         for work, entries in () if self.settings.yes or self.settings.dry_run else found:
             if not work.why:
                 ports = self.rollouts.enter(work.account, progress=progress).ports
@@ -200,8 +202,13 @@ class _Removal:
                 for entry in entries:
                     ours.setdefault(entry.spec.user, set()).add(entry.spec.serial)
                 has = look_up_counted([*ours], ports, workers=self.workers, progress=progress)
-                last += sum(bool(has[user]) and {*has[user]} <= serials for user, serials in ours.items())
-        return last
+                replaced = [entry for entry in entries if has_replaced(entry.spec, has[entry.spec.user])]
+                users = {entry.spec.user for entry in replaced}
+                last += sum(
+                    bool(has[user]) and {*has[user]} <= serials and user not in users for user, serials in ours.items()
+                )
+                final += len(replaced)
+        return last, final
 
     def leaves_any(self, chosen: Chosen) -> bool:
         """Return whether a run has a line about a device that exists and cannot be adopted. It was printed already."""
@@ -255,11 +262,13 @@ def _in_words(name: str) -> str:
     return f"run {name}" if RUN.fullmatch(name) else name
 
 
-def _confirm(name: str, works: Sequence[AccountWork], *, last: int, settings: Settings, always: bool) -> None:
+def _confirm(
+    name: str, works: Sequence[AccountWork], *, last: int, final: int, settings: Settings, always: bool
+) -> None:
     """Ask for confirmation that the devices may be removed. With --dry-run, or --yes unless `always`, do not ask.
 
     `name` is the run, or the file of the plan or index. `last` is the number of devices that will be refused, because
-    they are the last device of their user.
+    they are the last device of their user, and `final` of those that have replaced a device.
 
     Devices in accounts that cannot be used are not counted; these accounts are printed with the reason. Raise
     UsageFault if no account can be used, Lockout if each device is the last of its user, and Declined if the removal is
@@ -271,19 +280,31 @@ def _confirm(name: str, works: Sequence[AccountWork], *, last: int, settings: Se
         raise UsageFault(
             f"all devices that runs of {name} created are in accounts that cannot be used now", "choose other accounts"
         )
+    if final and last + final == sum(usable):
+        raise Lockout(
+            f"{count_of(final, 'device')} have replaced other devices, which are removed and cannot come back"
+            if final > 1
+            else "the device has replaced another one, which is removed and cannot come back",
+            suggest("to remove a device nevertheless", "revoke USER --mfa-device NAME"),
+        )
     if last == sum(usable):
         raise Lockout(f"all {count_of(last, 'device')} are the last MFA device of their user", KEEPS_LAST)
     of_which = f"of {_in_words(name)}" if is_alone(works) else f"in {count_of(len(usable), 'account')}"
-    devices = f"{count_of(sum(usable) - last, 'device')} {of_which}"
+    devices = f"{count_of(sum(usable) - last - final, 'device')} {of_which}"
     if settings.dry_run:
         settings.progress.note(f"{devices} would be removed")
     elif always or not settings.yes:
-        stay = f", and {last} will stay, because they are the last device of their user" if last else ""
+        stay = f", and {_stay(last)} the last device of their user" if last else ""
+        stay += f", and {_stay(final)} in the place of a removed device" if final else ""
         settings.interaction.confirm(
             f"{devices} will be removed{stay}",
-            typed=str(sum(usable) - last),
+            typed=str(sum(usable) - last - final),
             instead="a terminal" if always else "--yes",
         )
+
+
+def _stay(number: int) -> str:
+    return f"{number} will stay, because it is" if number == 1 else f"{number} will stay, because they are"
 
 
 def _report_unusable(works: Sequence[AccountWork], progress: Progress) -> None:
