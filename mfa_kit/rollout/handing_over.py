@@ -8,7 +8,7 @@ from mfa_kit.core.device_records import DeviceState, RecordedState
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, JournalState, run_time
 from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.plan import Action, Plan
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.proven_devices import UNRECORDED, ProvenDevices
 from mfa_kit.rollout.row_status import STANDS
 
@@ -144,6 +144,10 @@ class Awaited(StrEnum):
     SELF = "self"
 
 
+# What the user of a key by post still has to do, by the state of the key.
+POSTED = {DeviceState.PREPARED: Awaited.ARRIVAL, DeviceState.ARRIVED: Awaited.PROOF}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reminder:
     """A user to remind, and what they still have to do. `email` may be "".
@@ -170,18 +174,24 @@ def find_reminders(plan: Plan, results: Iterable[RowResult], states: Mapping[str
     for result in results:
         step = steps[result.key]
         email = step.row.email or ""
-        if result.outcome is RowOutcome.STAGED and result.run:
-            newest = states.get(result.device or "") if step.row.by_post else None
-            state = newest.state if newest else None
-            if step.row.by_post and state not in {DeviceState.PREPARED, DeviceState.ARRIVED}:
-                continue
+        if result.outcome is RowOutcome.WAITING and step.action is Action.SELF:
+            yield Reminder(user=result.user, awaited=Awaited.SELF, since=plan.planned_at, email=email)
+        elif result.run and (awaited := _awaited(step, result, states)):
             yield Reminder(
                 user=result.user,
-                awaited=Awaited.ARRIVAL if state is DeviceState.PREPARED else Awaited.PROOF,
+                awaited=awaited,
                 since=run_time(result.run),
                 email=email,
                 device=result.device,
                 backup=result.user_backup or result.admin_backup,
             )
-        elif result.outcome is RowOutcome.WAITING and step.action is Action.SELF:
-            yield Reminder(user=result.user, awaited=Awaited.SELF, since=plan.planned_at, email=email)
+
+
+def _awaited(step: PlanStep, result: RowResult, states: Mapping[str, RecordedState]) -> Awaited | None:
+    """Return what the user of a staged device still has to do, or None if it is nothing, or no device is staged."""
+    if result.outcome is not RowOutcome.STAGED:
+        return None
+    if not step.row.by_post:
+        return Awaited.PROOF
+    newest = states.get(result.device or "")
+    return POSTED.get(newest.state) if newest else None

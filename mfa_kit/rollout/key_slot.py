@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity
 from mfa_kit.core.message import clauses
-from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, DeviceSpec, JournalState
+from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed
 
@@ -160,13 +160,10 @@ class KeyHolders:
     def _in_journal(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
         for entry in self.ports.journal.made(spec.account):
             known = entry.spec
-            prepared = entry.reached is JournalState.STAGED
-            # A key by post has one password, so it gets one device, also if both are the user's.
-            two_by_post = prepared and known.posted and spec.posted
-            mine = known.serial == spec.serial or (known.user == spec.user and not two_by_post)
-            if mine or not (known.card == key.identity or (key.serial and known.hardware == key.serial)):
+            same = known.card == key.identity or (key.serial and known.hardware == key.serial)
+            if not same or _may_share(entry, spec):
                 continue
-            if entry.is_half_made or prepared or is_listed(known, ports=self.ports):
+            if entry.is_half_made or entry.reached is JournalState.STAGED or is_listed(known, ports=self.ports):
                 return f"it belongs to {known.user} (run {entry.run})"
         return None
 
@@ -204,6 +201,15 @@ class KeyHolders:
             self._denied = True
             self.ports.progress.alert(f"warning: cannot check which keys other computers have assigned: {denied}")
             return {}
+
+
+def _may_share(entry: JournalEntry, spec: DeviceSpec) -> bool:
+    """Return whether the device of `spec` may be on the same key as the device of an entry.
+
+    A key by post has one password, so it gets one device, also if both are the user's.
+    """
+    two_by_post = entry.reached is JournalState.STAGED and entry.spec.posted and spec.posted
+    return entry.spec.serial == spec.serial or (entry.spec.user == spec.user and not two_by_post)
 
 
 def _on_key(key: InsertedKey, spec: DeviceSpec) -> str | None:

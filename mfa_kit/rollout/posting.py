@@ -107,26 +107,26 @@ def parcels_of_plan(
     for step in plan.steps:
         if not step.row.by_post or (step.action in {Action.SKIP, Action.BLOCKED} and not step.repair):
             continue
-        if step.row.registered_by_user:
-            if parcels and step.row.pair and parcels[-1].step.user == step.user and parcels[-1].step.row.pair:
-                parcels[-1] = replace(parcels[-1], registered=step)
-            else:
-                newest = states.get(plan.intent_of(step.row).serial)
-                parcels.append(
-                    Parcel(
-                        step=step,
-                        state=newest.state if newest and newest.at >= plan.planned_at else None,
-                        registered=step,
-                        is_enabled=bool(plan.find_device(step.row, look(step.user), before=step.devices)),
-                    )
-                )
-            continue
-        entry = entries.get(plan.intent_of(step.row).serial)
-        if entry is None or entry.spec.user != step.user or not entry.spec.posted:
-            parcels.append(Parcel(step=step))
+        if not step.row.registered_by_user:
+            parcels.append(_parcel(step, entries.get(plan.intent_of(step.row).serial), states))
+        elif parcels and _are_halves(parcels[-1].step, step):
+            parcels[-1] = replace(parcels[-1], registered=step)
         else:
-            parcels.append(Parcel(step=step, entry=entry, state=state_of(entry, states)))
+            newest = states.get(plan.intent_of(step.row).serial)
+            state = newest.state if newest and newest.at >= plan.planned_at else None
+            device = plan.find_device(step.row, look(step.user), before=step.devices)
+            parcels.append(Parcel(step=step, state=state, registered=step, is_enabled=device is not None))
     return parcels
+
+
+def _parcel(step: PlanStep, entry: JournalEntry | None, states: States) -> Parcel:
+    if entry is None or entry.spec.user != step.user or not entry.spec.posted:
+        return Parcel(step=step)
+    return Parcel(step=step, entry=entry, state=state_of(entry, states))
+
+
+def _are_halves(step: PlanStep, following: PlanStep) -> bool:
+    return step.row.pair and following.row.pair and step.user == following.user
 
 
 REASONS: Mapping[DeviceState | None, str] = {
