@@ -16,7 +16,7 @@ DATA = Path(__file__).with_name("data")
 PROSE = {"standing", "clean", "why", "reason"}
 # Fields that later versions added.
 KEY_FIELDS = {*(f"key_{fact}" for fact in FACTS), "key_attested", "key_erased"}
-NEWER = {"remarks", "key", "user_backup", "admin_backup", "clock_offset", *USE_FIELDS, *KEY_FIELDS}
+NEWER = {"remarks", "key", "name", "user_backup", "admin_backup", "clock_offset", *USE_FIELDS, *KEY_FIELDS}
 GOES_ON = {
     "activate": "mfa-kit rollout activate -i {state}/identity.txt --output json",
     "clean": "mfa-kit orphans clean --older-than 0s --yes --output json",

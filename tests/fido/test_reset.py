@@ -57,6 +57,7 @@ def test_a_reset_is_recorded_for_a_key_that_can_be_recognized(
     bus: Bus, desk: Desk, maker: AttestationCa, hands: Hands
 ) -> None:
     """The devices of FIDO that were on it are gone from it."""
+    pcsc.plug()
     key = lab_key(maker, pin=PIN)
     bus.plug(key, serial="KEY-7")
     hands(bus, lambda: key)

@@ -10,6 +10,7 @@ TABLE = {
     errors.DeviceFault: 3,
     errors.Unreachable: 3,
     errors.LostError: 3,
+    errors.RefusedPin: 3,
     errors.InUse: 3,
     errors.NoApplet: 3,
     errors.AwsFault: 4,
