@@ -15,6 +15,7 @@ from mfa_kit.core.models import JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import LostDevice, is_listed, settle
 from mfa_kit.rollout.execution import RowOutcome, RowResult, take_over_runs
+from mfa_kit.rollout.further_devices import half_names
 from mfa_kit.rollout.handover_letter import csv_user
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.row_status import STANDS
@@ -126,7 +127,8 @@ def _parcel(step: PlanStep, entry: JournalEntry | None, states: States) -> Parce
 
 
 def _are_halves(step: PlanStep, following: PlanStep) -> bool:
-    return step.row.pair and following.row.pair and step.user == following.user
+    both_pairs = step.row.pair and following.row.pair and step.user == following.user
+    return both_pairs and half_names(step.row) == half_names(following.row)
 
 
 REASONS: Mapping[DeviceState | None, str] = {

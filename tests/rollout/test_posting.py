@@ -22,6 +22,10 @@ from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout import execution, posting
+from mfa_kit.rollout.further_devices import expand_rows
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
+from mfa_kit.rollout.roster import RosterAction, RosterRow
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import PasswordFiles
 from tests import pcsc
 from tests.conftest import ACCOUNT, Result
@@ -457,6 +461,17 @@ def test_a_key_that_its_user_registers_has_states_too(rollout: Rollout, people: 
     lab.register_fido(alice, "my-key")
     assert states(rollout) == {alice: "enabled already"}
     assert post(rollout, "--lost", alice).code == 1
+
+
+def test_each_parcel_has_the_two_halves_of_one_pair() -> None:
+    """The OATH half of the user's second pair is enabled already, but not yet registered as a security key."""
+    [pair] = [method for method in METHODS.in_rosters() if method.halves]
+    rows = expand_rows([RosterRow(user="alice", kind=pair, action=RosterAction.ADD, by_post=True)] * 2)
+    actions = (Action.STATION, Action.SELF, Action.SKIP, Action.SELF)
+    steps = [PlanStep(row=row, action=action) for row, action in zip(rows, actions, strict=True)]
+    plan = Plan(account=ACCOUNT, partition="aws", by="", planned_at=0.0, steps=steps)
+    parcels = posting.parcels_of_plan(plan, {}, {}, lambda _: ())
+    assert [(parcel.step, parcel.registered) for parcel in parcels] == [(steps[0], steps[1]), (steps[3], steps[3])]
 
 
 def test_options_that_do_not_fit_are_refused(rollout: Rollout, people: People) -> None:
