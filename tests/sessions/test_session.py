@@ -224,7 +224,7 @@ def test_nothing_is_kept_with_no_cache(desk: Desk) -> None:
 
 
 def test_logout_deletes_the_sessions_and_prints_the_policy_that_ends_them(desk: Desk) -> None:
-    """After the policy is attached, AWS denies the session, although it has not expired."""
+    """The policy denies what was issued before now. Whether AWS then denies the sessions is not tried here."""
     answer = parsed(typed(desk).stdout)
     done = desk.run("--logout")
     assert done.returncode == 0
