@@ -145,7 +145,9 @@ class Finishing:
         a dry run, remove nothing.
         """
         has = self._look_up(exchanges)
-        proofs = Proofs(states=self.states)
+        # A state with a later time would prove each device that gets the name until then.
+        latest = self.ports.iam_reader.now() + RESOLUTION
+        proofs = Proofs(states={serial: state for serial, state in self.states.items() if state.at <= latest})
         unproven = {
             device.serial: device
             for exchange in exchanges

@@ -227,6 +227,8 @@ def test_a_proof_by_two_codes_is_about_the_device_that_iam_lists(rollout: Exchan
     rollout.record(rollout.state("bob", at=time.time() + 2, state=DeviceState.ARRIVED))
     results = rollout.finish(code=1)
     assert (results["alice"][0], results["bob"][0]) == ("revoked", "waiting")
+    rollout.record(rollout.state("bob", at=time.time() + 3600))
+    assert rollout.finish(code=1)["bob"][0] == "waiting"
 
 
 def test_a_security_key_is_proven_by_a_sign_in(rollout: Exchange) -> None:
