@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from mfa_kit.core.models import Device, RosterMethod
+from mfa_kit.core.models import Device, DeviceType, RosterMethod
 from mfa_kit.core.text import few
 from mfa_kit.enrollment.planning import device_names
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
@@ -94,6 +94,24 @@ def block_second_replacements(steps: Iterable[PlanStep]) -> list[PlanStep]:
     return [_blocked_if_second(step, first) for step in steps]
 
 
+def block_second_names(steps: Iterable[PlanStep], plan: Plan) -> list[PlanStep]:
+    """Return the steps, of which those whose device name an earlier row has are blocked.
+
+    The users of an account share the names of virtual devices.
+    """
+    users: dict[str, str] = {}
+    checked: list[PlanStep] = []
+    for step in steps:
+        serial = plan.intent_of(step.row).serial
+        if DeviceType.of(serial) is not DeviceType.VIRTUAL or step.action not in {Action.ENROLL, Action.STATION}:
+            checked.append(step)
+            continue
+        user = users.setdefault(serial, step.key)
+        reason = f"another row, of {user.partition('/')[0]}, has this device name too; correct the column device_name"
+        checked.append(step if user == step.key else replace(step, action=Action.BLOCKED, reason=reason))
+    return checked
+
+
 def block_keys_without_sign_in(steps: Sequence[PlanStep]) -> list[PlanStep]:
     """Return the steps. Block security keys by post for users who could not sign in to register them.
 
@@ -104,8 +122,9 @@ def block_keys_without_sign_in(steps: Sequence[PlanStep]) -> list[PlanStep]:
         "users register a security key that comes by post themselves, and this user has no other device that stays, "
         "to sign in with; write the delivery desk, or the action add"
     )
+    half = "the FIDO half of the pair is not possible, and the old device stays: "
     return [
-        replace(step, action=Action.BLOCKED, reason=reason)
+        replace(step, action=Action.BLOCKED, reason=f"{half if step.row.pair else ''}{reason}")
         if step.row.registered_by_user and step.action is Action.SELF and not {*step.devices} - replaced
         else step
         for step in steps

@@ -10,6 +10,7 @@ from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import delete_command
 from mfa_kit.rollout.further_devices import (
     block_keys_without_sign_in,
+    block_second_names,
     block_second_replacements,
     expand_rows,
     find_old_devices,
@@ -71,7 +72,7 @@ def make_plan(
     adopted = {serial: proven.entries[serial] for serial in proven.adopted} if proven else {}
     replacing = find_old_devices(plan, named, has)
     steps = [_plan_step(row, plan, listing, has.get(row.user, ()), adopted, ports=ports) for row in replacing]
-    steps = block_keys_without_sign_in(block_second_replacements(steps))
+    steps = block_keys_without_sign_in(block_second_names(block_second_replacements(steps), plan))
     return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])
 
 
@@ -103,10 +104,21 @@ def _plan_step(
         problem = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"{problem} {plan.account}")
     if devices := _devices_to_skip(row, plan, has):
+        if holder := _other_method(row, devices, ports=ports):
+            reason = f"the device name is taken: {row.user} has {holder}; write another device_name"
+            return PlanStep(row=row, action=Action.BLOCKED, reason=reason, devices=has)
         return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(devices)}", devices=has)
     if why := why_not_replaced(row, has):
         return PlanStep(row=row, action=Action.BLOCKED, reason=why, devices=has)
     return replace(_step_of_new_device(row, plan, listing, adopted, ports=ports), devices=has)
+
+
+def _other_method(row: RosterRow, devices: Sequence[str], *, ports: EnrollmentPorts) -> str:
+    """Return which of these devices the journal has with another method than a further row, such as a phone, or ""."""
+    if not row.is_further or row.kind.method is None:
+        return ""
+    entries = [entry for serial in devices if (entry := ports.journal.find(serial))]
+    return next((entry.spec.serial for entry in entries if entry.spec.method.name != row.kind.method.name), "")
 
 
 def _step_of_new_device(

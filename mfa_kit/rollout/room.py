@@ -187,13 +187,16 @@ def _is_limited(user: Entity, policies: EntityPolicies, step: PlanStep, plan: Pl
 def device_changes(steps: Iterable[PlanStep]) -> list[DeviceChange]:
     """Return the devices of each user with rows that add or replace devices, in the order of the first such rows."""
     changes: dict[str, DeviceChange] = {}
+    steps = [*steps]
+    # If a half of a pair is blocked, `rollout finish` does not remove the old device.
+    staying = {(step.user, step.replaces) for step in steps if step.action is Action.BLOCKED}
     for step in steps:
         if not step.row.is_further:
             continue
         before = tuple(Device(serial, step.user).name for serial in step.devices)
         change = changes.setdefault(step.user, DeviceChange(user=step.user, before=before, after=before))
         if _makes_device(step):
-            old = Device(step.replaces, step.user).name
+            old = "" if (step.user, step.replaces) in staying else Device(step.replaces, step.user).name
             kept = tuple(name for name in change.after if name != old)
             changes[step.user] = replace(change, after=(*kept, step.row.name or step.user))
     return [*changes.values()]

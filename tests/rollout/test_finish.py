@@ -421,6 +421,16 @@ def test_only_these_users_and_a_dry_run(rollout: Exchange) -> None:
     assert rollout.desk.run("rollout", "finish", rollout.file, "--only", "dave").code == 2
 
 
+def test_the_status_says_when_old_devices_are_next(rollout: Exchange) -> None:
+    """Not that letters have to be written, until the old device is gone."""
+    rollout.exchange(*replacing("alice"))
+    says = f"next: remove the old devices of users whose new device is proven: mfa-kit rollout finish {rollout.file}"
+    assert says in rollout.desk.run("rollout", "status", rollout.file).err
+    rollout.record(rollout.state("alice"))
+    assert rollout.finish("--only", "alice")["alice"][0] == "revoked"
+    assert says not in rollout.desk.run("rollout", "status", rollout.file).err
+
+
 def test_a_person_is_asked_and_sees_each_user(rollout: Exchange) -> None:
     """At a terminal, with the number of exchanges; --yes does not ask. The removed devices are named there too."""
     rollout.exchange(*replacing("alice", "bob"))

@@ -75,6 +75,33 @@ def test_a_plan_with_further_devices_can_be_read_again(rollout: Rollout, people:
     ]
 
 
+def test_rows_without_an_action_are_named(rollout: Rollout, people: People, aws: Aws) -> None:
+    """Users with a phone whose row has a key, but no action, are skipped, and that is said."""
+    alice, bob, carol = people(3)
+    for user in (alice, bob, carol):
+        aws.enrolled(user)
+    roster = rollout.roster(
+        f"{alice},oath,desk", f"{bob},virtual,desk", f"{carol},fido2,post", columns="user,kind,delivery"
+    )
+    done = rollout.desk.run("rollout", "plan", roster, "-o", rollout.file)
+    assert f"skipped, because they have a device: {alice}, {carol}; to give them one more" in done.err, done.err
+    assert "write the action add" in done.err
+
+
+def test_two_rows_with_one_device_name(rollout: Rollout, people: People, aws: Aws) -> None:
+    """The users of an account share the names of virtual devices, and a user's phone is not a new key."""
+    alice, bob = people(2)
+    phone = rollout.desk.run("enroll", bob, "--with", "virtual", "--codes", "generated", "-r", rollout.recipient)
+    assert phone.code == 0, phone.err
+    aws.enrolled(alice)
+    rollout.plan(f"{alice},oath,add,spare,", f"{bob},oath,add,spare,", columns=COLUMNS)
+    assert [step["action"] for step in steps(rollout)] == ["bench", "blocked"]
+    assert f"another row, of {alice}, has this device name too" in steps(rollout)[1]["reason"]
+    rollout.plan(f"{bob},oath,add,{bob},", columns=COLUMNS)
+    assert [step["action"] for step in steps(rollout)] == ["blocked"]
+    assert "the device name is taken" in steps(rollout)[0]["reason"]
+
+
 def test_a_second_plan_of_the_same_roster_adds_nothing(rollout: Rollout, people: People, aws: Aws) -> None:
     """The rows whose device is there are skipped, and still know which device they replace."""
     alice, bob, carol = people(3)

@@ -153,7 +153,7 @@ def test_a_staged_device_asks_for_proof(rollout: Rollout, people: People) -> Non
     [row] = table(rollout)
     assert row["state"] == "staged"
     text = (Path(row["file"]).parent / "letter.txt").read_text()
-    assert "AWS does not ask you for a code yet." in text
+    assert "AWS does not ask you for a code of this device yet." in text
     assert "Sign in to the AWS console" not in text
     assert "It comes from Café & Søn." in text
     assert "Send this line to it@example.com" in text

@@ -31,11 +31,12 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import error_of_faults
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest
+from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.text import count_of, few
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.rollout.chosen_accounts import ChosenAccounts
-from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlannedAccount, RolloutIndex, UnplannedAccount
+from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlannedAccount, PlanStep, RolloutIndex, UnplannedAccount
 from mfa_kit.rollout.plan_files import index_text, plan_digest, plan_file_name, plan_text
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.records import entries_of_runs
@@ -147,11 +148,22 @@ def _lookup(
 
 def note_surprises(new_plan: Plan, *, progress: Progress) -> None:
     """Print a note for each blocked user, and for each user whose public key has changed."""
+    blocked = {(step.user, step.reason): step for step in new_plan.steps if step.action is Action.BLOCKED}
+    for step in blocked.values():
+        progress.alert(Message(f"blocked: {step.user}: ", step.reason))
+    if users := [step.user for step in new_plan.steps if _may_want_second(step)]:
+        more = "to give them one more, or to exchange it, write the action add or replace in the roster"
+        progress.note(f"skipped, because they have a device: {few(users, SHOWN)}; {more}")
     for step in new_plan.steps:
-        if step.action is Action.BLOCKED:
-            progress.alert(Message(f"blocked: {step.user}: ", step.reason))
         if step.key_before:
             progress.alert(f"new public key: {step.user}: {_key(step.row)}, previously {step.key_before}")
+
+
+def _may_want_second(step: PlanStep) -> bool:
+    """Return whether a row without an action is skipped, although it names a key, or a delivery by post."""
+    row = step.row
+    is_key = row.by_post or (row.kind.method is not None and row.kind.name != VIRTUAL.name)
+    return step.action is Action.SKIP and row.action is RosterAction.ENROLL and is_key
 
 
 def _key(row: RosterRow) -> str:

@@ -481,11 +481,24 @@ def next_step(
     successes = [result for result in results if result.outcome in MADE]
     posted = {step.key: step for account_plan in plans for step in account_plan.steps if step.row.by_post}
     others = [result for result in successes if result.key not in posted]
+    if not folder and (later := _finish_exchanges(successes, plan, index)):
+        return later
     sent = send_keys([(result, posted[result.key]) for result in results if result.key in posted], plan)
     desk = _give_files(others, plan, index) or _wait_for_users(
         [result for result in results if result.key not in posted], plans, plan, index, done="" if sent else ALL_DONE
     )
     return clauses([desk, sent if not desk else sent.removeprefix("next: ")])
+
+
+def _finish_exchanges(successes: Sequence[RowResult], plan: str, index: str) -> str:
+    """Return the sentence about old devices, if all new ones are enabled and an old one is there. Otherwise ""."""
+    if any(result.outcome is RowOutcome.STAGED for result in successes):
+        return ""
+    commands = [words for result in successes for words in getattr(result.reason, "commands", ())]
+    if mfa_kit("rollout finish") not in commands:
+        return ""
+    finish = mfa_kit("rollout finish {}", index or plan)
+    return Message("next: remove the old devices of users whose new device is proven", finish, OPTIONS if index else "")
 
 
 def send_keys(rows: Iterable[tuple[RowResult, PlanStep]], plan: str) -> str:
@@ -504,7 +517,11 @@ def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
     options = OPTIONS if index else ""
     if any(result.user_backup for result in successes):
         handover = mfa_kit("rollout handover {} -o DIR", index or plan)
-        return Message("next: write a letter and a folder for each user", handover, options)
+        message = Message("next: write a letter and a folder for each user", handover, options)
+        if any(result.outcome is RowOutcome.STAGED and result.user_backup for result in successes):
+            proofs = mfa_kit("rollout activate --proofs FILE -i IDENTITY")
+            return clauses([message, Message("when the users have sent two codes", proofs, options)])
+        return message
     if any(result.outcome is RowOutcome.STAGED for result in successes):
         activate = mfa_kit("rollout activate -i IDENTITY")
         return Message("next: give the users their secrets, then enable the devices", activate, options)
