@@ -412,7 +412,9 @@ def test_the_plan_refuses_keys_that_their_users_could_not_register(rollout: Roll
     ]
     assert rows[2]["reason"].startswith("the FIDO half of the pair is not possible, and the old device stays: ")
     assert "this user has no other device that stays" in rows[2]["reason"]
-    done = rollout.desk.run("rollout", "plan", rollout.folder / "roster.csv", "-o", "other.json", "--output", "json")
+    done = rollout.desk.run(
+        "rollout", "plan", rollout.folder / "roster.csv", "-o", rollout.folder / "other.json", "--output", "json"
+    )
     [change] = [change for change in json.loads(done.out)["users"] if change["user"] == bob]
     assert change["after"] == [bob, name_of(bob)]
     rows_of_kinds = [f"{alice},{kind},,post,," for kind in ("virtual", "self")] + [
