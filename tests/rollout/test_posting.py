@@ -196,7 +196,7 @@ def test_passwords_are_printed_after_the_arrival_only(rollout: Rollout, people: 
     text = printed(folder / f"{bob}-{name_of(bob)}.pdf")
     assert (second in text, first in text, second in done.out + done.err) == (True, False, False)
     words = " ".join(open_pdf(folder / f"{bob}-{name_of(bob)}.pdf").split())
-    assert "The check words at the right are not part of it" in words
+    assert "The check word at the right is not part of it" in words
     assert "Read two codes, and send them as the letter in the parcel says" in words
     assert "browser" not in words
     again = confirmed(rollout, "--secrets", folder, *identity(rollout), "--only", bob)
