@@ -34,11 +34,12 @@ for _library in ("yubikit", "smartcard"):
 class OathKeys:
     """The OATH keys that one command can use. A command creates one such object, so the user types each password once.
 
-    With `password_stdin`, passwords are lines of standard input; otherwise the user types them.
+    With `password_stdin`, passwords are lines of standard input; otherwise the user types them. `set_here` is the
+    folder with the encrypted passwords that mfa-kit has set, to name it when a password is asked for.
     """
 
-    def __init__(self, settings: Settings, *, password_stdin: bool = False) -> None:
-        self._settings, self._password_stdin = settings, password_stdin
+    def __init__(self, settings: Settings, *, password_stdin: bool = False, set_here: Path | None = None) -> None:
+        self._settings, self._password_stdin, self._set_here = settings, password_stdin, set_here
 
     @cached_property
     def _keys(self) -> "Keys":
@@ -50,6 +51,11 @@ class OathKeys:
         return read_secret_line() if self._password_stdin else ask(prompt, instead="--password-stdin")
 
     def _ask_password(self, key: OathKey) -> Secret[str]:
+        if self._set_here and self._set_here.is_dir():
+            self._settings.interaction.say(
+                f"if the station set it, it is in the newest file of this key's user in {self._set_here}: "
+                "age -d -i IDENTITY FILE"
+            )
         password = self._read(self._settings.interaction.ask_secret, f"OATH password of {key.description}")
         if password == Secret(""):  # trying an empty password is useless, and some keys count attempts
             raise UsageFault(

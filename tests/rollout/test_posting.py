@@ -333,6 +333,20 @@ def test_a_half_prepared_key_is_half_made_for_the_record_too(rollout: Rollout, p
     assert two.password
 
 
+def test_the_station_says_where_a_password_is(rollout: Rollout, people: People) -> None:
+    """A key that was prepared asks for the password that the station has set."""
+    (alice,) = people(1)
+    (one,) = keys(1001)
+    rollout.plan(f"{alice},oath,add,post,", columns=COLUMNS)
+    assert stage(rollout, put(one)).code == 0
+    assert post(rollout, "--lost", alice).code == 0
+    pcsc.plug()
+    one.credentials.clear()
+    done = stage(rollout, put(one), codes=passwords(rollout))
+    assert done.code == 0, done.err
+    assert f"in {rollout.results / 'secrets'}: age -d -i IDENTITY FILE" in done.err, done.err
+
+
 def test_a_prepared_key_is_given_to_no_one_else(rollout: Rollout, people: People, lab: Lab) -> None:
     """Although its device is assigned to nobody yet."""
     alice, bob = people(2)

@@ -155,9 +155,9 @@ def station(
             check_backup_folder(store, steps)
             _check_recipients(settings, to, to_files, stage=stage)
         wiring.settings.harden()
-        oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
         folder = wiring.rollout.results_folder(results, plan_file)
+        oath_keys = wiring.oath_keys.OathKeys(settings, set_here=wiring.rollout.secrets_folder(folder))
         record = wiring.rollout.read_run_records([plan_file], records, results=results)
         with wiring.rollout.open_rollouts(
             settings, None, store=store, workers=WORKERS, oath_keys=oath_keys, record=record

@@ -271,11 +271,12 @@ def status(
     rows = reading.rows(
         partial(_rows, shared=shared, unfinished=unfinished), unread=partial(_unread_row, shared=shared)
     )
+    names = ("name",) if any(row.get("name") for row in rows) else ()  # a user may have several rows
     output.many(
         "rollout-status",
         rows,
         empty=f"{'the plans are' if accounts else 'the plan is'} {'finished' if unfinished else 'empty'}",
-        narrow=reading.narrow(rows, "user", "outcome", "cause", "reason", "computer"),
+        narrow=reading.narrow(rows, "user", *names, "outcome", "cause", "reason", "computer"),
     )
     settings.progress.note(_totals(reading))
     settings.progress.note(_next_step(reading, files, plan_file, in_accounts=accounts is not None))
