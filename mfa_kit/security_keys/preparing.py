@@ -170,7 +170,8 @@ class KeyPreparation:
             except RefusedPin:
                 file.remove()
             else:
-                self.progress.note(f"the key now has the PIN that is encrypted in {file.name}")
+                asked = f"the key now has the PIN that is encrypted in {file.name}; when a browser asks for it"
+                self.progress.note(Message(asked, command("age -d -i IDENTITY {}", file.name)))
                 return pin
         raise RefusedPin(
             f"the key refused {TRIES} random PINs of {self.profile.pin_length} digits, so it has none", ANOTHER

@@ -172,6 +172,8 @@ def test_one_insertion_does_everything(
     rig.plan(f"{user},fido2")
     done = rig.station(rig.insert(key))
     assert done.code == 0, done.err
+    [sealed] = [path for path in rig.secrets if path.name.endswith(".pin.age")]
+    assert f"when a browser asks for it: age -d -i IDENTITY '{sealed}'" in done.err, done.err
     assert (registered, rig.is_done(key)) == ([user], True)
     assert "will be erased at once" in done.err
     assert "Safari on macOS" in done.err
