@@ -117,6 +117,17 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "a letter is no picture of a QR code, although its file is written and removed in the same way": (
         *("QrFile.write of LetterFile", "NewLetter.remove of LetterFile"),
     ),
+    "only a station with profiles or pairs uses it; tests/fido/test_unforeseen.py raises at it": (
+        *("PinFile.exists", "PinFile.keep", "PinFile.name", "PinFile.remove", "PinFile.seal"),
+        *("StationMethods.find_same_key of _Methods", "StationMethods.has_card of _Methods"),
+    ),
+    "the answer of methods without security keys, which reads nothing": (
+        *("Options.find_same_device of Options", "Options.has_card of Options"),
+    ),
+    "without a terminal, `session` prints nothing; tests/oath/test_sessions.py interrupts it at one": (
+        *("LiveProgress.showing of TerminalProgress", "Progress.alert of TerminalProgress"),
+        "Progress.note of TerminalProgress",
+    ),
     "an age plugin asks through it; tests/backups/test_age_plugins.py raises at it": (
         *("Prompts.ask of TerminalPrompts", "Prompts.ask_secret of TerminalPrompts"),
         *("Prompts.confirm of TerminalPrompts", "Prompts.say of TerminalPrompts"),
