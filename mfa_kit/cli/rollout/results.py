@@ -479,6 +479,19 @@ def next_step(
         again = f"read the reasons in {folder}/results.csv, then run this command again"
         return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"
     successes = [result for result in results if result.outcome in MADE]
+    return _next_of_done(results, successes, plans=plans, plan=plan, folder=folder, index=index)
+
+
+def _next_of_done(
+    results: Sequence[RowResult],
+    successes: Sequence[RowResult],
+    *,
+    plans: Collection[Plan],
+    plan: str,
+    folder: str,
+    index: str,
+) -> str:
+    """Return what to do after a run in which no row failed. The parameters are those of `next_step`."""
     posted = {step.key: step for account_plan in plans for step in account_plan.steps if step.row.by_post}
     others = [result for result in successes if result.key not in posted]
     if not folder and (later := _finish_exchanges(successes, plan, index)):
