@@ -104,21 +104,9 @@ def post(
     with wiring.rollout.open_rollouts(settings, None, store=store, workers=1, record=record) as rollouts:
         ports = rollouts.enter(rollouts.selection.chosen[0], progress=settings.progress)
         check_account(plan, ports.caller)
-        with settings.progress.showing("reading devices"):
-            proven = ports.prove(ports.execution(workers=1).list_holders())
-        gone = {entry.spec.serial: entry for entry in rollouts.ledger.entries(plan.account) if entry.spec.posted}
-        parcels = parcels_of_plan(
-            plan,
-            {**gone, **proven.entries},
-            ports.states(),
-            lambda user: look_up_devices([user], ports=ports.ports, workers=1)[user],
-        )
         users = arrived or lost
-        names = {name.lower() for name in users or only}
-        chosen = [parcel for parcel in parcels if not names or parcel.step.user.lower() in names]
-        if unknown := [name for name in users if name.lower() not in {parcel.step.user.lower() for parcel in chosen}]:
-            raise UsageFault(f"the plan has no key by post for {few(unknown)}", "check the spelling of the user")
-        work = _Work(plan, parcels=chosen, settings=settings)
+        parcels = _choose(_read_parcels(plan, rollouts, ports, settings), users=users, only=only)
+        work = _Work(plan, parcels=parcels, settings=settings)
         if letters:
             wiring.rollout.check_handover(letters)
             columns = wiring.rollout.read_shipping(shipping, settings.progress)
@@ -130,23 +118,41 @@ def post(
         elif users and not settings.dry_run:
             if lost:
                 confirm_at_terminal(
-                    f"{count_of(len(chosen), 'key')} will be recorded as lost, and the prepared devices removed",
-                    typed=str(len(chosen)),
+                    f"{count_of(len(parcels), 'key')} will be recorded as lost, and the prepared devices removed",
+                    typed=str(len(parcels)),
                     settings=settings,
                 )
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
-                work.change(
-                    lambda parcel: (
-                        confirm_arrival(parcel, plan, (how or "").strip(), add_state=recording.add_state)
-                        if arrived
-                        else lose_device(parcel, plan, ports=recording.ports, add_state=recording.add_state)
-                    ),
-                    DeviceState.ARRIVED if arrived else DeviceState.LOST,
-                )
+                work.record(recording, how=(how or "").strip() if arrived else None)
     work.show(output)
     work.note_next_steps(str(plan_file), letters or secrets)
     return int(bool(work.refused))
+
+
+def _read_parcels(
+    plan: Plan, rollouts: "wiring.rollout.Rollouts", ports: "wiring.rollout.RolloutPorts", settings: Settings
+) -> list[Parcel]:
+    """Return the keys of a plan that are sent by post, as IAM, the ledger and the record show them."""
+    with settings.progress.showing("reading devices"):
+        proven = ports.prove(ports.execution(workers=1).list_holders())
+    gone = {entry.spec.serial: entry for entry in rollouts.ledger.entries(plan.account) if entry.spec.posted}
+    return parcels_of_plan(
+        plan,
+        {**gone, **proven.entries},
+        ports.states(),
+        lambda user: look_up_devices([user], ports=ports.ports, workers=1)[user],
+    )
+
+
+def _choose(parcels: Sequence[Parcel], *, users: Sequence[str], only: Sequence[str]) -> list[Parcel]:
+    """Return the parcels of these users, or else of those in `only`. Raise UsageFault for a user without a parcel."""
+    names = {name.lower() for name in users or only}
+    chosen = [parcel for parcel in parcels if not names or parcel.step.user.lower() in names]
+    known = {parcel.step.user.lower() for parcel in chosen}
+    if unknown := [name for name in users if name.lower() not in known]:
+        raise UsageFault(f"the plan has no key by post for {few(unknown)}", "check the spelling of the user")
+    return chosen
 
 
 def _check_options(
@@ -183,15 +189,29 @@ class _Work:
         self.refused.append(LeftOut(user=parcel.step.key, reason=reason))
         self._settings.progress.alert(f"{parcel.step.key}: {reason}")
 
-    def change(self, change: Callable[[Parcel], object], state: DeviceState) -> None:
-        """Call `change` with each parcel, which then has this state. Report errors row by row."""
+    def record(self, recording: "wiring.rollout.Recording", *, how: str | None) -> None:
+        """Record that the parcels arrived, as the users confirmed by the channel `how`, or that they are lost.
+
+        They are lost if `how` is None. Report errors row by row.
+        """
+        state = DeviceState.LOST if how is None else DeviceState.ARRIVED
         for parcel in self.parcels:
             try:
-                change(parcel)
+                if how is None:
+                    lose_device(parcel, self._plan, ports=recording.ports, add_state=recording.add_state)
+                else:
+                    confirm_arrival(parcel, self._plan, how, add_state=recording.add_state)
             except MfaKitError as error:
                 self._refuse(parcel, clauses([str(error), error.hint, *notes_of(error)]))
             else:
                 self.states[parcel.step.key] = state
+
+    def _ready(self) -> list[Parcel]:
+        """Return the parcels that can be sent. Refuse the others one by one."""
+        for parcel in self.parcels:
+            if not parcel.is_ready:
+                self._refuse(parcel, f"no letter: the key is {why_not(parcel)}")
+        return [parcel for parcel in self.parcels if parcel.is_ready]
 
     def write_letters(
         self,
@@ -204,10 +224,7 @@ class _Work:
     ) -> None:
         """Write a folder with the letter for each parcel that can be sent, and the table of all of them."""
         config, text = self._settings.config, wiring.files.packaged_text("rollout/parcel_letter.md")
-        sent = [parcel for parcel in self.parcels if parcel.is_ready]
-        for parcel in self.parcels:
-            if not parcel.is_ready:
-                self._refuse(parcel, f"no letter: the key is {why_not(parcel)}")
+        sent = self._ready()
         self.letters = {parcel.step.key: folder.absolute() / parcel.folder / next(iter(FORMS)) for parcel in sent}
 
         def folders() -> Iterator[tuple[str, Mapping[str, bytes]]]:
@@ -314,24 +331,37 @@ class _Work:
 
     def note_next_steps(self, plan: str, folder: Path | None) -> None:
         """Print where letters were written to (`folder`), and what is next for the keys in each state."""
-        note, states = self._settings.progress.note, {self._state(parcel) for parcel in self.parcels}
-        if folder and self.letters and not self._settings.dry_run:
-            note(f"{count_of(len(self.letters), 'letter')} written to {folder}")
+        written = bool(folder and self.letters)
+        if written and not self._settings.dry_run:
+            self._settings.progress.note(f"{count_of(len(self.letters), 'letter')} written to {folder}")
         staged = {self._state(parcel) for parcel in self.parcels if not parcel.has_nothing_staged}
-        if staged & {"not prepared", DeviceState.LOST}:
-            note(suggest("next: prepare the keys", "rollout station {} --stage", plan))
-        if states & {"nothing to prepare", DeviceState.PREPARED}:
-            if not self.letters:
-                note(suggest("next: write the letters for the parcels", "rollout post {} --letters DIR", plan))
-            confirmed = "next: when a user has confirmed that the parcel arrived"
-            note(suggest(confirmed, "rollout post {} --arrived USER --how CHANNEL", plan))
-        if DeviceState.ARRIVED in staged:
-            if not (folder and self.letters):
-                note(suggest("next: write the second letters", "rollout post {} --secrets DIR -i IDENTITY", plan))
-            note(suggest("next: when users have sent two codes", "rollout activate --proofs FILE -i IDENTITY"))
-        done = {DeviceState.PROVEN, "enabled already"}
-        if any(parcel.step.replaces and self._state(parcel) in done for parcel in self.parcels):
-            note(suggest("next: remove the old devices", "rollout finish {}", plan))
+        states = {self._state(parcel) for parcel in self.parcels}
+        on_the_way, arrived = states & {"nothing to prepare", DeviceState.PREPARED}, DeviceState.ARRIVED in staged
+        exchanged = {self._state(parcel) for parcel in self.parcels if parcel.step.replaces}
+        confirmed = "next: when a user has confirmed that the parcel arrived"
+        steps = (
+            (
+                staged & {"not prepared", DeviceState.LOST},
+                suggest("next: prepare the keys", "rollout station {} --stage", plan),
+            ),
+            (
+                on_the_way and not self.letters,
+                suggest("next: write the letters for the parcels", "rollout post {} --letters DIR", plan),
+            ),
+            (on_the_way, suggest(confirmed, "rollout post {} --arrived USER --how CHANNEL", plan)),
+            (
+                arrived and not written,
+                suggest("next: write the second letters", "rollout post {} --secrets DIR -i IDENTITY", plan),
+            ),
+            (arrived, suggest("next: when users have sent two codes", "rollout activate --proofs FILE -i IDENTITY")),
+            (
+                exchanged & {DeviceState.PROVEN, "enabled already"},
+                suggest("next: remove the old devices", "rollout finish {}", plan),
+            ),
+        )
+        for applies, message in steps:
+            if applies:
+                self._settings.progress.note(message)
 
     def _state(self, parcel: Parcel) -> str:
         return self.states.get(parcel.step.key) or why_not(parcel)

@@ -121,10 +121,8 @@ class KeyProfiles:
         if not (profile.reset or profile.pin or profile.attestation):
             return
         found = self._find(key, is_card=step.row.kind.is_virtual)
-        keep = self._check_owner(found, step, profile)
         file = self._file(step, found)
-        if profile.reset and not keep:
-            keep = self._check_reset(found, file)
+        keep = self._check_owner(found, step, profile) or (profile.reset and self._check_reset(found, file))
         if profile.force_pin_change:
             self._mark(step, found).parent.mkdir(mode=0o700, exist_ok=True)
             self._mark(step, found).touch()
