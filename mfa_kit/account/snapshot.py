@@ -27,6 +27,15 @@ class OrganizationPlace(StrEnum):
     ADMINISTRATOR = "the management account or an administrator of IAM"
 
 
+# The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
+VIRTUAL_QUOTA = 5000
+
+
+def virtual_quota(summary: Mapping[str, int]) -> int:
+    """Return the quota of virtual devices in an account, from its summary (iam:GetAccountSummary: numbers by name)."""
+    return summary.get("UsersQuota", VIRTUAL_QUOTA)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CentralRootAccess:
     """The state of centralized root access in the account's organization (iam:ListOrganizationsFeatures).

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart
+from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart, virtual_quota
 from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import (
     DAY,
@@ -18,7 +18,6 @@ from mfa_kit.audit.finding import (
 from mfa_kit.core.firmware import DeviceRecall, Verdict
 from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import DeviceType
-from mfa_kit.enrollment.planning import virtual_quota
 
 IDENTITY = "# IDENTITY is the file of your private key"
 

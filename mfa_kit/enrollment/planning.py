@@ -3,7 +3,7 @@
 Also chooses a device among those that IAM lists for a user.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -26,13 +26,6 @@ from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, IamReader
 
 # The maximum number of MFA devices of a user, of any kind (IAM quotas).
 MAX_DEVICES = 8
-# The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
-VIRTUAL_QUOTA = 5000
-
-
-def virtual_quota(summary: Mapping[str, int]) -> int:
-    """Return the quota of virtual devices in an account, from its summary (iam:GetAccountSummary: numbers by name)."""
-    return summary.get("UsersQuota", VIRTUAL_QUOTA)
 
 
 def serials_of(devices: Iterable[Device]) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from itertools import chain
 
 from mfa_kit.account.evaluator import WITH_MFA, Decision, EntityPolicies, about, entity_policies, group_policies
 from mfa_kit.account.reading import AccountSource, join_details
-from mfa_kit.account.snapshot import Details, Entity
+from mfa_kit.account.snapshot import VIRTUAL_QUOTA, Details, Entity, virtual_quota
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
 from mfa_kit.core.models import Device
 from mfa_kit.core.text import count_of, few
-from mfa_kit.enrollment.planning import MAX_DEVICES, VIRTUAL_QUOTA, virtual_quota
+from mfa_kit.enrollment.planning import MAX_DEVICES
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 
 # The actions on a virtual device that users need to manage it themselves. The other actions name the user instead
