@@ -65,6 +65,7 @@ class RowResult:
     ledger is not shared or does not record the computer. `clock_offset` is how many seconds the phone's clock is ahead;
     None if no proof has shown this number. `earlier` means that an earlier run enabled the device. `common` is
     the reason in words that are true for other users too, or "". `name` is the name of a further device, or "".
+    `old_left` means that the device works, and that the old device which it replaces is still there.
     """
 
     user: str
@@ -81,6 +82,7 @@ class RowResult:
     earlier: bool = False
     common: str = ""
     name: str = ""
+    old_left: bool = False
 
     @property
     def key(self) -> str:

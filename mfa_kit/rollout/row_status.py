@@ -155,8 +155,9 @@ def look_up_status(
         serials = has.get(step.user, ())
         result = _row_status(step, plan, serials, proven, failures.get(step.key), ports=ports).of_row(step.row)
         if states is not None and (step.user in looked_up or DeviceType.of(step.replaces) is DeviceType.VIRTUAL):
-            more = _old_device(step, plan.find_device(step.row, serials, before=step.devices), serials, states)
-            result = replace(result, reason=clauses([result.reason, more]))
+            new = plan.find_device(step.row, serials, before=step.devices)
+            reason = clauses([result.reason, _old_device(step, new, serials, states)])
+            result = replace(result, reason=reason, old_left=new is not None and step.replaces in serials)
         results.append(result)
     return results
 

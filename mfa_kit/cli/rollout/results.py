@@ -507,8 +507,7 @@ def _finish_exchanges(successes: Sequence[RowResult], plan: str, index: str) -> 
     """Return the sentence about old devices, if all new ones are enabled and an old one is there. Otherwise ""."""
     if any(result.outcome is RowOutcome.STAGED for result in successes):
         return ""
-    commands = [words for result in successes for words in getattr(result.reason, "commands", ())]
-    if mfa_kit("rollout finish") not in commands:
+    if not any(result.old_left for result in successes):
         return ""
     finish = mfa_kit("rollout finish {}", index or plan)
     return Message("next: remove the old devices of users whose new device is proven", finish, OPTIONS if index else "")
