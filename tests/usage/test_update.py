@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from mfa_kit.adapters.aws import event_history
 from mfa_kit.adapters.files.event_files import LogFile
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import iso_time, readable_day
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
@@ -80,8 +81,8 @@ def test_status_says_when_each_device_was_last_used(lab: Lab, kit: MfaKit) -> No
     lab.sign_in("bob", end="given up", at=used + DAY)
     update(kit)
     done = kit.run("status")
-    assert iso_time(used)[:10] in done.out
-    since = iso_time(time.time() - 90 * DAY)[:10]
+    assert readable_day(datetime.fromtimestamp(used, UTC)) in done.out
+    since = readable_day(datetime.fromtimestamp(time.time() - 90 * DAY, UTC))
     assert f"no use seen since {since}" in done.out
     assert "3 of 3 Regions" in done.err
     rows = told(kit)

@@ -240,6 +240,7 @@ ENROLL = (
     "EnableMFADevice",
     "GenerateCredentialReport",
     "GetAccountAuthorizationDetails",
+    "GetAccountSummary",
     "GetCredentialReport",
     "GetMFADevice",
     "GetUser",
@@ -249,6 +250,8 @@ ENROLL = (
     "ListVirtualMFADevices",
     "ResyncMFADevice",
     "TagMFADevice",
+    "cloudtrail:LookupEvents",
+    "ec2:DescribeRegions",
 )
 
 
