@@ -124,7 +124,9 @@ def _message_and_usage(error: click.UsageError, ctx: click.Context) -> tuple[str
 def _no_such_choice(
     error: click.BadParameter, param: click.Parameter, choice: click.Choice[str], ctx: click.Context
 ) -> tuple[str, str]:
-    name = environment.source(ctx, param) or _name(param)
+    # An argument with one possible value has no name of its own: its place in the usage line is that value.
+    is_word = isinstance(param, click.Argument) and len(choice.choices) == 1
+    name = environment.source(ctx, param) or (ctx.info_name if is_word else _name(param))
     match, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
     if match is None:
         return f"{name} does not take this value", one_of

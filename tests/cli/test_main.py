@@ -385,6 +385,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
             "/nonexistent/plan.json cannot be read: No such file or directory",
             "create a plan: mfa-kit rollout plan ROSTER -o PLAN",
         ),
+        (["session", "setpu"], "session does not take 'setpu'", "setup, if that is what you meant"),
         (["completion", "tcsh"], "SHELL does not take 'tcsh'", "write bash, zsh or fish"),
         (["ledger", "show", "--since", "x"], "'x' is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d"),
         (["orphans", "clean", "--older-than", "x"], "'x' is not a length of time", "write 30s, 30m, 24h or 7d"),
