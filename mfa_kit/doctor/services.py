@@ -28,8 +28,8 @@ DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADev
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
 ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
 SIMULATE = "unknown without iam:SimulatePrincipalPolicy"
-# Actions that `diagnose_account` tries, although a rollout does not need them.
-ONLY_AUDIT = {"iam:GetAccountSummary"}
+# Actions that `diagnose_account` tries, although a rollout that gives each user one device does not need them.
+OPTIONAL_TO_ENROLL = {"iam:GetAccountSummary"}
 # The URL of an endpoint of AWS.
 AWS_ENDPOINT = re.compile(r"https?://[a-z0-9.-]+\.amazonaws\.com(\.cn)?(:\d+)?(/.*)?", re.ASCII)
 # The smallest difference of the clocks, in seconds, that is reported. The measurement error is subtracted first.
@@ -64,7 +64,7 @@ def diagnose_account(
     """Yield a line with the caller's identity in an account, then a line for each action that is tried.
 
     `iam_reader` and `account` read the account, and `caller` is the identity of its credentials. `enrolls` means that
-    the caller's role is for enrolling users. Such a role does not need the actions in ONLY_AUDIT.
+    the caller's role is for enrolling users. Such a role does not need the actions in OPTIONAL_TO_ENROLL.
     """
     yield from diagnose_caller(caller, None)
     reads: list[tuple[str, Callable[[], object]]] = [
@@ -75,8 +75,8 @@ def diagnose_account(
         try:
             read()
         except AccessDenied as error:
-            if enrolls and action in ONLY_AUDIT:
-                yield noted(action, "denied; audit and status need this permission, rollouts do not")
+            if enrolls and action in OPTIONAL_TO_ENROLL:
+                yield noted(action, "denied; audits, and plans that add or replace devices, need this permission")
             else:
                 yield bad(action, str(error), error.hint)
         except MfaKitError as error:

@@ -392,12 +392,13 @@ def test_a_folder_that_cannot_be_made_is_a_fault_of_the_result(org_kit: MfaKit) 
     assert (result.code, "the folder /proc/audit cannot be used" in result.err) == (5, True), result.err
 
 
-def test_the_role_that_enrolls_needs_nothing_that_only_an_audit_reads(org_kit: MfaKit) -> None:
-    """Without iam:GetAccountSummary, doctor names the commands that need it, but reports no problem of this role."""
+def test_a_role_that_only_enrolls_may_lack_the_account_summary(org_kit: MfaKit, org_lab: Lab) -> None:
+    """Without iam:GetAccountSummary, doctor names what needs it, but reports no problem of the role that enrolls."""
+    org_lab.faults.add("GetAccountSummary", "denied", at="every", account=MEMBERS[0])
     found = rows(org_kit, "doctor", "--org", "-a", MEMBERS[0], "--role-name", "mfa-kit-enroll")
     (summary,) = [row for row in found if row["check"] == "iam:GetAccountSummary"]
     assert summary["health"] != "problem"
-    assert summary["found"] == "denied; audit and status need this permission, rollouts do not"
+    assert summary["found"] == "denied; audits, and plans that add or replace devices, need this permission"
 
 
 def test_the_role_of_an_audit_needs_the_account_summary(org_kit: MfaKit, org_lab: Lab) -> None:
