@@ -283,6 +283,17 @@ def test_entries_that_are_recorded_together_are_those_of_their_runs(place: Place
         )
 
 
+def test_of_two_runs_in_one_second_the_later_one_counts(ledger: Ledger) -> None:
+    """The name of a run begins with its second and ends at random, so its order alone does not say which was later."""
+    earlier, later = entry(run="20260101T000000Z-ffffffff"), entry(run="20260101T000000Z-00000000")
+    ledger.record(earlier.at(JournalState.CREATED))
+    ledger.record(later.at(JournalState.CONFIRMED))
+    assert [made.run for made in ledger.made(later.spec.account)] == [later.run]
+    last = ledger.find(later.spec.serial)
+    assert last
+    assert last.run == later.run
+
+
 def test_a_plan_is_complete_when_its_last_run_has_ended(ledger: Ledger) -> None:
     """Devices that its runs made count, and users who failed. A plan that nobody began is left out."""
     runs = RolloutRuns(ledger, plan="plan")

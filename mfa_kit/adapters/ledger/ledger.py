@@ -445,8 +445,9 @@ class Ledger:
         self._database.log(*changes)
 
     def _entries(self, where: str, *values: str) -> list[JournalEntry]:
+        # A run's name begins with its second. Of runs that began in the same second, the last to advance comes last.
         return self._database.read(
-            f"select {COLUMNS} from journal where {where} order by run",  # noqa: S608 - our own names
+            f"select {COLUMNS} from journal where {where} order by substr(run, 1, 16), at, run",  # noqa: S608 - our own names
             values,
             entry_of,
         )
