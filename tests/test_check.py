@@ -1,5 +1,6 @@
-"""Tests of `.ci/run`: which failed tests it gives a second try, and which versions it installs."""
+"""Tests of `.ci/run`: second tries of failed tests, the versions that it installs, and advisories."""
 
+import json
 import os
 import subprocess
 import sys
@@ -70,3 +71,38 @@ def test_no_judge_replaces_a_version_of_the_lock() -> None:
     judges, lock = "--no-deps -r .ci/judges.txt", '--require-hashes -r "$lock"'
     assert text.count(judges) == text.count(lock) == 1
     assert text.index(judges) < text.index(lock)
+
+
+ADVISORY = {"id": "PYSEC-1", "fix_versions": ["2.0"]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "status", "words"),
+    [
+        ([{"name": "a", "version": "1.0", "vulns": []}], 0, "the advisories of 1 of 1 packages were read"),
+        ([{"name": "a", "version": "1.0", "vulns": [ADVISORY]}], 1, "a 1.0 PYSEC-1 fixed in 2.0"),
+        ([{"name": "a", "skip_reason": "not found"}], 75, "the advisories of 0 of 1 packages were read"),
+        (None, 75, "no network"),
+    ],
+)
+def test_advisories_that_could_not_be_read_are_no_pass(
+    packages: list[dict[str, object]] | None, status: int, words: str, tmp_path: Path
+) -> None:
+    """A known vulnerability fails. If advisories are missing, the suite ends with the status of "NOT CHECKED"."""
+    program = tmp_path / "environment-advisories/bin/pip-audit"
+    program.parent.mkdir(parents=True)
+    answer = json.dumps({"dependencies": packages})
+    found = int(any(package.get("vulns") for package in packages or []))
+    writes = f'while [ "$1" != --output ]; do shift; done; echo \'{answer}\' >"$2"; exit {found}'
+    program.write_text(f"#!/bin/sh\n{writes if packages else 'echo no network >&2; exit 1'}\n")
+    program.chmod(0o755)
+    function = 'eval "$(sed -n "/^advisories() {/,/^}/p" "$RUN")"; (set -e; advisories)'
+    done = subprocess.run(
+        ["bash", "-c", f"scratch=$PWD venv=$PWD/environment not_checked=75; {function}"],
+        cwd=tmp_path,
+        env={**os.environ, "RUN": str(ROOT / ".ci/run")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, words in done.stdout) == (status, True), done.stderr
