@@ -1,6 +1,6 @@
 """Adds to the wheel what a system has below share/: manual pages, shell completions and the udev rule.
 
-`mfa-kit help` shows the pages of docs/, so the wheel has them too.
+`mfa-kit help` shows the pages of docs/, so the wheel has them too. `.ci/build` also gives it the SBOM.
 
 mfa-kit writes the pages and the completions itself, so they always match its commands. Hatchling calls this file.
 """
@@ -50,6 +50,8 @@ class SharedFiles(BuildHookInterface):  # type: ignore[type-arg,misc,unused-igno
         build_data["force_include"][rule] = PACKAGED_RULE
         for page in sorted((Path(self.root) / "docs").glob("*.md")):
             build_data["force_include"][str(page)] = f"mfa_kit/pages/{page.name}"
+        if sbom := os.environ.get("MFA_KIT_SBOM"):  # PEP 770
+            build_data["sbom_files"].append(sbom)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the temporary folder."""
