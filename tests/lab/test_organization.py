@@ -148,6 +148,33 @@ def test_policies_of_a_target(lab: Lab, organizations: Any) -> None:
         organizations.list_policies_for_target(TargetId="999999999999", **given)
 
 
+def test_all_policies_are_listed_with_their_targets(lab: Lab, organizations: Any) -> None:
+    """The text of a policy and the names of its targets are read separately. Targets come in pages of 20."""
+    unit = lab.organization.records[MEMBER].parent
+    text = document({"Effect": "Deny", "Action": "iam:*", "Resource": "*"})
+    number = lab.organization.attach("guard", text, unit, MEMBER)
+    listed = organizations.list_policies(Filter="SERVICE_CONTROL_POLICY")["Policies"]
+    assert [(policy["Id"], policy["Arn"]) for policy in listed] == [
+        ("p-FullAWSAccess", "arn:aws:organizations::aws:policy/service_control_policy/p-FullAWSAccess"),
+        (number, f"arn:aws:organizations::000000000000:policy/o-lab0000000/service_control_policy/{number}"),
+    ]
+    assert organizations.list_policies(Filter="RESOURCE_CONTROL_POLICY")["Policies"] == []
+    described = organizations.describe_policy(PolicyId=number)["Policy"]
+    assert (described["Content"], described["PolicySummary"]) == (text, listed[1])
+    targets = organizations.list_targets_for_policy(PolicyId=number)["Targets"]
+    name = lab.organization.units[unit].name
+    assert {(target["TargetId"], target["Type"], target["Name"]) for target in targets} == {
+        (MEMBER, "ACCOUNT", "member-001"),
+        (unit, "ORGANIZATIONAL_UNIT", name),
+    }
+    everywhere = organizations.get_paginator("list_targets_for_policy").paginate(PolicyId="p-FullAWSAccess")
+    pages = [page["Targets"] for page in everywhere]
+    assert len(pages[0]) == 20
+    assert sum(map(len, pages)) == 1 + len(lab.organization.units) + 25
+    with refused("PolicyNotFoundException"):
+        organizations.describe_policy(PolicyId="p-missing00")
+
+
 def test_members_may_not_list_accounts(lab: Lab, admin: Aws) -> None:
     """A member may only describe its organization, unless it is a delegated administrator of any service."""
     member = in_member(admin).client("organizations")
@@ -224,7 +251,8 @@ def test_an_scp_denies_and_is_named_in_the_error(lab: Lab, admin: Aws) -> None:
     lab.organization.attach("guard", document(deny), unit)
     said = (
         f"User: arn:aws:sts::{MEMBER}:assumed-role/OrganizationAccountAccessRole/desk is not authorized to perform: "
-        f"iam:ListUsers on resource: arn:aws:iam::{MEMBER}:user/ with an explicit deny in a service control policy"
+        f"iam:ListUsers on resource: arn:aws:iam::{MEMBER}:user/ with an explicit deny in a service control policy: "
+        "arn:aws:organizations::000000000000:policy/o-lab0000000/service_control_policy/p-lab00000001"
     )
     member = in_member(admin)
     with refused("AccessDenied", said):
@@ -253,6 +281,30 @@ def test_an_scp_decides_about_assume_role(lab: Lab, admin: Aws) -> None:
     member = in_member(admin)
     with pytest.raises(member.sts.exceptions.ClientError, match=said):
         in_member(member, OTHER)
+
+
+def test_a_deny_in_another_policy_is_named_before_a_missing_allow(lab: Lab, admin: Aws) -> None:
+    """IAM looks for explicit denies in all policies first."""
+    lab.organization.restricted.add("r-lab0")
+    unit = lab.organization.records[MEMBER].parent
+    lab.organization.attach("guard", document({"Effect": "Deny", "Action": "iam:ListUsers", "Resource": "*"}), unit)
+    member = in_member(admin)
+    with pytest.raises(member.iam.exceptions.ClientError, match="with an explicit deny in a service control policy"):
+        member.iam.list_users()
+    with pytest.raises(member.iam.exceptions.ClientError, match="because no service control policy allows"):
+        member.iam.list_roles()
+
+
+def test_a_policy_can_spare_root_sessions_and_services(lab: Lab, admin: Aws) -> None:
+    """Only AssumeRoot sessions have aws:AssumedRoot, and no request of the lab comes from a service."""
+    deny = {"Effect": "Deny", "Action": "iam:*", "Resource": "*"}
+    lab.organization.attach("root", document({**deny, "Condition": {"Null": {"aws:AssumedRoot": "true"}}}), MEMBER)
+    direct = {"Bool": {"aws:ViaAWSService": "false"}}
+    lab.organization.attach("direct", document({**deny, "Condition": direct}), OTHER)
+    assert root_of(admin).iam.list_mfa_devices()["MFADevices"] == []
+    for refused_caller in (in_member(admin), in_member(admin, OTHER), root_of(admin, OTHER)):
+        with refused("AccessDenied"):
+            refused_caller.iam.get_account_summary()
 
 
 def test_scps_do_not_apply_to_the_management_account(lab: Lab, admin: Aws) -> None:

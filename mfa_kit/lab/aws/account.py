@@ -5,7 +5,7 @@ import secrets
 import string
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol
@@ -48,8 +48,8 @@ class Membership(Protocol):
         """Whether the account is ACTIVE."""
         ...
 
-    def control_policies(self) -> Sequence[Sequence[str]]:
-        """Return, for each level from the root to the account, the JSON documents of its service control policies.
+    def control_policies(self) -> Sequence[Mapping[str, str]]:
+        """Return, for each level from the root to the account, its service control policies: the documents by ARN.
 
         The list is empty for the management account, which these policies do not affect.
         """

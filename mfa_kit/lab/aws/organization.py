@@ -5,7 +5,7 @@ random IDs. A lab without an organization also has a LabOrganization, but its `r
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 
@@ -18,6 +18,8 @@ ORGANIZATION, ROOT = "o-lab0000000", "r-lab0"
 # AWS attaches this policy to each root, OU and account (Organizations user guide, "Service control policies").
 FULL_ACCESS = "p-FullAWSAccess"
 FULL_ACCESS_DOCUMENT = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+# The only type of organization policies in the lab, and its name in ARNs.
+CONTROL_TYPE = "SERVICE_CONTROL_POLICY"
 # The features of centralized root access (API ListOrganizationsFeatures). The management account and the delegated
 # administrators of IAM may list these features and call AssumeRoot.
 CREDENTIALS, SESSIONS = "RootCredentialsManagement", "RootSessions"
@@ -176,16 +178,36 @@ class LabOrganization(Mapping[str, LabAccount]):
         FullAWSAccess, if attached, is the first.
         """
         policies = [policy for policy in self.policies.values() if target in policy.targets]
-        if target in self.restricted:
-            return policies
-        full = ControlPolicy(
-            id=FULL_ACCESS,
-            name="FullAWSAccess",
-            document=FULL_ACCESS_DOCUMENT,
-            targets=[target],
-            description="Allows access to every operation",
-        )
-        return [full, *policies]
+        return policies if target in self.restricted else [replace(FULL, targets=[target]), *policies]
+
+    def targets(self) -> list[str]:
+        """Return the IDs of everything that a service control policy can be attached to."""
+        return [self.root_id, *self.units, *self.records]
+
+    def all_policies(self) -> list[ControlPolicy]:
+        """Return all service control policies with their targets, FullAWSAccess first."""
+        full = replace(FULL, targets=[target for target in self.targets() if target not in self.restricted])
+        return [full, *self.policies.values()]
+
+    def arn(self, kind: str, *names: str) -> str:
+        """Return the ARN of a part of the organization, such as an account."""
+        account = self.management
+        return f"arn:{account.partition}:organizations::{account.id}:{'/'.join([kind, self.id, *names])}"
+
+    def policy_arn(self, number: str) -> str:
+        """Return the ARN of a service control policy. ARNs of AWS's own policies contain no organization ID."""
+        if number == FULL_ACCESS:
+            return f"arn:{self.management.partition}:organizations::aws:policy/{CONTROL_TYPE.lower()}/{number}"
+        return self.arn("policy", CONTROL_TYPE.lower(), number)
+
+
+FULL = ControlPolicy(
+    id=FULL_ACCESS,
+    name="FullAWSAccess",
+    document=FULL_ACCESS_DOCUMENT,
+    targets=[],
+    description="Allows access to every operation",
+)
 
 
 def new_organization(management: LabAccount) -> LabOrganization:
@@ -221,12 +243,16 @@ class _Membership:
         """Whether the account is ACTIVE."""
         return self.record.state is AccountState.ACTIVE
 
-    def control_policies(self) -> Sequence[Sequence[str]]:
-        """Return the documents of the service control policies, by level from the root to the account.
+    def control_policies(self) -> Sequence[Mapping[str, str]]:
+        """Return the documents of the service control policies by ARN, for each level from the root to the account.
 
         The list is empty for the management account, which SCPs do not affect (Organizations user guide).
         """
         if self.record.account is self.organization.management:
             return []
         levels = [*self.organization.ancestors(self.record.parent), self.record.account.id]
-        return [[policy.document for policy in self.organization.attached(level)] for level in levels]
+        organization = self.organization
+        return [
+            {organization.policy_arn(policy.id): policy.document for policy in organization.attached(level)}
+            for level in levels
+        ]

@@ -19,7 +19,16 @@ from werkzeug.wrappers import Request
 from mfa_kit.lab.aws import wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse, JsonService
-from mfa_kit.lab.aws.organization import CREDENTIALS, FULL_ACCESS, IAM_SERVICE, SESSIONS, AccountRecord, LabOrganization
+from mfa_kit.lab.aws.organization import (
+    CONTROL_TYPE,
+    CREDENTIALS,
+    FULL_ACCESS,
+    IAM_SERVICE,
+    SESSIONS,
+    AccountRecord,
+    ControlPolicy,
+    LabOrganization,
+)
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
 from mfa_kit.organization.accounts import AccountState
 
@@ -82,24 +91,20 @@ def _check_form(shape: Shape | None, call: OperationRequest) -> None:
         ) from None
 
 
-def _arn(organization: LabOrganization, kind: str, *names: str) -> str:
-    """Return the ARN of a part of the organization, such as an account or a policy."""
-    account = organization.management
-    return f"arn:{account.partition}:organizations::{account.id}:{'/'.join([kind, organization.id, *names])}"
-
-
 def _page(call: OperationRequest, title: str, rows: Iterable[Mapping[str, Any]]) -> Answer:
-    """Return a response with a page of at most 20 rows in the field `title`. Rows are sorted by their Id or Key."""
+    """Return a response with a page of at most 20 rows in the field `title`, sorted by their Id, Key or TargetId."""
     token, size = call.optional("NextToken"), min(call.number("MaxResults", PAGE), PAGE)
     asked = OperationRequest(SERVICE, call.action, {"Marker": token, "MaxItems": size})
-    shown, marker = wire.cut_page([*rows], asked, key=lambda row: str(row.get("Id", row.get("Key"))))
+    shown, marker = wire.cut_page(
+        [*rows], asked, key=lambda row: str(row.get("Id", row.get("Key", row.get("TargetId"))))
+    )
     return {title: shown} | ({"NextToken": marker} if marker else {})
 
 
 def _account_row(organization: LabOrganization, record: AccountRecord) -> dict[str, object]:
     return {
         "Id": record.account.id,
-        "Arn": _arn(organization, "account", record.account.id),
+        "Arn": organization.arn("account", record.account.id),
         "Email": record.email,
         "Name": record.name,
         "Status": STATUS[record.state],
@@ -114,12 +119,12 @@ def _describe_organization(organization: LabOrganization, _: OperationRequest) -
     account = organization.management
     row = {
         "Id": organization.id,
-        "Arn": _arn(organization, "organization"),
+        "Arn": organization.arn("organization"),
         "FeatureSet": "ALL",
         "MasterAccountId": account.id,
-        "MasterAccountArn": _arn(organization, "account", account.id),
+        "MasterAccountArn": organization.arn("account", account.id),
         "MasterAccountEmail": organization.records[account.id].email,
-        "AvailablePolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}],
+        "AvailablePolicyTypes": [{"Type": CONTROL_TYPE, "Status": "ENABLED"}],
     }
     return {"Organization": row}
 
@@ -135,8 +140,8 @@ def _list_accounts_for_parent(organization: LabOrganization, call: OperationRequ
 
 
 def _list_roots(organization: LabOrganization, call: OperationRequest) -> Answer:
-    types = [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}]
-    arn = _arn(organization, "root", organization.root_id)
+    types = [{"Type": CONTROL_TYPE, "Status": "ENABLED"}]
+    arn = organization.arn("root", organization.root_id)
     return _page(call, "Roots", [{"Id": organization.root_id, "Arn": arn, "Name": "Root", "PolicyTypes": types}])
 
 
@@ -144,7 +149,7 @@ def _unit_row(organization: LabOrganization, number: str) -> dict[str, object]:
     unit = organization.units[number]
     return {
         "Id": unit.id,
-        "Arn": _arn(organization, "ou", unit.id),
+        "Arn": organization.arn("ou", unit.id),
         "Name": unit.name,
         "Path": organization.path(unit.id),
     }
@@ -214,44 +219,72 @@ def _list_tags(organization: LabOrganization, call: OperationRequest) -> Answer:
     return _page(call, "Tags", ({"Key": key, "Value": value} for key, value in tags.items()))
 
 
-def _policy_arn(organization: LabOrganization, number: str) -> str:
-    """Return the ARN of a service control policy. An ARN of AWS's own policies contains no organization ID."""
-    if number == FULL_ACCESS:
-        return f"arn:{organization.management.partition}:organizations::aws:policy/service_control_policy/{number}"
-    return _arn(organization, "policy", "service_control_policy", number)
-
-
 def _list_policies(organization: LabOrganization, call: OperationRequest) -> Answer:
+    policies = organization.all_policies() if call.text("Filter") == CONTROL_TYPE else []
+    return _page(call, "Policies", (_policy_row(organization, policy) for policy in policies))
+
+
+def _list_policies_for_target(organization: LabOrganization, call: OperationRequest) -> Answer:
     target = call.text("TargetId")
-    if target not in (organization.root_id, *organization.units, *organization.records):
+    if target not in organization.targets():
         raise IamError("TargetNotFoundException", "You specified a target that doesn't exist.")
-    policies = organization.attached(target) if call.text("Filter") == "SERVICE_CONTROL_POLICY" else []
-    rows = [
-        {
-            "Id": policy.id,
-            "Arn": _policy_arn(organization, policy.id),
-            "Name": policy.name,
-            "Description": policy.description,
-            "Type": "SERVICE_CONTROL_POLICY",
-            "AwsManaged": policy.id == FULL_ACCESS,
-        }
-        for policy in policies
-    ]
-    return _page(call, "Policies", rows)
+    policies = organization.attached(target) if call.text("Filter") == CONTROL_TYPE else []
+    return _page(call, "Policies", (_policy_row(organization, policy) for policy in policies))
+
+
+def _policy_row(organization: LabOrganization, policy: ControlPolicy) -> dict[str, object]:
+    return {
+        "Id": policy.id,
+        "Arn": organization.policy_arn(policy.id),
+        "Name": policy.name,
+        "Description": policy.description,
+        "Type": CONTROL_TYPE,
+        "AwsManaged": policy.id == FULL_ACCESS,
+    }
+
+
+def _policy(organization: LabOrganization, call: OperationRequest) -> ControlPolicy:
+    """Return the policy with the PolicyId of a request, or raise IamError with the code PolicyNotFoundException."""
+    for policy in organization.all_policies():
+        if policy.id == call.text("PolicyId"):
+            return policy
+    raise IamError("PolicyNotFoundException", "You specified a policy that doesn't exist.")
+
+
+def _describe_policy(organization: LabOrganization, call: OperationRequest) -> Answer:
+    policy = _policy(organization, call)
+    return {"Policy": {"PolicySummary": _policy_row(organization, policy), "Content": policy.document}}
+
+
+def _list_targets(organization: LabOrganization, call: OperationRequest) -> Answer:
+    targets = _policy(organization, call).targets
+    return _page(call, "Targets", (_target_row(organization, target) for target in targets))
+
+
+def _target_row(organization: LabOrganization, target: str) -> dict[str, object]:
+    kind, place, name = "ROOT", "root", "Root"
+    if target in organization.units:
+        kind, place, name = "ORGANIZATIONAL_UNIT", "ou", organization.units[target].name
+    elif target in organization.records:
+        kind, place, name = "ACCOUNT", "account", organization.records[target].name
+    return {"TargetId": target, "Arn": organization.arn(place, target), "Name": name, "Type": kind}
 
 
 OPERATIONS: Mapping[str, Callable[[LabOrganization, OperationRequest], Answer]] = {
     "DescribeAccount": _describe_account,
     "DescribeOrganization": _describe_organization,
     "DescribeOrganizationalUnit": _describe_unit,
+    "DescribePolicy": _describe_policy,
     "ListAccounts": _list_accounts,
     "ListAccountsForParent": _list_accounts_for_parent,
     "ListChildren": _list_children,
     "ListOrganizationalUnitsForParent": _list_units,
     "ListParents": _list_parents,
-    "ListPoliciesForTarget": _list_policies,
+    "ListPolicies": _list_policies,
+    "ListPoliciesForTarget": _list_policies_for_target,
     "ListRoots": _list_roots,
     "ListTagsForResource": _list_tags,
+    "ListTargetsForPolicy": _list_targets,
 }
 
 

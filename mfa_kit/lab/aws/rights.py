@@ -139,7 +139,9 @@ def principal_tags(holder: LabUser | Role | None) -> dict[str, str]:
 def request_context(request: OperationRequest, account: LabAccount, caller: Principal) -> Context:
     """Return the condition keys of a request (user guide, "AWS global condition context keys").
 
-    The key aws:MultiFactorAuthPresent is missing if the request is signed with a user's own access keys.
+    The key aws:MultiFactorAuthPresent is missing if the request is signed with a user's own access keys. Only requests
+    of AssumeRoot sessions have aws:AssumedRoot. The lab has no service that sends requests with its caller's
+    credentials, so aws:ViaAWSService is always false.
     """
     context: dict[str, str | list[str]] = {
         "aws:CurrentTime": account.today().isoformat(),
@@ -150,12 +152,15 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
         "aws:RequestedRegion": request.region or account.region,
         "aws:SecureTransport": "false",
         "aws:SourceIp": "127.0.0.1",
+        "aws:ViaAWSService": "false",
         "aws:userid": caller.id,
     }
     if caller.user is not None and caller.kind != "federated":
         context["aws:username"] = caller.user.name
     if caller.source_identity:
         context["aws:SourceIdentity"] = caller.source_identity
+    if caller.kind == "root":
+        context["aws:AssumedRoot"] = "true"
     context |= principal_tags(caller.role or caller.user)
     return {**context, **_mfa_keys(account, caller), **_organization_keys(account), **_request_keys(request)}
 
@@ -229,13 +234,14 @@ class Layer(NamedTuple):
 
     `kind` is the name of the set in IAM's messages, and `article` the article before this name (a or an). `documents`
     are the policies, as JSON. With `must_allow`, at least one policy must allow the request; otherwise it is enough
-    that no policy denies the request.
+    that no policy denies the request. `arns` are the ARNs of the policies if IAM's messages name them, or ().
     """
 
     article: str
     kind: str
     documents: Sequence[str]
     must_allow: bool = True
+    arns: Sequence[str] = ()
 
 
 def authorize(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
@@ -275,19 +281,28 @@ def _check_policies(request: OperationRequest, account: LabAccount, caller: Prin
     names = [f"{request.service}:{request.action}"]
     if request.action == "CreateVirtualMFADevice" and request.tags():
         names.append("iam:TagMFADevice")
+    sets = list(layers(account, caller))
     for name in names:
         words = _denial_words(name, resource_words(request, resource), caller)
-        for layer in layers(account, caller):
-            _check_layer(layer, name, words, decide(layer.documents, name, resource, context))
+        decisions = [decide(layer.documents, name, resource, context) for layer in sets]
+        if EvalDecision.EXPLICIT in decisions:
+            layer = sets[decisions.index(EvalDecision.EXPLICIT)]
+            texts = zip(layer.arns, layer.documents, strict=False)
+            denying = [arn for arn, text in texts if decide([text], name, resource, context) is EvalDecision.EXPLICIT]
+            raise _explicit_denial(layer, words, denying)
+        for layer, decision in zip(sets, decisions, strict=True):
+            free = layer.kind != CONTROL and name.partition(":")[2] in FREE
+            if decision is EvalDecision.IMPLICIT and layer.must_allow and not free:
+                raise _implicit_denial(name, words, layer.kind)
 
 
-def _check_layer(layer: Layer, name: str, words: str, decision: EvalDecision) -> None:
-    """Raise IamError with the code AccessDenied if one set of policies does not allow an operation."""
-    if decision is EvalDecision.EXPLICIT:
-        raise IamError("AccessDenied", f"{words} with an explicit deny in {layer.article} {layer.kind}")
-    free = layer.kind != CONTROL and name.partition(":")[2] in FREE
-    if decision is EvalDecision.IMPLICIT and layer.must_allow and not free:
-        raise _implicit_denial(name, words, layer.kind)
+def _explicit_denial(layer: Layer, words: str, arns: Sequence[str]) -> IamError:
+    """Return the error for a request that policies in `layer` deny. `arns` are the ARNs of these policies, or ().
+
+    The message ends with the first ARN (AWS Security Blog, January 2026, on policy ARNs in messages about denials).
+    """
+    message = f"{words} with an explicit deny in {layer.article} {layer.kind}"
+    return IamError("AccessDenied", ": ".join([message, *arns[:1]]))
 
 
 def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
@@ -296,7 +311,7 @@ def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
     The task policy of an AssumeRoot session need not allow the request, because task policies contain only denials.
     """
     for documents in account.membership.control_policies() if account.membership else ():
-        yield Layer("a", CONTROL, documents)
+        yield Layer("a", CONTROL, [*documents.values()], arns=[*documents])
     if caller.kind != "root":
         holder = caller.role or caller.user
         yield Layer("an", IDENTITY, policies_of(holder))
