@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.cli.status import USE_FIELDS
+from mfa_kit.account.status import USE_FIELDS
 from mfa_kit.core.recorded_keys import FACTS
 from tests.data.make import READS, run
 

@@ -44,10 +44,11 @@ from mfa_kit.cli.audit_output import (
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
-from mfa_kit.cli.results import VERSION, Cell, ResultRow
+from mfa_kit.cli.results import VERSION
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.text import age_text, count_of, counts_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState

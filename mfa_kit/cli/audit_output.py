@@ -14,10 +14,10 @@ from mfa_kit.audit.finding import AuditRule, Framework, RuleAnswer, RuleResult, 
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
 from mfa_kit.cli.output import Output, load_place
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, counts_of, iso_time
 from mfa_kit.organization.accounts import OrgAccount, by_reason, in_account
 from mfa_kit.organization.across import UNREAD, Visit, VisitState

@@ -17,19 +17,18 @@ from mfa_kit.break_glass.meeting import OwnLayer, meet
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.proof import find, find_for_backup, locate, prove
 from mfa_kit.break_glass.uses import Record, due, last
-from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, backup_named, identity
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.interaction import Progress, counted
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import iso_time
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.settings import Settings
@@ -362,7 +361,7 @@ def drill(
         users=users,
         ports=ports,
         backups=partial(wiring.break_glass.open_drilled, settings),
-        counted=partial(messages.counted, progress=settings.progress, doing="testing backups"),
+        counted=partial(counted, progress=settings.progress, doing="testing backups"),
     )
     if letter:
         text, date = wiring.files.packaged_text("break_glass/drill_protocol.md"), iso_time(time.time())
@@ -482,7 +481,7 @@ def rotate(
             settings,
             backup_dir,
             until=partial(stop_on_signals, break_off=settings.stop.set),
-            counted=partial(messages.counted, progress=settings.progress, doing="encrypting backups"),
+            counted=partial(counted, progress=settings.progress, doing="encrypting backups"),
         ),
     )
     old, new, backups = done.old, done.new, done.backups

@@ -7,8 +7,8 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import one_line
 
 

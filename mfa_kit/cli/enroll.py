@@ -1,8 +1,8 @@
 """`mfa-kit enroll`: give a user or root an MFA device. The order of the steps is in `enrollment/enroll.py`."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack, assert_never
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -11,7 +11,6 @@ from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
 from mfa_kit.core.models import (
@@ -24,6 +23,7 @@ from mfa_kit.core.models import (
     Skipped,
     recorded_location,
 )
+from mfa_kit.core.results import Cell, ResultRow, enroll_result
 from mfa_kit.core.text import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
@@ -225,29 +225,9 @@ def _resume(
 
 def _row(outcome: Outcome) -> ResultRow:
     """Return the outcome of an enrollment as a result row."""
-    match outcome:
-        case Enrolled(spec=spec):
-            row: dict[str, Cell] = {
-                "outcome": "enrolled",
-                "user": spec.user,
-                "device": spec.serial,
-                "kind": spec.method.name,
-                "hardware": spec.hardware,
-                "backup": outcome.backup,
-                "run": outcome.run,
-                "listed": outcome.listed,
-            }
-            return row | _registered_cells(outcome.registered) if outcome.registered else row
-        case Skipped():
-            return {
-                "outcome": "skipped",
-                "user": outcome.user,
-                "reason": outcome.reason,
-                "devices": outcome.serials,
-                "backups": outcome.backups,
-            }
-        case _:
-            assert_never(outcome)
+    row = asdict(enroll_result(outcome))
+    registered = outcome.registered if isinstance(outcome, Enrolled) else None
+    return row | _registered_cells(registered) if registered else row
 
 
 def _registered_cells(registered_key: Registered) -> dict[str, Cell]:

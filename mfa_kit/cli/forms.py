@@ -26,9 +26,10 @@ from mfa_kit.cli.fitting import (
     on_one_line,
     output_width,
 )
-from mfa_kit.cli.results import VERSION, Cell, Results
+from mfa_kit.cli.results import VERSION, Results
 from mfa_kit.core.file_formats import csv_lines
 from mfa_kit.core.message import Command, Message, parts_of
+from mfa_kit.core.results import Cell
 from mfa_kit.core.text import one_line, with_readable_times
 
 

@@ -12,17 +12,16 @@ from mfa_kit import wiring
 from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, without_copies
-from mfa_kit.cli.messages import counting
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.device_records import NO_RECORDS, RunRecords
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
-from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.interaction import LiveProgress, counting
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, Device, DeviceType, RunTag
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
@@ -283,29 +283,6 @@ class Redrawn:
         above = f"\x1b[{self._drawn}A" if self._drawn else ""
         click.echo(above + "".join(f"\x1b[K{one_line(line)}\n" for line in lines) + "\x1b[J", nl=False)
         self._drawn = len(lines)
-
-
-@contextmanager
-def counting(
-    progress: "LiveProgress", doing: str, items: Iterable[T], total: int | None = None
-) -> Iterator[Iterator[T]]:
-    """Yield an iterator over the items. Until the context ends, show `doing` and how many items were returned."""
-    done = 0
-
-    def count() -> Iterator[T]:
-        nonlocal done
-        for item in items:
-            done += 1
-            yield item
-
-    with progress.showing(lambda: f"{doing}: {done}{'' if total is None else f' of {total}'}"):
-        yield count()
-
-
-def counted(items: Sequence[T], *, progress: "LiveProgress", doing: str) -> Iterator[T]:
-    """Yield the items. Until they end, show `doing` and how many were yielded."""
-    with counting(progress, doing, items, len(items)) as counter:
-        yield from counter
 
 
 # The status line of this process. There is only one, because there is only one terminal.

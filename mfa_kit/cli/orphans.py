@@ -9,14 +9,13 @@ from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
-from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Age
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.interaction import Progress, counting
 from mfa_kit.core.message import clauses
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import iso_time
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding, find_orphans, find_waiting, remove_orphans
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount

@@ -7,12 +7,15 @@ the names of the forms.
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import click
 
-from mfa_kit.cli.results import ResultRow, Results
+from mfa_kit.cli.results import Results
 from mfa_kit.core.errors import UsageFault
+
+if TYPE_CHECKING:
+    from mfa_kit.core.results import ResultRow
 
 # The forms by name, each with the function that writes it, as `module:function`.
 FORMS: Mapping[str, str] = {
@@ -62,14 +65,14 @@ class Output(NamedTuple):
         """Whether the chosen form is an HTML page. The command makes the page and prints it with `text`."""
         return self.form == HTML
 
-    def one(self, schema: str, row: ResultRow) -> None:
+    def one(self, schema: str, row: "ResultRow") -> None:
         """Print one result. A table has a line per field and leaves out empty fields."""
         self._write(Results(schema, [row], single=True))
 
     def many(
         self,
         schema: str,
-        rows: Sequence[ResultRow],
+        rows: "Sequence[ResultRow]",
         *,
         empty: str,
         header: bool = True,

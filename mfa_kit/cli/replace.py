@@ -11,10 +11,10 @@ from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options, options_of_old
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import Cell
 from mfa_kit.cli.revoke import confirm_removal
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
+from mfa_kit.core.results import Cell
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure

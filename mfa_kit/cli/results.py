@@ -1,13 +1,13 @@
 """The results that a command prints: rows of named cells under a schema name. forms.py decides how rows are printed."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mfa_kit.core.results import ResultRow
 
 # The version of all schemas.
 VERSION = 1
-# The value of a cell. Nested values are for JSON. None means that the cell is empty.
-Cell: TypeAlias = "str | float | Sequence[Cell] | Mapping[str, Cell] | None"
-ResultRow: TypeAlias = "Mapping[str, Cell]"
 
 
 class Results(NamedTuple):
@@ -21,7 +21,7 @@ class Results(NamedTuple):
     """
 
     schema: str
-    rows: Sequence[ResultRow]
+    rows: "Sequence[ResultRow]"
     single: bool = False
     empty: str = ""
     header: bool = True

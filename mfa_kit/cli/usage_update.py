@@ -10,13 +10,12 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.interaction import Progress, counting
 from mfa_kit.core.models import BackupLocation, S3Url
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.enrollment.pacing import Backoff
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount

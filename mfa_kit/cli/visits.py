@@ -7,12 +7,11 @@ from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from mfa_kit import wiring
-from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import AwsFault, Declined
-from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.interaction import LiveProgress, Progress, counting
 from mfa_kit.core.message import Message
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, counts_of
 from mfa_kit.organization.accounts import ACCOUNT, OrgAccount, accounts_in_words, by_reason, in_account
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -35,6 +36,27 @@ class LiveProgress(Progress, Protocol):
         The text may take up to a second to appear. If it is a function, the function is called for each redraw.
         """
         ...
+
+
+@contextmanager
+def counting(progress: LiveProgress, doing: str, items: Iterable[T], total: int | None = None) -> Iterator[Iterator[T]]:
+    """Yield an iterator over the items. Until the context ends, show `doing` and how many items were returned."""
+    done = 0
+
+    def count() -> Iterator[T]:
+        nonlocal done
+        for item in items:
+            done += 1
+            yield item
+
+    with progress.showing(lambda: f"{doing}: {done}{'' if total is None else f' of {total}'}"):
+        yield count()
+
+
+def counted(items: Sequence[T], *, progress: LiveProgress, doing: str) -> Iterator[T]:
+    """Yield the items. Until they end, show `doing` and how many were yielded."""
+    with counting(progress, doing, items, len(items)) as counter:
+        yield from counter
 
 
 class Interaction(Protocol):

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit.account.device_backups import device_backups
+from mfa_kit.account.last_use import LastUses
 from mfa_kit.account.reading import policy_holes, read_account
 from mfa_kit.account.snapshot import Acceptance, Snapshot
+from mfa_kit.account.status import BackupTests, DeviceCells, ask_each_user, read_lists
 from mfa_kit.adapters.aws.answers import observe_reads
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.local_store import backup_at
@@ -24,11 +26,15 @@ from mfa_kit.audit.records import (
     compare_audits,
 )
 from mfa_kit.audit.registry import AccountAudit
+from mfa_kit.backups.drill import drill_due
 from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recalls import judge_devices
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import age_text
+from mfa_kit.enrollment.device_status import DeviceStatus
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
 from mfa_kit.organization.across import AccountFolders
 from mfa_kit.organization.member_root import OrganizationRoot
@@ -36,6 +42,7 @@ from mfa_kit.wiring import aws
 from mfa_kit.wiring.files import check_new, read_advisories
 from mfa_kit.wiring.ledger import backup_records, recorded_keys, usage_records
 from mfa_kit.wiring.organization import Organization, open_organization, root_of
+from mfa_kit.wiring.ports import enrollment_ports
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import open_backup_store, stored_backups
 
@@ -204,6 +211,48 @@ def take_snapshot(
             f"stored the snapshot in {source.file}; keep it private: it shows which users are weakly protected"
         )
     return snapshot
+
+
+def list_devices(
+    settings: Settings,
+    organization: Organization,
+    account: OrgAccount,
+    describe: Callable[[LastUses], DeviceCells],
+    *,
+    user: str | None = None,
+    each_user: bool = False,
+    max_age: float,
+    backup_dir: BackupLocation | None,
+    drilled_within: float,
+) -> tuple[list[ResultRow], LastUses]:
+    """Return the rows of the devices of a user, or of all users, in one account, and what is known of their uses.
+
+    With `each_user`, ask IAM about each user instead of reading its lists. Tell how many backups were not tested for
+    `drilled_within` seconds.
+    """
+    opened, progress = organization.enter(account), settings.progress
+    store = open_backup_store(settings, backup_dir)
+    ports = enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
+    read: partial[list[DeviceStatus]]
+    if user or each_user:
+        read = partial(ask_each_user, user, caller=opened.caller)
+    else:
+        read = partial(read_lists, account_source(opened.iam), max_age=max_age)
+    statuses = read(map_each=organization.within, ports=ports, progress=progress)
+    uses = LastUses(usage_records(organization.ledger).usage(account.id), now=opened.iam.now())
+    cells, records = describe(uses), backup_records(organization.ledger)
+    drills = records.drills()
+    tests = BackupTests(
+        named=lambda name: backup_at(Path("/", name)),
+        drills=drills,
+        is_due=partial(drill_due, drills=drills, since=time.time() - drilled_within),
+        recorders=records.computers.recorders(),
+    )
+    rows = [tests.row(status, cells) for status in statuses if cells.are_listed(status.device)]
+    if due := sum(bool(row["drill_due"]) for row in rows):
+        days = f"{drilled_within / 86400:g} days"
+        progress.note(suggest(f"backups not tested for {days}: {due}; to test them", "backup drill -i IDENTITY"))
+    return rows, uses
 
 
 def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:

@@ -12,11 +12,12 @@ import pexpect
 import pytest
 
 from mfa_kit.cli.output import FORMS, Output
-from mfa_kit.cli.results import ResultRow, Results
+from mfa_kit.cli.results import Results
 from mfa_kit.cli.rollout.results import AccountWork, show_results
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
+from mfa_kit.core.results import ResultRow
 from mfa_kit.organization.accounts import OrgAccount
 from tests.conftest import MfaKit, bare
 

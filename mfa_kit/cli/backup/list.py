@@ -11,10 +11,10 @@ from mfa_kit.backups.rekeying import Exposed, find_exposed, known_recipients
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, of_user, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import Backup, BackupLocation, backup_name
+from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
 

@@ -10,7 +10,6 @@ from mfa_kit import wiring
 from mfa_kit.backups.own_identity import PROTECTING
 from mfa_kit.backups.pruning import Why, find_prunable
 from mfa_kit.backups.rekeying import Rekeyed, choose_backups
-from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import (
     ACCEPT_LABEL,
     BACKUP_DIR,
@@ -22,13 +21,13 @@ from mfa_kit.cli.backup_options import (
 )
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
-from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.core.interaction import Interaction, Progress, counted
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation
+from mfa_kit.core.results import ResultRow
 from mfa_kit.wiring.settings import Settings
 
 COPIES = "older copies of the backups can still be opened with the old key"
@@ -77,7 +76,7 @@ def rekey(
         accept_label=accept_label,
         confirm=(lambda _: None) if unproven else partial(_confirm_unproven, person=settings.interaction),
         until=partial(stop_on_signals, break_off=settings.stop.set),
-        counted=partial(messages.counted, progress=settings.progress, doing="encrypting backups"),
+        counted=partial(counted, progress=settings.progress, doing="encrypting backups"),
     )
     _warn(done, settings.progress)
     row: ResultRow = {

@@ -13,11 +13,11 @@ from mfa_kit.backups.contents import Opened
 from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, backup_named, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import BackupLocation, DeviceSpec
+from mfa_kit.core.results import ResultRow
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.wiring.settings import Settings
 

@@ -10,7 +10,6 @@ from mfa_kit import wiring
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.backups.opening import Verified, missing_backup
-from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import (
     ACCEPT_LABEL,
     BACKUP_DIR,
@@ -28,7 +27,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.interaction import Progress, counted
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.oath_keys.choosing import code_on_key
@@ -71,7 +70,7 @@ def verify(
     chosen = files or [backup.path for backup in stored]
     tried = wiring.backups.verify_backups(
         settings,
-        messages.counted(chosen, progress=settings.progress, doing="checking backups"),
+        counted(chosen, progress=settings.progress, doing="checking backups"),
         wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
     )

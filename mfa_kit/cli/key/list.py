@@ -23,10 +23,10 @@ from mfa_kit.cli.key.sources import (
 )
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import DeviceFault, InUse, MfaKitError
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.message import suggest
+from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.stopping import sleep
 from mfa_kit.oath_keys.choosing import choose_line
 from mfa_kit.security_keys.authenticator import MetadataSource, Model

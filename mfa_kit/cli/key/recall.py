@@ -12,12 +12,12 @@ from mfa_kit import wiring
 from mfa_kit.cli.backup_options import metadata_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.firmware import NOT_OATH, Verdict
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import USER_NAME
 from mfa_kit.core.recalls import RecalledKey, find_recalls
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.roster import ACCOUNT, COLUMNS
 from mfa_kit.security_keys.attestation import revoked_models

@@ -12,11 +12,11 @@ from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.lint import POLICY_FILE, read_policy
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
 from mfa_kit.policy.lockout import (

@@ -10,8 +10,8 @@ from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.cli.letters import letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import printable
 from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleague_steps, offboard_steps, shell_script
 from mfa_kit.policy.root_ceremony import root_ceremony as ceremony

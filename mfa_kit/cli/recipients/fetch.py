@@ -11,9 +11,9 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import csv_table
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.rollout.recipient_choice import (
     FETCHED,

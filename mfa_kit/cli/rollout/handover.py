@@ -17,7 +17,6 @@ from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.letters import PAPER, letter_page, letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.value_types import Day
@@ -27,6 +26,7 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.message import Message, clauses
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, own_copy, recorded_location
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper

@@ -11,10 +11,8 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.messages import counting
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
 from mfa_kit.cli.rollout.running import look_up_counted
@@ -29,9 +27,10 @@ from mfa_kit.cli.visits import (
 )
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import error_of_faults
-from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.interaction import LiveProgress, Progress, counting
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import VIRTUAL
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState

@@ -11,7 +11,6 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.handover import FORMS, PDF, TABLE
 from mfa_kit.cli.rollout.profiles import find_pin
@@ -23,6 +22,7 @@ from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few, iso_time
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
 from mfa_kit.rollout.handing_over import LeftOut

@@ -10,12 +10,12 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.rollout.running import look_up_results
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import iso_time
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Reminder, find_reminders

@@ -11,11 +11,12 @@ from pathlib import Path
 from mfa_kit.cli.forms import json_document
 from mfa_kit.cli.messages import EVENTS, Redrawable
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow, Results
+from mfa_kit.cli.results import Results
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore

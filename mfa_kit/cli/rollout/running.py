@@ -14,9 +14,8 @@ from typing import Protocol
 
 from mfa_kit import wiring
 from mfa_kit.cli.environment import command_line
-from mfa_kit.cli.messages import EVENTS, counting
+from mfa_kit.cli.messages import EVENTS
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.results import AccountWork, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.terminal import Nobody
@@ -30,8 +29,9 @@ from mfa_kit.core.errors import (
     name_in_ledgers,
     only_our_errors,
 )
-from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.interaction import LiveProgress, Progress, counting
 from mfa_kit.core.message import Message, suggest
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts

@@ -18,7 +18,6 @@ from mfa_kit.cli.fitting import fitted_table
 from mfa_kit.cli.messages import Redrawn
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, Reading, is_narrowed, read_accounts, read_files
 from mfa_kit.cli.rollout.results import AccountWork, columns_of, next_step, result_row
@@ -27,6 +26,7 @@ from mfa_kit.cli.visits import state_of
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.results import ResultRow
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import count_of, iso_time
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount

@@ -15,12 +15,12 @@ from mfa_kit.cli.backup_options import KEY_PROFILE, PIN_STDIN, WHICH_FIDO, metad
 from mfa_kit.cli.key.sources import find_oath_half
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.cli.verify.oath import check_rows
 from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.recorded_keys import KeyEvent
+from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import iso_time, one_line
 from mfa_kit.security_keys.attestation import Examined, KeyExaminer, SeenBefore

@@ -10,11 +10,11 @@ from mfa_kit import wiring
 from mfa_kit.cli.backup_options import PASSPHRASE_FD, PASSWORD_STDIN, PIN_STDIN, WHICH, identity, metadata_options
 from mfa_kit.cli.options import DEVICE, Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.checks import Check, Failed, Passed
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
+from mfa_kit.core.results import ResultRow
 from mfa_kit.enrollment.planning import choose_device, resolve_user
 from mfa_kit.oath_keys.acceptance import UNPROVEN, maker_check, verify_key
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
