@@ -17,6 +17,7 @@ from mfa_kit.cli.key.list import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.handover import COLUMNS as HANDOVER
 from mfa_kit.cli.rollout.results import COLUMNS
+from mfa_kit.core.results import UserDevice
 from mfa_kit.rollout.room import DeviceChange
 
 PACKAGE = Path(mfa_kit.__file__).parent
@@ -144,6 +145,12 @@ SHARED: dict[str, dict[str, object]] = {
 OF_VALUES = {
     "ledger-reconcile": tuple(each.name for each in dataclasses.fields(Discrepancy)),
     "rollout-status": COLUMNS,
+    # The fields of the key, and of the computers that share a ledger, are in SHARED.
+    "status": tuple(
+        each.name
+        for each in dataclasses.fields(UserDevice)
+        if not each.name.startswith("key") and each.name not in SHARED["status"]
+    ),
     "rollout-handover": HANDOVER,
     "rollout-plan-user": tuple(each.name for each in dataclasses.fields(DeviceChange)),
     "ledger": tuple(each.name for each in dataclasses.fields(LogLine)),
