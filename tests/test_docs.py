@@ -5,6 +5,7 @@ The info string of a fenced block says how it is checked:
     ```bash             run in an empty folder
     ```bash lab         run with the lab as AWS; the blocks of a page share one lab, one folder and one shell. The
                         first may add `accounts=N`: the lab is an organization with so many member accounts
+    ```bash lab new     the rest of the page starts with a new lab, folder and shell: a part that is read by itself
     ```bash no: REASON  not run, with the reason
     ```console          a transcript, with `lab` or `no:` as above: `$ ` starts a command, `> ` continues it, and the
                         rest is its output, where a line `...` matches any lines, `...` in a line any text
@@ -36,7 +37,7 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
 }
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
-RUN = re.compile(r"(?:bash|console)(?P<lab> lab(?: accounts=(?P<accounts>\d+))?)?")
+RUN = re.compile(r"(?:bash|console)(?P<lab> lab(?: accounts=(?P<accounts>\d+))?)?(?P<new> new)?")
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
 # Functions and classes that get the names of results. A Runner also prints rows of accounts, named `-account`.
@@ -71,6 +72,18 @@ class Block:
             return None
         shown = [line for line in self.lines if not line.startswith(("$ ", "> "))]
         return re.compile("".join(r"(?:.*\n)*?" if line == "..." else wild(line) + r"\n" for line in shown))
+
+
+def parts(page: str) -> Iterator[list[Block]]:
+    """Yield the blocks that are run, apart for each part of a page that has its own lab and folder."""
+    part: list[Block] = []
+    for block in blocks(page):
+        if block.run and block.run["new"] and part:
+            yield part
+            part = []
+        part += [block] * bool(block.run)
+    if part:
+        yield part
 
 
 def wild(line: str) -> str:
@@ -145,10 +158,9 @@ def in_lab(shown: Sequence[Block], program: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block.run for block in blocks(page))])
-def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shown", [pytest.param(part, id=part[0].place) for page in PAGES for part in parts(page)])
+def test_the_commands_of_a_page_run(shown: list[Block], tmp_path: Path) -> None:
     """The commands run in order, as a reader would type them, and print the output that the page shows."""
-    shown = [block for block in blocks(page) if block.run]
     script = tmp_path / "page.sh"
     script.write_text(
         "set -euo pipefail\n"
@@ -308,26 +320,27 @@ def test_each_page_is_in_one_group_of_the_index() -> None:
 
 # These pages state no facts about other products that a reader would want to look up. Their facts are about mfa-kit, or
 # they are repeated from a page with sources, to which they lead.
-WITHOUT_SOURCES = (
-    *("README", "break-glass", "changelog", "commands", "configuration", "desk-page", "development", "doctor"),
-    *("exit-codes", "formats", "glossary", "lab", "not-verified", "open-your-backup", "policy-file", "rollout-station"),
-    *("security", "troubleshooting", "udev", "uninstall"),
-)
+WITHOUT_SOURCES = {
+    *("README", "break-glass", "changelog", "commands", "configuration", "development", "formats", "glossary"),
+    *("not-verified", "rollout-station", "security", "sources", "troubleshooting"),
+}
 OTHERS = re.compile(r"\b(?:AWS|IAM|STS|S3|FIDO2?|CTAP|GovCloud|NIST|YubiKey|PostgreSQL|GitHub|GitLab|c7n-org)\b")
-SOURCES = {page: text.partition("\n## Sources\n")[2] for page, text in PAGES.items() if page.startswith("docs/")}
+SOURCES = dict(re.findall(r"^## (.+)\n\n((?:.+\n|\n(?!#))+)", PAGES["docs/sources.md"] + "\n", re.MULTILINE))
 
 
 def test_pages_with_facts_about_others_have_sources() -> None:
-    """A page about AWS or keys ends with its sources. The list above has the exceptions, and no others."""
-    pages = {f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")}
-    missing = {page for page in pages if OTHERS.search(PAGES[page]) and not SOURCES[page]}
-    assert missing == {f"docs/{name}.md" for name in WITHOUT_SOURCES}
+    """The page of sources has a part for each page about AWS or keys. The list above has all exceptions."""
+    pages = {file.stem: PAGES[f"docs/{file.name}"] for file in (ROOT / "docs").glob("*.md")}
+    titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in pages.items()}
+    missing = {name for name, text in pages.items() if OTHERS.search(text) and titles[name] not in SOURCES}
+    assert missing == WITHOUT_SOURCES
+    assert SOURCES.keys() <= set(titles.values())
 
 
-@pytest.mark.parametrize("page", sorted(page for page, sources in SOURCES.items() if sources))
-def test_sources_have_a_date(page: str) -> None:
-    """The section is the last one. It says when the sources were read, and lists them, one per line."""
-    first, *lines = filter(None, SOURCES[page].splitlines())
-    assert re.match(r"Read on \d{4}-\d\d-\d\d\b", first)
-    assert lines
-    assert all(line.startswith("- ") for line in lines)
+def test_sources_are_lists_with_a_date() -> None:
+    """The first paragraph says when the sources were read. A later date is in the line of the source."""
+    assert re.search(r"read on \d{4}-\d\d-\d\d\b", PAGES["docs/sources.md"].partition("\n## ")[0])
+    assert [title for title, text in SOURCES.items() if not text.rstrip().splitlines()[-1].startswith("- ")] == []
+    dates = re.findall(r"\bRead on (\S+)", "".join(SOURCES.values()))
+    assert len(dates) > 20
+    assert [date for date in dates if not re.fullmatch(r"\d{4}-\d\d-\d\d\W*", date)] == []

@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import click
@@ -21,17 +22,19 @@ WIDEST, SHOWN = 100, 8
 COMMON = {"a", "an", "and", "are", "do", "does", "for", "how", "i", "in", "is", "it", "my", "of", "on", "or", "the"}
 COMMON |= {"to", "we", "what", "when", "where", "which", "who", "with", "without", "about", "have", "need", "needs"}
 STEM = 5
-# How much a word counts in the title of a page, in a heading, and below it.
-TITLE, HEADING, BODY = 4, 6, 1
+# How much a word counts in the headings above a part of a page, in its own heading, and below it.
+ABOVE, HEADING, BODY = 4, 6, 1
+# A comment in a page has other words for its heading. A heading that is the name of a result counts as text below it.
+ALSO, RESULT = re.compile(r"^<!-- also: (.*) -->$", re.MULTILINE), "mfa-kit/"
 FENCE, LINK = "```", re.compile(r"!?\[([^\]]*)\]\(([^)]*)\)")
 CELLS, ITEM = re.compile(r"(?<!\\)\|"), re.compile(r"\s*([-*]|\d+\.) ")
 
 
 class Section(NamedTuple):
-    """A part of a page: the page's name, its title, the heading of the part, and the text below the heading."""
+    """A part of a page: the page's name, the headings above the part, its heading, and the text below it."""
 
     page: str
-    title: str
+    above: str
     heading: str
     text: str
 
@@ -39,9 +42,12 @@ class Section(NamedTuple):
 @click.command("help", cls=Verb)
 @click.argument("words", metavar="[TOPIC|WORDS]", nargs=-1)
 def show_help(*, words: tuple[str, ...], output: Output) -> None:
-    """Show the page TOPIC of the documentation, or find the headings about WORDS. Without either, list the pages."""
+    """Show the page TOPIC of the documentation, or find the headings about WORDS. Without either, list the pages.
+
+    TOPIC is the name of a page, or PAGE/HEADING for a part of it.
+    """
     pages = wiring.files.manual_pages()
-    if len(words) == 1 and (page := pages.get(words[0].removesuffix(".md"))):
+    if len(words) == 1 and (page := find_topic(words[0], pages)):
         columns = min(shutil.get_terminal_size().columns, WIDEST)
         text = "\n".join(render_page(page, columns)) + "\n"
         if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
@@ -56,7 +62,7 @@ def show_help(*, words: tuple[str, ...], output: Output) -> None:
     output.many("help", rows, empty="")
     # In a pipe, only the rows count.
     if sys.stdout.isatty():
-        output.prose(Message("to read a page", mfa_kit("help TOPIC")))
+        output.prose(Message("to read a page", mfa_kit("help TOPIC"), "or a part of it", mfa_kit("help TOPIC/HEADING")))
 
 
 def _first_sections(pages: Mapping[str, str]) -> Iterator[Section]:
@@ -64,25 +70,50 @@ def _first_sections(pages: Mapping[str, str]) -> Iterator[Section]:
         yield next(sections_of(name, text))
 
 
+def find_topic(topic: str, pages: Mapping[str, str]) -> str | None:
+    """Return the text of the page that a topic names, or of the part whose heading has the words after a slash."""
+    name, slash, words = topic.partition("/")
+    page = pages.get(name.removesuffix(".md"))
+    if page is None or not slash:
+        return page
+    parts = list(_split(page))
+    wanted = "-".join(_words(words))
+    named = ["-".join(_words(heading)) for _, heading, _ in parts]
+    starts = [number for number, text in enumerate(named) if text == wanted]
+    starts += [number for number, text in enumerate(named) if wanted in text]
+    if not starts:
+        return None
+    first, *others = parts[starts[0] :]
+    inside = takewhile(lambda part: part[0] > first[0], others)
+    return "\n".join(f"{'#' * (level - first[0] + 1)} {heading}\n{text}" for level, heading, text in (first, *inside))
+
+
 def sections_of(name: str, text: str) -> Iterator[Section]:
     """Yield the parts of a page in Markdown. The first one has the title as its heading."""
-    title, heading, lines, fenced = "", "", list[str](), False
+    above = list[str]()
+    for level, heading, body in _split(text):
+        above[level - 1 :] = [_plain(heading)]
+        yield Section(name, " ".join(above[:-1] or above), above[-1] or name, body)
+
+
+def _split(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the level, the heading and the text of each part of a page in Markdown."""
+    heading, lines, fenced = "", list[str](), False
     for line in text.splitlines():
         fenced ^= line.lstrip().startswith(FENCE)
         if line.startswith("#") and not fenced:
             if heading:
-                yield Section(name, title, heading, "\n".join(lines))
-            heading, lines = _plain(line.lstrip("# ")), []
-            title = title or heading
+                yield len(heading.partition(" ")[0]), heading.lstrip("# "), "\n".join(lines)
+            heading, lines = line, []
         else:
             lines.append(line)
-    yield Section(name, title, heading or name, "\n".join(lines))
+    yield len(heading.partition(" ")[0]), heading.lstrip("# "), "\n".join(lines)
 
 
 def find_sections(words: Sequence[str], pages: Mapping[str, str]) -> list[Section]:
     """Return the parts of pages that are most about some words, the best first.
 
-    A part with more of the words is better, then one in whose heading or title they are.
+    A part with more of the words is better, then one in whose headings they are.
     """
     wanted = {word[:STEM] for word in _words(" ".join(words)) if word not in COMMON}
     scored = [
@@ -98,7 +129,9 @@ def find_sections(words: Sequence[str], pages: Mapping[str, str]) -> list[Sectio
 def _score(section: Section, wanted: set[str]) -> tuple[int, int] | None:
     """Return how many of the words are in a part of a page, and how much they count there; None if there is none."""
     weights = dict.fromkeys(wanted, 0)
-    for text, weight in ((section.title, TITLE), (section.heading, HEADING), (section.text, BODY)):
+    also = " ".join(ALSO.findall(section.text))
+    heading = BODY if section.heading.startswith(RESULT) else HEADING
+    for text, weight in ((section.above, ABOVE), (f"{section.heading} {also}", heading), (section.text, BODY)):
         for word in {word[:STEM] for word in _words(text)} & wanted:
             weights[word] += weight
     total = sum(weights.values())

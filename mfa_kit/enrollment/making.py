@@ -428,7 +428,7 @@ def _reserved(serial: str, *, ports: EnrollmentPorts) -> Iterator[None]:
 OTHER_MAKERS = suggest(
     "AWS accepts only hardware tokens sold for AWS and cannot import seeds, so tokens of other makers cannot be used; "
     "see",
-    "help hardware-tokens",
+    "help tokens/hardware-totp-tokens",
 )
 
 

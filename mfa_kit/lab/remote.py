@@ -15,7 +15,7 @@ HINT = "run the command under `mfa-kit lab run`, or export the variables that `m
 
 
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
-    """Send a request to the lab that the variables `env` name. Return the parsed JSON response (docs/lab-reference.md).
+    """Send a request to the lab that the variables `env` name. Return the parsed JSON response (docs/lab.md).
 
     Raise UsageFault if there is no lab, or if the lab does not answer or refuses the request.
     """

@@ -134,7 +134,7 @@ def _settings(assignments: Sequence[str]) -> LabSettings:
             names = ", ".join(setting.name for setting in fields(LabSettings))
             raise UsageFault(
                 f"{assignment!r} is not a setting of the lab",
-                suggest(f"use NAME=NUMBER, where NAME is one of {names}; see", "help lab-reference"),
+                suggest(f"use NAME=NUMBER, where NAME is one of {names}; see", "help lab/settings"),
             ) from None
     return settings
 

@@ -1,6 +1,6 @@
 """The guided tour: runs commands of mfa-kit in a lab, explains each, and says what the same command does on AWS.
 
-Each step is an item of STEPS. docs/lab-reference.md has the sources for what the steps say about AWS.
+Each step is an item of STEPS. docs/lab.md has the sources for what the steps say about AWS.
 """
 
 import os

@@ -25,7 +25,9 @@ TOP = ("accounts", "vars")
 OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 # The maximum depth to which values in `vars` may be nested.
 DEEPEST = 50
-FORMAT = Message("see", mfa_kit("help accounts-file"), "or write a file", mfa_kit("accounts export -o FILE"))
+FORMAT = Message(
+    "see", mfa_kit("help organizations/accounts-file"), "or write a file", mfa_kit("accounts export -o FILE")
+)
 
 # A function that returns the place of an account or of one of its keys in the file, such as `line 3`. The arguments are
 # the index of the account, counted from 0, and the name of the key, or None for the whole account.

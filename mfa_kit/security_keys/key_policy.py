@@ -28,7 +28,7 @@ MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPolicy:
-    """The requirements on a key (docs/policy-file.md). The default requires only a genuine key."""
+    """The requirements on a key (docs/keys.md). The default requires only a genuine key."""
 
     models: tuple[str, ...] = ()
     certification: str | None = None
@@ -64,12 +64,13 @@ def _certified(required_level: str, reported_level: str | None) -> bool:
 
 
 def parse_policy(text: str) -> KeyPolicy:
-    """Parse a policy file (TOML, docs/policy-file.md). Raise UsageFault for an invalid file."""
+    """Parse a policy file (TOML, docs/keys.md). Raise UsageFault for an invalid file."""
     try:
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageFault(
-            f"the policy is not valid TOML: {error}", suggest("correct it; for the format, see", "help policy-file")
+            f"the policy is not valid TOML: {error}",
+            suggest("correct it; for the format, see", "help keys/policy-file"),
         ) from None
     for name in table:
         if name not in _READERS:

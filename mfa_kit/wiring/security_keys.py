@@ -292,7 +292,7 @@ class SecurityKeys:
             why = error.strerror
         except UnicodeDecodeError:
             why = "it is not UTF-8"
-        raise UsageFault(f"{file} cannot be read: {why}", suggest("give a policy file; see", "help policy-file"))
+        raise UsageFault(f"{file} cannot be read: {why}", suggest("give a policy file; see", "help keys/policy-file"))
 
     def resetter(self) -> KeyReset:
         """Return an object that resets a key after the user has unplugged it and plugged it in again."""

@@ -59,7 +59,7 @@ def person_at_terminal() -> str:
 
 def _require_linux() -> None:
     if sys.platform != "linux":
-        raise UsageFault("udev exists only on Linux", suggest("for other systems, see", "help security-keys"))
+        raise UsageFault("udev exists only on Linux", suggest("for other systems, see", "help install/other-systems"))
 
 
 def _require_root(verb: str) -> None:

@@ -226,7 +226,7 @@ def test_a_passphrase_is_read_once_for_all_identities(mfa_kit: MfaKit, user: str
 def test_a_backup_that_cannot_be_decrypted_is_an_error(
     verb: list[str], backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exit codes are those of docs/exit-codes.md, and nothing is written."""
+    """The exit codes are those of docs/formats.md, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.txt").write_text(f"{pyrage.x25519.Identity.generate()}\n")
     (tmp_path / "nonsense.txt").write_text("nonsense")

@@ -296,7 +296,7 @@ BAD: list[tuple[str, list[str], int, str]] = [
 def test_bad_input_is_one_sentence_and_one_hint_and_changes_nothing(
     words: list[str], code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
 ) -> None:
-    """The exit code is that of docs/exit-codes.md. IAM and the disk are unchanged."""
+    """The exit code is that of docs/formats.md. IAM and the disk are unchanged."""
     before = lab.serials()
     line = [user if word == "USER" else word for word in words]
     done = mfa_kit.run("enroll", *line, *VIRTUAL, "-r", recipient)

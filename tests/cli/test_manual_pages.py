@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.cli.help import find_sections, render_page, sections_of
+from mfa_kit.cli.help import find_sections, find_topic, render_page, sections_of
 from mfa_kit.wiring.files import manual_pages
 from tests.conftest import ROOT, MfaKit
 
@@ -32,9 +32,10 @@ def test_no_message_names_a_page_that_may_not_be_installed() -> None:
 
 
 def test_every_page_that_a_message_names_is_there() -> None:
-    named = {name for text in TEXTS for name in re.findall(r"(?:^|mfa-kit )help ([a-z0-9-]+)", text)}
+    """So is the part of a page that it names after a slash."""
+    named = {name for text in TEXTS for name in re.findall(r"(?:^|mfa-kit )help ([a-z0-9/-]+)", text)}
     assert len(named) > 8
-    assert named <= PAGES.keys()
+    assert [name for name in named if find_topic(name, PAGES) is None] == []
 
 
 def test_all_pages_are_listed_with_their_titles(mfa_kit: MfaKit) -> None:
@@ -99,3 +100,46 @@ def test_only_the_parts_with_most_of_the_words_are_found() -> None:
         ("one", "Phones"),
         ("one", "Lost"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("topic", "first"),
+    [
+        ("keys/udev", "The udev rule\n============="),
+        ("keys/The udev rule", "The udev rule\n============="),
+        ("keys.md/udev", "The udev rule\n============="),
+        ("organizations/accounts-file", "The accounts file\n================="),
+    ],
+)
+def test_a_part_of_a_page_is_shown_with_what_is_below_it(mfa_kit: MfaKit, topic: str, first: str) -> None:
+    """A few words of the heading are enough. The next part is not shown."""
+    done = mfa_kit.run("help", topic)
+    assert done.out.startswith(f"{first}\n")
+    headings = re.findall(r"^(.+)\n[-=]+$", done.out, re.MULTILINE)
+    assert len(headings) > 3
+    assert "Display tokens" not in done.out
+    assert "The policy file" not in headings
+
+
+# Names of pages that are now a part of another page.
+EARLIER = {
+    "install": "quickstart other-systems uninstall",
+    "troubleshooting": "doctor",
+    "enroll": "desk enroll-virtual desk-page",
+    "keys": "oath-keys security-keys udev verify-fido2 policy-file recalls",
+    "tokens": "hardware-tokens tokens-reference",
+    "handover": "letters open-your-backup",
+    "how-it-works": "half-made ledger compared-with-the-aws-cli",
+    "organizations": "accounts-file",
+    "status": "last-use",
+    "audit": "evidence",
+    "rollout": "public-keys",
+    "shared-state": "schedulers",
+    "formats": "exit-codes",
+    "lab": "lab-reference",
+}
+
+
+@pytest.mark.parametrize(("name", "page"), [(name, page) for page, names in EARLIER.items() for name in names.split()])
+def test_earlier_names_of_pages_find_the_page_that_has_their_text(name: str, page: str) -> None:
+    assert page in [section.page for section in find_sections([name], PAGES)[:3]]

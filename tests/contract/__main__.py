@@ -1,4 +1,4 @@
-"""Ask an account what docs/lab-reference.md says of IAM, and print where it answers otherwise.
+"""Ask an account what docs/lab.md says of IAM, and print where it answers otherwise.
 
     python -m tests.contract --account 111122223333            reads only; changes nothing
     python -m tests.contract --writes --account 111122223333   makes and removes users, keys and devices of its own
@@ -20,7 +20,7 @@ from tests.contract.cases import LACKS, Case, Desk, differences, reads, writes
 
 def told(part: Sequence[Case], found: Sequence[tuple[Case, str]]) -> str:
     """Return the differences of a part as a table."""
-    lines = [f"{len(part) - len(found)} of {len(part)} as docs/lab-reference.md says"]
+    lines = [f"{len(part) - len(found)} of {len(part)} as docs/lab.md says"]
     for case, said in found:
         kind = "lacks it" if said.startswith(LACKS) else "says"
         lines += [f"  {case.row}", f"    expected  {case.says}", f"    {kind:<8}  {said}"]

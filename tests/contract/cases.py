@@ -1,4 +1,4 @@
-"""The answers that IAM is expected to give, one case for each row of docs/lab-reference.md that AWS can be asked about.
+"""The answers that IAM is expected to give, one case for each row of docs/lab.md that AWS can be asked about.
 
 Each case has a request and the words of the answer. `reads` query existing entities and change nothing. `writes` create
 users, keys and devices whose names share a prefix, and remove them afterwards. They are for an account made for tests.
@@ -138,7 +138,7 @@ Ask = Callable[[Desk], object]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request, its row in docs/lab-reference.md, and the expected answer."""
+    """One request, its row in docs/lab.md, and the expected answer."""
 
     row: str
     says: str

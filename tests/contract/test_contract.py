@@ -22,7 +22,7 @@ from tests.contract.__main__ import main, told
 from tests.contract.cases import Case, Desk, differences, reads, writes
 
 ANY = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-# Rows in which moto and MiniStack answer as recorded from IAM. The other rows are printed (docs/lab-reference.md).
+# Rows in which moto and MiniStack answer as recorded from IAM. The other rows are printed (docs/lab.md).
 MOTO = {"account-summary", "create-taken", "deactivate-unassigned", "enable", "enabled-here", "unknown-user"}
 MINISTACK = {
     "account-summary",
@@ -62,7 +62,7 @@ def test_the_lab_agrees_in_all_cases(
         monkeypatch.setenv(name, value)
     endpoint = ["--endpoint-url", lab.url, "--patience", "0"]
     assert main([*endpoint, "--writes", "--account", "000000000000"]) == 0
-    assert capsys.readouterr().out.count(" as docs/lab-reference.md says\n") == 2
+    assert capsys.readouterr().out.count(" as docs/lab.md says\n") == 2
     assert (lab.serials(), set(lab.account.backend.users)) == (set(), {"lab-admin"})
 
 
@@ -79,7 +79,7 @@ def test_differences_are_printed_if_cleanup_fails(
     monkeypatch.setattr(Desk, "clear", fail)
     with pytest.raises(PermissionError):
         main(["--endpoint-url", lab.url, "--patience", "0", "--writes", "--account", "000000000000"])
-    assert capsys.readouterr().out.count(" as docs/lab-reference.md says\n") == 2
+    assert capsys.readouterr().out.count(" as docs/lab.md says\n") == 2
 
 
 def test_the_reading_part_writes_nothing(lab: Lab) -> None:
@@ -108,7 +108,7 @@ def test_a_difference_is_printed_with_both_answers() -> None:
     """The output has the expected and the actual response, and says if an operation is missing."""
     row = Case("some-row", "expected words", lambda _: "other words")
     assert told([row], [(row, "other words")]).splitlines() == [
-        "0 of 1 as docs/lab-reference.md says",
+        "0 of 1 as docs/lab.md says",
         "  some-row",
         "    expected  expected words",
         "    says      other words",

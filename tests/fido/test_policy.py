@@ -28,7 +28,7 @@ no-advisories = true
 
 
 def test_a_complete_policy_is_read() -> None:
-    """The lines are those of docs/policy-file.md."""
+    """The lines are those of docs/keys.md."""
     assert parse_policy(WHOLE) == KeyPolicy(
         models=("d7781e5d-e353-46aa-afe2-3ca49f13332a", "a6b1ae0823a7e6a7b0e0a53f2b6a7db98848a61f"),
         certification="FIDO_CERTIFIED_L1plus",

@@ -1,4 +1,4 @@
-"""Virtual devices: IAM's answer to each operation. docs/lab-reference.md has the source of each answer."""
+"""Virtual devices: IAM's answer to each operation. docs/lab.md has the source of each answer."""
 
 import base64
 import io

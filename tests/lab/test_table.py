@@ -1,4 +1,4 @@
-"""docs/lab-reference.md: each behavior has a row with a verdict and a test, and with a source if it is like IAM."""
+"""docs/lab.md: each behavior has a row with a verdict and a test, and with a source if it is like IAM."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from tests.contract.cases import reads, writes
 ROOT = Path(__file__).parents[2]
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in (ROOT / "docs/lab-reference.md").read_text("utf-8").partition("## What it does")[2].splitlines()
+    for line in (ROOT / "docs/lab.md").read_text("utf-8").partition("## What it does")[2].splitlines()
     if re.match(r"\| [a-z]", line) and not line.startswith("| row ")
 ]
 TESTS = {

@@ -103,9 +103,10 @@ def test_each_scheduler_restarts_a_worker_after_errors_that_pass() -> None:
     assert last["action"] == "EXIT"
 
 
-def test_the_unit_does_what_the_page_about_exit_codes_says() -> None:
-    """Both tables of the page have the same codes, and the unit stays stopped after exactly those of the third row."""
-    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", (ROOT / "docs/exit-codes.md").read_text("utf-8"), re.MULTILINE)
+def test_the_unit_does_what_the_text_about_exit_codes_says() -> None:
+    """Both tables of the text have the same codes, and the unit stays stopped after exactly those of the third row."""
+    text = (ROOT / "docs/formats.md").read_text("utf-8").partition("\n## Exit codes\n")[2]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
     after = {does: {int(code) for code in re.findall(r"\d+", codes)} for codes, does in rows if re.match(r"\d", codes)}
     [stay] = [codes for does, codes in after.items() if does.startswith("does not start it again")]
     [again] = [codes for does, codes in after.items() if does.startswith("starts the worker again")]

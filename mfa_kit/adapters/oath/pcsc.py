@@ -270,7 +270,7 @@ def _pcsc(name: str, status: int) -> DeviceFault:
             f"polkit does not allow this session to use the key in {name}",
             suggest(
                 "work at the computer itself, or allow org.debian.pcsc-lite.access_card in polkit; see",
-                "help oath-keys",
+                "help keys/oath-keys",
             ),
         )
     if status == RESET:
@@ -345,7 +345,7 @@ def reader_names() -> list[str]:
                 suggest(
                     "polkit does not allow SSH sessions to use cards: work at the computer itself, or allow "
                     "org.debian.pcsc-lite.access_pcsc; for the rule, see",
-                    "help oath-keys",
+                    "help keys/oath-keys",
                 ),
             ) from None
         raise DeviceFault(

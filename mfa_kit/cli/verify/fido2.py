@@ -35,7 +35,7 @@ from mfa_kit.wiring.settings import Settings
     "--require",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Requirements for keys: a policy file (`mfa-kit help policy-file`).",
+    help="Requirements for keys: a policy file (`mfa-kit help keys/policy-file`).",
 )
 @KEY_PROFILE
 @metadata_options
@@ -207,7 +207,7 @@ def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
 
 
 def receipt_of(examined: Examined, *, asset: str | None) -> ResultRow:
-    """Return a key's result with all the evidence (the receipt). docs/verify-fido2.md describes the fields."""
+    """Return a key's result with all the evidence (the receipt). docs/keys.md describes the fields."""
     evidence = examined.evidence
     return {
         "mfa_kit": __version__,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 PATH = "/lab/"
 HEADER = "HTTP_X_MFA_KIT_LAB"
-SEE = suggest("see", "help lab-reference")
+SEE = suggest("see", "help lab/control-endpoint")
 HINTS = {
     "LimitExceeded": "remove a device first: mfa-kit revoke",
     "NoSuchEntity": "list the users of the lab: mfa-kit status",
@@ -48,7 +48,7 @@ Payload = Mapping[str, object]
 
 
 class LabControl:
-    """The control endpoint of one lab. docs/lab-reference.md lists its requests."""
+    """The control endpoint of one lab. docs/lab.md lists its requests."""
 
     def __init__(self, organization: LabOrganization, faults: Faults, calls: Sequence[LoggedCall]) -> None:
         self.organization, self.account = organization, organization.management

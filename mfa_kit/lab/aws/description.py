@@ -3,7 +3,7 @@
 `mfa-kit lab run --from` reads a description, and `--state` stores the account as a description between runs. builder.py
 makes an account from the checked rows, and state.py writes an account as a description.
 To add a field, add it to its table in `TABLES`, use it in builder.py and state.py, and document it in
-docs/lab-reference.md.
+docs/lab.md.
 """
 
 import tomllib
@@ -18,7 +18,7 @@ from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.message import suggest
 from mfa_kit.lab.aws import wire
 
-FORM = suggest("for the form, see", "help lab-reference")
+FORM = suggest("for the form, see", "help lab/fields-of-a-description")
 NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Table = Mapping[str, type]
 T = TypeVar("T")

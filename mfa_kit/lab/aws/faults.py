@@ -6,7 +6,7 @@ all accounts or to one. Apart from LISTINGS, nothing here depends on a particula
 To add a fault, add a row to FAULTS. A fault that only returns an error is `Fault(play=_refuse("Code", "message"))`. For
 anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
 act). If the `condition` of a fault is the name of a field of `Conditions`, the fault changes the account until its rule
-is removed. Finally, add the fault to the table in docs/lab-reference.md.
+is removed. Finally, add the fault to the table in docs/lab.md.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The operations of IAM that moto lacks or that differ there. docs/lab-reference.md says where they differ from AWS.
+"""The operations of IAM that moto lacks or that differ there. docs/lab.md says where they differ from AWS.
 
 moto is not patched: its `DomainDispatcherApplication` accepts a function that makes the Flask app of a service. The
 lab's function, in server.py, makes an app whose view uses WholeIam, a subclass of LabIam. moto's IamResponse, the base
