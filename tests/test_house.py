@@ -154,7 +154,7 @@ REVEALS = {
 }
 KEY_URIS = {
     ("adapters/aws/iam.py", "_created"),
-    ("wiring/qr_codes.py", "uri_of"),
+    ("wiring/backups.py", "uri_of"),
     ("qr_codes/reading.py", "uri_of"),
 }
 # A signal to a lab raises an exception. It unwinds what was begun before the process exits with the signal's number.
@@ -487,7 +487,6 @@ FOR_METHODS = {
     "mfa_kit.adapters.files",
     "mfa_kit.disk.files",
     "mfa_kit.wiring.files",
-    "mfa_kit.wiring.qr_codes",
 }
 
 

@@ -164,9 +164,9 @@ def test_the_wiring_loads_each_of_its_modules_when_it_is_used(whole: Graph) -> N
 def test_a_module_of_the_wiring_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names what is missing, and does not say that the wiring has no such module."""
     monkeypatch.setitem(sys.modules, "mfa_kit.core.text", None)
-    monkeypatch.delitem(sys.modules, "mfa_kit.wiring.udev", raising=False)
+    monkeypatch.delitem(sys.modules, "mfa_kit.wiring.doctor", raising=False)
     with pytest.raises(ModuleNotFoundError, match=r"mfa_kit\.core\.text"):
-        vars(wiring)["__getattr__"]("udev")
+        vars(wiring)["__getattr__"]("doctor")
 
 
 def in_a_cycle(found: Graph, module: str) -> bool:

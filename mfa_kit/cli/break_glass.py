@@ -241,7 +241,7 @@ def open_backup(
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:
-        symbol = wiring.qr_codes.draw(opened.created.seed, *device_and_account(opened.label))
+        symbol = wiring.files.draw(opened.created.seed, *device_and_account(opened.label))
         showing.show_picture(symbol, opened.label, person=person)
     output.one(
         "break-glass-open",

@@ -18,7 +18,7 @@ def status(*, output: Output) -> int:
     applies to all connected keys. Otherwise it is 1. Your desktop may give you access even without this rule: mfa-kit
     doctor shows whether it does.
     """
-    return print_state(wiring.udev.rule_state(), output)
+    return print_state(wiring.doctor.rule_state(), output)
 
 
 def print_state(state: RuleState, output: Output) -> int:
@@ -45,8 +45,8 @@ def install(*, settings: Settings, output: Output) -> int:
     Then check the result. Members of the group may use connected security keys. The exit code is 1 if the rule does not
     apply to a connected key.
     """
-    state = wiring.udev.rule_state() if settings.dry_run else wiring.udev.install_rule()
-    person = wiring.udev.person_at_terminal()
+    state = wiring.doctor.rule_state() if settings.dry_run else wiring.doctor.install_rule()
+    person = wiring.doctor.person_at_terminal()
     if not settings.dry_run and person and person not in (state.members or []):
         settings.progress.note(
             Message(f"to give {person} access", command("sudo usermod --append --groups mfa-kit {}", person))
@@ -58,8 +58,8 @@ def install(*, settings: Settings, output: Output) -> int:
 @click.command("remove", cls=Verb)
 def remove(*, settings: Settings, output: Output) -> None:
     """Remove the udev rule for security keys from /etc, as root, and the group mfa-kit if it has no members."""
-    state = wiring.udev.rule_state()
-    removed = bool(state.rule) if settings.dry_run else wiring.udev.remove_rule()
+    state = wiring.doctor.rule_state()
+    removed = bool(state.rule) if settings.dry_run else wiring.doctor.remove_rule()
     if state.members:
         settings.progress.note(
             Message("the group mfa-kit has members and is kept; to delete it", command("sudo groupdel mfa-kit"))

@@ -23,14 +23,12 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import organization as organization
     from mfa_kit.wiring import ports as ports
-    from mfa_kit.wiring import qr_codes as qr_codes
     from mfa_kit.wiring import rollout as rollout
     from mfa_kit.wiring import security_keys as security_keys
     from mfa_kit.wiring import seed_files as seed_files
     from mfa_kit.wiring import sessions as sessions
     from mfa_kit.wiring import settings as settings
     from mfa_kit.wiring import stores as stores
-    from mfa_kit.wiring import udev as udev
 else:
 
     def __getattr__(name: str) -> object:

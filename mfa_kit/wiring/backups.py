@@ -1,5 +1,6 @@
-"""Decrypts, tests and removes encrypted backups, and opens the ledger's records of backups."""
+"""Makes, decrypts, tests and removes encrypted backups, and opens the ledger's records of backups."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
@@ -11,6 +12,7 @@ from mfa_kit.account.reconciling import expected_backups
 from mfa_kit.adapters.files.local_store import backup_at, read_backup
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
+from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import LabelCheck, PathCheck, ReadAhead, Verified
@@ -24,14 +26,15 @@ from mfa_kit.backups.rekeying import (
     known_recipients,
 )
 from mfa_kit.core.device_records import NO_RECORDS, RecordedDevice, RunRecords
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import OWN, Backup, BackupLocation, Call, DeviceSpec, JournalState, Seal, backup_name
-from mfa_kit.core.otp import Created, Png, Secret, Seed, Symbol
+from mfa_kit.core.otp import Created, KeyUri, Png, Secret, Seed, Symbol
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.rollout.execution import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients, unopened
+from mfa_kit.wiring.files import draw
 from mfa_kit.wiring.ledger import backup_records, open_ledger
-from mfa_kit.wiring.qr_codes import draw
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, harden
 from mfa_kit.wiring.stores import AnyFileStore, folder_of_backups, open_age_files, stored_backups
 
 if TYPE_CHECKING:
@@ -347,3 +350,35 @@ def reencrypt(
         records=records,
         log=lambda calls: ledger.called(*calls),
     ).run([entry.backup for entry in known], run_each=each, stoppable=lambda: until(stop), counted=counted)
+
+
+STDIN = "-"
+
+# A function that overwrites and removes the file of the image that was read. It returns the number of other hard links
+# to the file.
+Shred = Callable[[], int]
+
+
+def uri_of(seed: Seed, backup: Backup) -> KeyUri:
+    """Return the key URI of a backup's device, labeled like those of AWS."""
+    from mfa_kit.qr_codes import key_uri
+
+    return key_uri.otpauth(seed, label=f"{backup.device}@{backup.account}")
+
+
+def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred | None]:
+    """Read the QR code in an image. Return the device in the code, and a function that overwrites and removes the file.
+
+    If `image` is `-`, it is read from stdin, and the function is None. If the image shows several devices, the user
+    chooses one. Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.
+    """
+    from mfa_kit.adapters.files import picture as image_files
+    from mfa_kit.qr_codes import reading
+
+    harden()
+    plain = None if image == STDIN else image_files.load_image(Path(image))
+    accounts = reading.read_accounts(plain.picture if plain else image_files.read_image(sys.stdin.buffer))
+    chosen = choose_account(accounts.labels, of=accounts.total, which=accounts.picture, person=person)
+    device = reading.device_in(accounts.uris[chosen])
+    picture = DevicePicture(created=device.created, label=device.label, notes=device.notes)
+    return picture, partial(image_files.shred_image, plain) if plain else None

@@ -1,4 +1,4 @@
-"""Reads what `mfa-kit doctor` checks: this computer, the account, the bucket of backups and the ledger."""
+"""Reads what `mfa-kit doctor` checks: this computer, the account, backups and ledger. Installs the udev rule."""
 
 import os
 import platform
@@ -13,11 +13,13 @@ from mfa_kit import __version__
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.ledger import sqlite_database
 from mfa_kit.adapters.udev import rule as udev_rule
-from mfa_kit.core.errors import MfaKitError, notes_of
-from mfa_kit.core.message import clauses
+from mfa_kit.adapters.udev import system
+from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
+from mfa_kit.core.message import ShellText, clauses, command, suggest
+from mfa_kit.core.text import without_controls
 from mfa_kit.doctor import computer, services
-from mfa_kit.doctor.diagnosis import COMPLIANCE, Diagnosis, FileFacts, bad, good, noted
-from mfa_kit.posix.processes import group_name, user_and_groups, user_id
+from mfa_kit.doctor.diagnosis import COMPLIANCE, Diagnosis, FileFacts, RuleState, bad, good, noted
+from mfa_kit.posix.processes import group_members, group_name, is_root, user_and_groups, user_id
 from mfa_kit.wiring import aws, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
@@ -208,3 +210,61 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
     yield from services.diagnose_caller(caller, settings.account)
     yield services.diagnose_clock(iam.offset())
     yield from services.diagnose_rights(iam.allowed(services.simulated_resources(caller)))
+
+
+def rule_state() -> RuleState:
+    """Return the state of the rule. Raise UsageFault if this is not Linux."""
+    _require_linux()
+    rule = udev_rule.find_rule()
+    nodes = {node: system.is_given_to_group(Path(node)) for node in hidraw.device_nodes()}
+    return RuleState(
+        rule=str(rule or ""),
+        current=rule is not None and udev_rule.has_current_text(rule),
+        members=group_members(system.GROUP),
+        keys=[node for node, is_given in nodes.items() if is_given],
+        other_keys=[node for node, is_given in nodes.items() if not is_given],
+    )
+
+
+def install_rule() -> RuleState:
+    """Create the group, write the rule and apply it. Return the new state. Raise the errors of `remove_rule`."""
+    _require_root("install")
+    if group_members(system.GROUP) is None:
+        system.create_group()
+    udev_rule.write_rule()
+    system.reload_rules()
+    return rule_state()
+
+
+def remove_rule() -> bool:
+    """Remove the rule, and its group if it has no members. Return whether the rule was there.
+
+    Raise UsageFault if the user is not root or this is not Linux, and DeviceFault if a step fails.
+    """
+    _require_root("remove")
+    removed = udev_rule.remove_rule()
+    if removed:
+        system.reload_rules()
+    if group_members(system.GROUP) == []:
+        system.delete_group()
+    return removed
+
+
+def person_at_terminal() -> str:
+    """Return the name of the user who called sudo, or "" without sudo."""
+    return without_controls(os.environ.get("SUDO_USER", ""))
+
+
+def _require_linux() -> None:
+    if sys.platform != "linux":
+        raise UsageFault("udev exists only on Linux", suggest("for other systems, see", "help install/other-systems"))
+
+
+def _require_root(verb: str) -> None:
+    _require_linux()
+    if not is_root():
+        raise UsageFault(
+            "only root can change udev rules",
+            # sudo does not search ~/.local/bin, where pipx and uv install programs.
+            command(f"sudo {{}} udev {verb}", ShellText('"$(command -v mfa-kit)"')),
+        )

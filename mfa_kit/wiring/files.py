@@ -1,4 +1,4 @@
-"""Files named on a command line: inputs with a secret, new files, and letters as PDF. And the package's texts."""
+"""Files named on a command line: inputs with a secret, new files, letters as PDF. QR codes, and the package's texts."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.advisory_file import FORM, parse_advisories
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.firmware import Advisory
-from mfa_kit.core.otp import Secret
+from mfa_kit.core.otp import KeyUri, Png, Secret, Seed, Symbol
 from mfa_kit.disk.files import write_new
 from mfa_kit.wiring.settings import command_for_extra
 
@@ -186,3 +186,17 @@ def _printing() -> "tuple[Callable[[Sheet, Paper], Secret[bytes]], Callable[[Let
         ) from None
     pdf.load_fonts()
     return pdf.draw_pdf, pdf.draw_letter
+
+
+def draw(seed: Seed, device: str, account: str) -> Symbol:
+    """Return the QR code of a device's secret as text for a terminal, drawn in half-block characters."""
+    from mfa_kit.qr_codes.symbol import device_symbol
+
+    return device_symbol(seed, device, account)
+
+
+def draw_picture(uri: KeyUri) -> Png:
+    """Return the QR code of a key URI as a PNG."""
+    from mfa_kit.qr_codes import symbol
+
+    return symbol.png(uri)

@@ -48,13 +48,13 @@ def add(
     """
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
-    picture, shred_picture = wiring.qr_codes.read_picture(image, settings.interaction)
+    picture, shred_picture = wiring.backups.read_picture(image, settings.interaction)
     store = wiring.stores.open_store_for_device(settings, backups, alone=True)
     store.check()
     with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         backup = adding.add(
             picture,
-            uri_of=wiring.qr_codes.uri_of,
+            uri_of=wiring.backups.uri_of,
             user=user,
             device_name=wanted,
             run=wiring.ports.new_run_id(ports.iam_reader),
@@ -69,7 +69,7 @@ def add(
         "user": backup.user,
         "device": backup.device,
         "backup": str(backup.path),
-        "image": image if image != wiring.qr_codes.STDIN else None,
+        "image": image if image != wiring.backups.STDIN else None,
         "shredded": None if shred_picture is None else shred and not settings.dry_run,
     }
     output.one("backup-add", row)
@@ -86,11 +86,11 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
             "a key URI contains a secret, and other programs can read arguments",
             "remove it from the history of your shell, and give a file that contains it: --image FILE",
         )
-    if shred and image == wiring.qr_codes.STDIN:
+    if shred and image == wiring.backups.STDIN:
         raise UsageFault("a picture on stdin cannot be overwritten", "give the file: --image FILE")
 
 
-def _put_away(image: str, shred: "wiring.qr_codes.Shred | None", progress: Progress) -> None:
+def _put_away(image: str, shred: "wiring.backups.Shred | None", progress: Progress) -> None:
     """Overwrite and remove the picture with `shred`, and print what may remain.
 
     If `shred` is None, remind the user to delete the picture instead.

@@ -107,7 +107,7 @@ def _restore_to_phone(
         instead=Message(mfa_kit("backup show {} -i IDENTITY -o FILE", str(file)), "then scan FILE with the phone")
     )
     spec, opened = open_file()
-    phone = Phone(time.time, interaction=person, draw=wiring.qr_codes.draw, proof=PhoneSetup(typed=1, scan=SCAN))
+    phone = Phone(time.time, interaction=person, draw=wiring.files.draw, proof=PhoneSetup(typed=1, scan=SCAN))
     phone.install(phone.check(spec, sealed=True), opened.created)
     phone.codes(spec)
     return {"backup": str(file), "outcome": "restored", "label": opened.label}

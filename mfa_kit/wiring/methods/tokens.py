@@ -10,8 +10,8 @@ from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.enrollment.making import ASSIGNING
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.backends import INSTEAD, SCAN, UNSEEN, CheckedToken, DisplayToken, ProgrammableToken
+from mfa_kit.wiring.files import draw
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
-from mfa_kit.wiring.qr_codes import draw
 from mfa_kit.wiring.settings import harden
 
 

@@ -10,9 +10,8 @@ from mfa_kit.core.otp import KeyUri
 from mfa_kit.disk.files import write_new
 from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneSetup
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.files import check_new, draw, draw_picture
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
-from mfa_kit.wiring.qr_codes import draw, draw_picture
 from mfa_kit.wiring.settings import harden
 
 
