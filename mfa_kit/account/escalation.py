@@ -699,12 +699,15 @@ class _Search:
             limits = (None, *self.account.wholes) if kind != "Group" else (None,)  # some rights demand a boundary
             new = (replace(bare, boundary=limit) for limit in limits)
             if entity := next((one for one in new if self.account.holds(held.principal.may_change(action, one))), None):
-                self.made[arn] = (*held.steps, _step(held.principal, action, entity))
-                if kind == "Group":
-                    self.groups[entity.name] = entity
-                    self.policies |= group_policies([entity], {})
-                else:
-                    self.targets[arn] = entity
+                self._add_made(entity, (*held.steps, _step(held.principal, action, entity)))
+
+    def _add_made(self, entity: Entity, steps: tuple[rules.PathStep, ...]) -> None:
+        self.made[entity.arn] = steps
+        if _kind(entity) == "Group":
+            self.groups[entity.name] = entity
+            self.policies |= group_policies([entity], {})
+        else:
+            self.targets[entity.arn] = entity
 
     def _new_names(self, caller: _Principal, kind: str) -> list[str]:
         """Return ARNs that match the patterns by which a caller may create, and the held ones may use, a new entity."""

@@ -401,9 +401,8 @@ def status(
     ports = wiring.break_glass.open_ports(settings)
     recovery_key = locate(folder, ports)
     manifest, recorded = recovery_key.manifest, _is_recorded(recovery_key, ports, settings.progress, accept=accept)
-    names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
+    leaving = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
     known, records = wiring.backups.known_backups(settings, backup_dir), ports.records()
-    leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
         "folder": str(recovery_key.folder),
         "recorded": recorded,
@@ -433,10 +432,11 @@ def _is_recorded(recovery_key: RecoveryKey, ports: BreakGlassPorts[K, V], progre
 
 
 def _without_user(names: Sequence[str], backup_dir: BackupLocation | None, settings: Settings) -> list[str]:
-    """Return the custodians in `names` who have no IAM user of the same name. The comparison ignores case."""
+    """Return what is due for the custodians in `names` who have no IAM user of that name, in any case."""
     with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings, backup_dir)) as (ports, _):
         users = {name.lower() for name in ports.iam_reader.users()}
-    return [name for name in names if name.lower() not in users]
+    leaving = [name for name in names if name.lower() not in users]
+    return [f"replace {name}, who has no user in this account: break-glass custodians" for name in leaving]
 
 
 def _time(record: Record | None) -> str | None:

@@ -164,6 +164,10 @@ class KeyRecords(Protocol):
         ...
 
 
+# The devices on a key, by what they were made as.
+_Devices = dict[tuple[str, ...], KeyDevice]
+
+
 def merge_sightings(sightings: Iterable[KeySighting]) -> list[RecordedKey]:
     """Return a RecordedKey for each identity in `sightings`, which are ordered from old to new."""
     sightings = list(sightings)
@@ -177,20 +181,23 @@ def merge_sightings(sightings: Iterable[KeySighting]) -> list[RecordedKey]:
     return [_merged(identity, of_key) for identity, of_key in by_identity.items()]
 
 
+def _after_reset(devices: _Devices, *, is_oath: bool) -> _Devices:
+    return {name: device.after_reset(is_oath=is_oath) for name, device in devices.items()}
+
+
 def _merged(identity: str, sightings: Sequence[KeySighting]) -> RecordedKey:
     facts = KeyFacts()
-    devices: dict[tuple[str, ...], KeyDevice] = {}
+    devices: _Devices = {}
     cards: list[str] = []
     for sighting in sightings:
         facts = sighting.facts.joined(facts)
         card = sighting.facts.card
-        # The identity of an OATH applet changes only if the applet is reset.
-        if cards and card not in {None, *cards}:
-            devices = {name: device.after_reset(is_oath=True) for name, device in devices.items()}
-        if sighting.event is KeyEvent.RESET:
-            devices = {name: device.after_reset(is_oath=False) for name, device in devices.items()}
         if card and card not in cards:
+            if cards:  # the identity of an OATH applet changes only if the applet is reset
+                devices = _after_reset(devices, is_oath=True)
             cards.append(card)
+        if sighting.event is KeyEvent.RESET:
+            devices = _after_reset(devices, is_oath=False)
         if sighting.device:
             devices[sighting.device.made_as] = sighting.device
     return RecordedKey(

@@ -130,12 +130,14 @@ def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
     """
     run = ports.iam_reader.run_of(spec.serial)
     entry = ports.journal.find(spec.serial, run=run) if isinstance(run, str) else None
-    if entry and entry.is_half_made and ports.journal.lives(entry.run):
+    if entry is None:
+        return _name_taken_by_other(spec, run)
+    if entry.is_half_made and ports.journal.lives(entry.run):
         return AlreadyExists(
             f"an MFA device named {spec.name} already exists: another process is creating it",
             suggest("let it finish, then check", "status {}", entry.spec.user),
         )
-    if entry and entry.spec.user == spec.user and entry.reached in MADE:
+    if entry.spec.user == spec.user and entry.reached in MADE:
         backup = ports.store.find(entry)
         return AlreadyExists(
             f"an MFA device named {spec.name} already exists: run {entry.run} made it for {entry.spec.user}"
@@ -147,9 +149,9 @@ def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
                 mfa_kit("orphans list"),
             ),
         )
-    if entry and entry.is_half_made and is_complete(entry, ports=ports):
+    if entry.is_half_made and is_complete(entry, ports=ports):
         return AlreadyExists(f"{spec.serial} {COMPLETE}", how_to_continue(entry))
-    return _name_taken_by_other(spec, run if entry is None else None)
+    return _name_taken_by_other(spec, None)
 
 
 def _name_taken_by_other(spec: DeviceSpec, run: str | RunTag | None) -> AlreadyExists:

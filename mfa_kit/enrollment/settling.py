@@ -360,10 +360,7 @@ def settle_each(
         if leave_assigned and entry.reached is JournalState.REVOKING and still_stands(entry, ports=ports):
             continue
         try:
-            is_away = entry.reached is JournalState.REVOKING and entry.spec.serial in without_key
-            ended: JournalState | MfaKitError = (
-                settle(entry, LostDevice(), ports=ports) if is_away else _settled(entry, ports=ports, lost=lost)
-            )
+            ended: JournalState | MfaKitError = _settled(entry, ports=ports, lost=lost, without_key=without_key)
             if ended is JournalState.CONFIRMED and (old := replaced_entry(entry, ports=ports)):
                 settle(old.at(JournalState.REVOKING), backend_of(old, ports=ports), ports=ports)
         except MfaKitError as error:
@@ -371,7 +368,11 @@ def settle_each(
         yield entry, ended
 
 
-def _settled(entry: JournalEntry, *, ports: EnrollmentPorts, lost: str | None) -> JournalState:
+def _settled(
+    entry: JournalEntry, *, ports: EnrollmentPorts, lost: str | None, without_key: Container[str]
+) -> JournalState:
+    if entry.reached is JournalState.REVOKING and entry.spec.serial in without_key:
+        return settle(entry, LostDevice(), ports=ports)
     try:
         return settle(entry, backend_of(entry, ports=ports), ports=ports)
     except DeviceFault as absent:

@@ -87,12 +87,15 @@ def results_without_device(
         if (entry := enabled.get(user)) and user not in lost:
             yield RowResult.of_earlier(entry)
             continue
-        where = ", ".join(f"line {line.number}" for line in user_lines)
-        fault = "; ".join(filter(None, (line.fault for line in user_lines if not user)))
-        none = LOST_KEY if user in lost else NONE_STAGED
-        reason = f"{where}: {fault or none}"
-        name = user_lines[0].user or where
-        yield RowResult(user=name, outcome=RowOutcome.FAILED, cause=UsageFault.__name__, reason=reason)
+        yield _without_device(user_lines, LOST_KEY if user in lost else NONE_STAGED)
+
+
+def _without_device(lines: Sequence[ProofLine], why: str) -> RowResult:
+    """Return the result for the lines of one user, or for a line without a user, which has a fault."""
+    where = ", ".join(f"line {line.number}" for line in lines)
+    fault = "; ".join(line.fault for line in lines if line.fault and not line.user)
+    name, reason = lines[0].user or where, f"{where}: {fault or why}"
+    return RowResult(user=name, outcome=RowOutcome.FAILED, cause=UsageFault.__name__, reason=reason)
 
 
 def activate_devices(

@@ -145,13 +145,13 @@ class Workers(Generic[T, R]):
 
         Each thread takes the next row from `rows` when it is free. After an error of `act`, no further row is started.
         """
-        todo, taking = iter(rows), threading.Lock()
+        todo, taking = zip(rows), threading.Lock()
         done = SimpleQueue[tuple[R] | None]()  # a worker puts None when it ends
         errors: list[BaseException] = []
 
         def take_row() -> tuple[T] | None:
             with taking:
-                return None if self.stop.is_set() else next(((row,) for row in todo), None)
+                return None if self.stop.is_set() else next(todo, None)
 
         def work() -> None:
             try:
@@ -171,9 +171,8 @@ class Workers(Generic[T, R]):
                 yield from (result for (result,) in iter(lambda: take(done), None))
         finally:
             self.stop.set()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+            for thread in filter(threading.Thread.is_alive, threads):
+                thread.join()
         if errors:
             raise errors[0]
 

@@ -161,9 +161,8 @@ def _judge_unassigned(row: RosterRow, serial: str, adopted: JournalEntry | None,
     """
     tagged = ports.iam_reader.run_of(serial)
     run = tagged if isinstance(tagged, str) else None
-    entry = ports.journal.find(serial, run=run)
-    if entry is None and adopted and run in {None, adopted.run}:
-        entry = adopted
+    fitting = adopted if adopted and run in {None, adopted.run} else None
+    entry = ports.journal.find(serial, run=run) or fitting
     if entry and entry.reached is JournalState.STAGED:
         return PlanStep(
             row=row, action=Action.STAGED, reason=f"staged by run {entry.run}; waits for `rollout activate`"

@@ -54,6 +54,11 @@ class KeyProfile:
     recipients: tuple[str, ...] = ()
 
     @property
+    def prepares_keys(self) -> bool:
+        """Whether a key is prepared before it is enrolled."""
+        return bool(self.reset or self.pin or self.attestation)
+
+    @property
     def warnings(self) -> tuple[Message, ...]:
         """What users must know because the profile may lock them out in some browsers."""
         return tuple(

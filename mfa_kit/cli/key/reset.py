@@ -4,6 +4,8 @@ The reset of FIDO is for the FIDO half of a key, but some firmware also erases t
 (src/fido/cbor_reset.c) erases all of its flash memory. So the OATH credentials are listed before and after.
 """
 
+from collections.abc import Collection
+
 import click
 
 from mfa_kit import wiring
@@ -41,12 +43,7 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
         if half.at_risk:
             settings.progress.alert(f"this key {half.state}; {SOME_KEYS}")
         names = {info.plugged.serial, *(name for key in half.keys for name in (key.serial, key.identity))}
-        try:
-            with wiring.ledger.open_ledger(settings) as ledger:
-                users = ledger.users_of_key(names)
-        except MfaKitError as fault:
-            users = [f"unknown, because {fault}"]
-        if users:
+        if users := _users_of_key(names, settings):
             settings.progress.alert(f"users of this key, according to the ledger: {', '.join(users)}")
         confirm_by_name(action, info, key_name=wanted, yes=settings.yes, interaction=settings.interaction)
         if half.at_risk and settings.yes and not erase_oath:
@@ -71,3 +68,11 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
     if facts.identity:
         wiring.ledger.record_key(settings, KeyEvent.RESET, facts)
     output.one("key-pin", pin_row("reset", info))
+
+
+def _users_of_key(names: Collection[str | None], settings: Settings) -> list[str]:
+    try:
+        with wiring.ledger.open_ledger(settings) as ledger:
+            return ledger.users_of_key(names)
+    except MfaKitError as fault:
+        return [f"unknown, because {fault}"]

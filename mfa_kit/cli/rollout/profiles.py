@@ -118,7 +118,7 @@ class KeyProfiles:
         if profile is None:
             return
         _check_kind(profile, step.row)
-        if not (profile.reset or profile.pin or profile.attestation):
+        if not profile.prepares_keys:
             return
         found = self._find(key, is_card=step.row.kind.is_virtual)
         file = self._file(step, found)
@@ -132,7 +132,12 @@ class KeyProfiles:
         preparation.prepare(place, file, oath=found.half.has_applet, keep=keep, known=known)
         if self.prepared.known:
             self._pins[file.name] = self.prepared.known
-        if profile.attestation and step.row.kind.is_virtual and not step.row.pair:
+        if step.row.kind.is_virtual and not step.row.pair:
+            self._examine(place, profile)
+
+    def _examine(self, place: str, profile: KeyProfile) -> None:
+        """Check a key of which only the OATH half is used, if its profile demands it. Raise the errors of the check."""
+        if profile.attestation:
             policy = self.keys.read_policy(_path(profile.require))
             accept_examined(self.keys.examine(place, policy, SeenKeys()), self.settings.progress)
 

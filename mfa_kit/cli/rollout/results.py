@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from mfa_kit.cli.forms import json_document
@@ -460,7 +461,13 @@ def _class_of_error(work: AccountWork) -> type[MfaKitError]:
     return type(work.error) if work.error and (work.tally or isinstance(work.error, InternalError)) else AwsFault
 
 
-OPTIONS = "with the options for accounts, such as --org"
+def _next(words: str, line: str, plan: str, index: str) -> Message:
+    """Return a sentence with a command for the plan file, or for the file of the index, or "" without one."""
+    return Message(
+        words,
+        mfa_kit(line, *[index or plan] * line.count("{}")),
+        "with the options for accounts, such as --org" if index else "",
+    )
 
 
 def next_step(
@@ -474,8 +481,8 @@ def next_step(
     """
     failed = [result for result in results if result.outcome in NOT_DONE]
     if failed and not folder:
-        words, again = f"next: {count_of(len(failed), 'user')} not enrolled; read the reasons, then", index or plan
-        return Message(words, mfa_kit("rollout apply {}", again), OPTIONS if index else "")
+        words = f"next: {count_of(len(failed), 'user')} not enrolled; read the reasons, then"
+        return _next(words, "rollout apply {}", plan, index)
     if failed:
         again = f"read the reasons in {folder}/results.csv, then run this command again"
         return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"
@@ -493,7 +500,7 @@ def _next_of_done(
     index: str,
 ) -> str:
     """Return what to do after a run in which no row failed. The parameters are those of `next_step`."""
-    posted = {step.key: step for account_plan in plans for step in account_plan.steps if step.row.by_post}
+    posted = {step.key: step for step in _steps_of(plans) if step.row.by_post}
     others = [result for result in successes if result.key not in posted]
     if not folder and (later := _finish_exchanges(successes, plan, index)):
         return later
@@ -504,14 +511,17 @@ def _next_of_done(
     return clauses([desk, sent if not desk else sent.removeprefix("next: ")])
 
 
+def _steps_of(plans: Iterable[Plan]) -> Iterator[PlanStep]:
+    return chain.from_iterable(plan.steps for plan in plans)
+
+
 def _finish_exchanges(successes: Sequence[RowResult], plan: str, index: str) -> str:
     """Return the sentence about old devices, if all new ones are enabled and an old one is there. Otherwise ""."""
     if any(result.outcome is RowOutcome.STAGED for result in successes):
         return ""
     if not any(result.old_left for result in successes):
         return ""
-    finish = mfa_kit("rollout finish {}", index or plan)
-    return Message("next: remove the old devices of users whose new device is proven", finish, OPTIONS if index else "")
+    return _next("next: remove the old devices of users whose new device is proven", "rollout finish {}", plan, index)
 
 
 def send_keys(rows: Iterable[tuple[RowResult, PlanStep]], plan: str) -> str:
@@ -527,17 +537,16 @@ ALL_DONE = "next: nothing is left to do, because every user has a device"
 
 def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
     """Return the sentence that says how to give the users their secrets, or "" if there is nothing to give."""
-    options = OPTIONS if index else ""
+    staged = [result for result in successes if result.outcome is RowOutcome.STAGED]
     if any(result.user_backup for result in successes):
-        handover = mfa_kit("rollout handover {} -o DIR", index or plan)
-        message = Message("next: write a letter and a folder for each user", handover, options)
-        if any(result.outcome is RowOutcome.STAGED and result.user_backup for result in successes):
-            proofs = mfa_kit("rollout activate --proofs FILE -i IDENTITY")
-            return clauses([message, Message("when the users have sent two codes", proofs, options)])
-        return message
-    if any(result.outcome is RowOutcome.STAGED for result in successes):
-        activate = mfa_kit("rollout activate -i IDENTITY")
-        return Message("next: give the users their secrets, then enable the devices", activate, options)
+        letters = _next("next: write a letter and a folder for each user", "rollout handover {} -o DIR", plan, index)
+        if any(result.user_backup for result in staged):
+            proofs = "rollout activate --proofs FILE -i IDENTITY"
+            return clauses([letters, _next("when the users have sent two codes", proofs, plan, index)])
+        return letters
+    if staged:
+        activate = "rollout activate -i IDENTITY"
+        return _next("next: give the users their secrets, then enable the devices", activate, plan, index)
     if without := [result for result in successes if result.admin_backup and not result.reason]:
         users = count_of(len(without), "user")
         return suggest(
@@ -549,9 +558,8 @@ def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
 def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str, *, done: str) -> str:
     """Return the sentence that says who still has to be enrolled: users in person, or by themselves. Else `done`."""
     waiting = {result.key for result in results if result.outcome is RowOutcome.WAITING}
-    if waiting & {step.key for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
+    if waiting & {step.key for step in _steps_of(plans) if step.action is Action.STATION}:
         return suggest("next: enroll the other users in person", "rollout station {}", plan)
     if waiting:
-        remind = mfa_kit("rollout remind {}", index or plan)
-        return Message("next: list the users that the rollout still waits for", remind, OPTIONS if index else "")
+        return _next("next: list the users that the rollout still waits for", "rollout remind {}", plan, index)
     return done

@@ -203,12 +203,7 @@ def station(
                     record_device=recording.add,
                     record_proof=lambda entry: _record_proof(entry, of_methods, recording),
                     person=settings.interaction,
-                    holders=KeyHolders(
-                        ports=ports.ports,
-                        virtual=ports.account.virtual,
-                        users={step.user for step in steps},
-                        posted={plan.intent_of(step.row).serial for step in plan.steps if step.row.by_post},
-                    ),
+                    holders=_holders_of(plan, steps, ports),
                     runs=StationRuns(new_id=lambda: _begin_run(ports, recording)),
                 )
                 _show_on_page(session, place)
@@ -450,6 +445,15 @@ def _look_up_results(
     users = {step.user for step in steps}
     results = look_up_results(plan, records, ports, workers=WORKERS, progress=progress, only=users)
     return {result.key: result for result in results}
+
+
+def _holders_of(plan: Plan, steps: Sequence[PlanStep], ports: "wiring.rollout.RolloutPorts") -> KeyHolders:
+    return KeyHolders(
+        ports=ports.ports,
+        virtual=ports.account.virtual,
+        users={step.user for step in steps},
+        posted={plan.intent_of(step.row).serial for step in plan.steps if step.row.by_post},
+    )
 
 
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult], profiles: KeyProfiles) -> StationQueue:

@@ -241,13 +241,8 @@ def status(
     output: Output,
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
-    _check_options(watch=watch, once=once, unfinished=unfinished, output=output)
+    _check_options(watch=watch, once=once, unfinished=unfinished, output=output, accounts=accounts)
     if watch:
-        if is_narrowed(accounts):
-            raise UsageFault(
-                "--watch always shows all accounts of the index",
-                "leave out --include, --exclude, --account-tag and --ou",
-            )
         files = wiring.rollout.read_plan_files([plan_file], expected=())
         return watch_rollout(files, once=once, settings=settings, output=output)
     files = read_files([plan_file], accounts)
@@ -283,12 +278,18 @@ def status(
     return reading.exit_code
 
 
-def _check_options(*, watch: bool, once: bool, unfinished: bool, output: Output) -> None:
+def _check_options(
+    *, watch: bool, once: bool, unfinished: bool, output: Output, accounts: AccountsChoice | None
+) -> None:
     """Raise UsageFault for options that cannot be used together."""
     if once and not watch:
         raise UsageFault("--once is only for --watch", "add --watch, or leave out --once")
     if unfinished and (watch or output.is_html):
         raise UsageFault("--unfinished is not for --watch and not for the HTML page", "leave out --unfinished")
+    if watch and is_narrowed(accounts):
+        raise UsageFault(
+            "--watch always shows all accounts of the index", "leave out --include, --exclude, --account-tag and --ou"
+        )
 
 
 def _totals(reading: Reading[list[RowResult]]) -> str:

@@ -202,11 +202,8 @@ class _Removal:
                 for entry in entries:
                     ours.setdefault(entry.spec.user, set()).add(entry.spec.serial)
                 has = look_up_counted([*ours], ports, workers=self.workers, progress=progress)
-                replaced = [entry for entry in entries if has_replaced(entry.spec, has[entry.spec.user])]
-                users = {entry.spec.user for entry in replaced}
-                last += sum(
-                    bool(has[user]) and {*has[user]} <= serials and user not in users for user, serials in ours.items()
-                )
+                replaced = [entry.spec.user for entry in entries if has_replaced(entry.spec, has[entry.spec.user])]
+                last += sum({*has[user]} <= ours[user] for user in ours.keys() - replaced if has[user])
                 final += len(replaced)
         return last, final
 
@@ -280,27 +277,33 @@ def _confirm(
         raise UsageFault(
             f"all devices that runs of {name} created are in accounts that cannot be used now", "choose other accounts"
         )
-    if final and last + final == sum(usable):
-        raise Lockout(
-            f"{count_of(final, 'device')} have replaced other devices, which are removed and cannot come back"
-            if final > 1
-            else "the device has replaced another one, which is removed and cannot come back",
-            suggest("to remove a device nevertheless", "revoke USER --mfa-device NAME"),
-        )
-    if last == sum(usable):
-        raise Lockout(f"all {count_of(last, 'device')} are the last MFA device of their user", KEEPS_LAST)
+    going = sum(usable) - last - final
+    if not going:
+        raise _all_stay(last, final)
     of_which = f"of {_in_words(name)}" if is_alone(works) else f"in {count_of(len(usable), 'account')}"
-    devices = f"{count_of(sum(usable) - last - final, 'device')} {of_which}"
+    devices = f"{count_of(going, 'device')} {of_which}"
     if settings.dry_run:
         settings.progress.note(f"{devices} would be removed")
     elif always or not settings.yes:
-        stay = f", and {_stay(last)} the last device of their user" if last else ""
-        stay += f", and {_stay(final)} in the place of a removed device" if final else ""
+        staying = ((last, "the last device of their user"), (final, "in the place of a removed device"))
+        stay = "".join(f", and {_stay(number)} {what}" for number, what in staying if number)
         settings.interaction.confirm(
             f"{devices} will be removed{stay}",
-            typed=str(sum(usable) - last - final),
+            typed=str(going),
             instead="a terminal" if always else "--yes",
         )
+
+
+def _all_stay(last: int, final: int) -> Lockout:
+    """Return the error for devices of which none can be removed. The counts are those of `_confirm`."""
+    if not final:
+        return Lockout(f"all {count_of(last, 'device')} are the last MFA device of their user", KEEPS_LAST)
+    return Lockout(
+        f"{count_of(final, 'device')} have replaced other devices, which are removed and cannot come back"
+        if final > 1
+        else "the device has replaced another one, which is removed and cannot come back",
+        suggest("to remove a device nevertheless", "revoke USER --mfa-device NAME"),
+    )
 
 
 def _stay(number: int) -> str:
