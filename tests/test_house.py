@@ -574,7 +574,7 @@ SEARCHED |= {
 }
 SEARCHED |= {"USER_NAME", "re", "results", "compiled", "declared.name", "name"}
 # Marks of Markdown in the pages of the documentation.
-SEARCHED |= {"ALSO", "ITEM", "LINK", "named"}
+SEARCHED |= {"ALSO", "ITEM", "LINK", "PAGE", "named"}
 # The names of columns, and dates in cells.
 SEARCHED |= {"LABELS.get(name, name)", "DAY"}
 SEARCHED |= {"outcome.value", "state.value", "name.removeprefix('--').upper()"}

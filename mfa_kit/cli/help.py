@@ -19,14 +19,35 @@ from mfa_kit.core.message import Message, mfa_kit, suggest
 # The largest width of a page in a terminal, and the number of headings that a search shows.
 WIDEST, SHOWN = 100, 8
 # Words that say nothing about a page, and the number of letters by which words are compared.
-COMMON = {"a", "an", "and", "are", "do", "does", "for", "how", "i", "in", "is", "it", "my", "of", "on", "or", "the"}
-COMMON |= {"to", "we", "what", "when", "where", "which", "who", "with", "without", "about", "have", "need", "needs"}
+COMMON = {
+    "a",
+    "an",
+    "and",
+    "are",
+    "do",
+    "does",
+    "for",
+    "has",
+    "how",
+    "i",
+    "in",
+    "is",
+    "it",
+    "my",
+    "of",
+    "on",
+    "or",
+    "the",
+}
+COMMON |= {"to", "we", "what", "when", "which", "who", "with", "without", "about", "have", "need", "needs"}
 STEM = 5
 # How much a word counts in the headings above a part of a page, in its own heading, and below it.
 ABOVE, HEADING, BODY = 4, 6, 1
-# A comment in a page has other words for its heading. A heading that is the name of a result counts as text below it.
-ALSO, RESULT = re.compile(r"^<!-- also: (.*) -->$", re.MULTILINE), "mfa-kit/"
+# A comment in a page has other words for its heading. The names of results, and the headings of the page of sources,
+# count as text below a heading.
+ALSO, RESULT, SOURCES = re.compile(r"^<!-- also: (.*) -->$", re.MULTILINE), "mfa-kit/", "sources"
 FENCE, LINK = "```", re.compile(r"!?\[([^\]]*)\]\(([^)]*)\)")
+PAGE = re.compile(r"([a-z0-9-]+)\.md(?:#(.*))?")
 CELLS, ITEM = re.compile(r"(?<!\\)\|"), re.compile(r"\s*([-*]|\d+\.) ")
 
 
@@ -71,21 +92,29 @@ def _first_sections(pages: Mapping[str, str]) -> Iterator[Section]:
 
 
 def find_topic(topic: str, pages: Mapping[str, str]) -> str | None:
-    """Return the text of the page that a topic names, or of the part whose heading has the words after a slash."""
+    """Return the text of the page that a topic names, or of the part whose heading has the words after a slash.
+
+    The part may also have these words as other words for its heading.
+    """
     name, slash, words = topic.partition("/")
     page = pages.get(name.removesuffix(".md"))
     if page is None or not slash:
         return page
-    parts = list(_split(page))
-    wanted = "-".join(_words(words))
-    named = ["-".join(_words(heading)) for _, heading, _ in parts]
+    parts, wanted = list(_split(page)), _anchor(words)
+    named = [_anchor(heading) for _, heading, _ in parts]
     starts = [number for number, text in enumerate(named) if text == wanted]
     starts += [number for number, text in enumerate(named) if wanted in text]
+    starts += [number for number, part in enumerate(parts) if wanted in _anchor(" ".join(ALSO.findall(part[2])))]
     if not starts:
         return None
     first, *others = parts[starts[0] :]
     inside = takewhile(lambda part: part[0] > first[0], others)
     return "\n".join(f"{'#' * (level - first[0] + 1)} {heading}\n{text}" for level, heading, text in (first, *inside))
+
+
+def _anchor(heading: str) -> str:
+    """Return the words by which a link names a heading."""
+    return "-".join(re.sub(r"[^\w -]", "", heading.lower()).split(" "))
 
 
 def sections_of(name: str, text: str) -> Iterator[Section]:
@@ -130,7 +159,7 @@ def _score(section: Section, wanted: set[str]) -> tuple[int, int] | None:
     """Return how many of the words are in a part of a page, and how much they count there; None if there is none."""
     weights = dict.fromkeys(wanted, 0)
     also = " ".join(ALSO.findall(section.text))
-    heading = BODY if section.heading.startswith(RESULT) else HEADING
+    heading = BODY if section.page == SOURCES or section.heading.startswith(RESULT) else HEADING
     for text, weight in ((section.above, ABOVE), (f"{section.heading} {also}", heading), (section.text, BODY)):
         for word in {word[:STEM] for word in _words(text)} & wanted:
             weights[word] += weight
@@ -143,9 +172,20 @@ def _words(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return Markdown text without the marks of links, code and emphasis. The address of an external link stays."""
-    named = LINK.sub(lambda link: f"{link[1]} ({link[2]})" if ":" in link[2] else link[1], text)
+    """Return Markdown text without the marks of links, code and emphasis.
+
+    The address of an external link stays, and a link to another page names the command that shows it.
+    """
+    named = LINK.sub(_name_target, text)
     return named.replace("`", "").replace("**", "").replace("\\|", "|")
+
+
+def _name_target(link: re.Match[str]) -> str:
+    words, target = link.groups()
+    page = PAGE.fullmatch(target)
+    if page and page[1] not in wiring.files.NOT_SHOWN:
+        return f"{words} (help {'/'.join(filter(None, page.groups()))})"
+    return f"{words} ({target})" if ":" in target else words
 
 
 def render_page(text: str, columns: int) -> Iterator[str]:
@@ -172,7 +212,7 @@ def render_page(text: str, columns: int) -> Iterator[str]:
 def _blocks(text: str) -> Iterator[str]:
     """Yield the lines of a page. The lines of a paragraph, or of an item of a list, are one. Comments are left out."""
     paragraph, code = list[str](), False
-    for line in [line for line in text.splitlines() if not line.startswith("<!--")]:
+    for line in re.sub(r"^<!--.*\n\n?", "", text, flags=re.MULTILINE).splitlines():
         alone = code or not line or line.lstrip().startswith((FENCE, "|", "#"))
         code ^= line.lstrip().startswith(FENCE)
         if alone or ITEM.match(line):

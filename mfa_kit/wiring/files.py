@@ -35,12 +35,20 @@ NOT_SHOWN = {"README", "changelog", "commands", "development", "releasing"}
 
 
 def manual_pages() -> dict[str, str]:
-    """Return the pages of the documentation in Markdown, by name: from the wheel, or from docs/ of a checkout."""
+    """Return the pages of the documentation in Markdown, by name: from the wheel, or from docs/ of a checkout.
+
+    Their order is that of the index.
+    """
     from importlib import resources
 
     packaged = Path(str(resources.files("mfa_kit").joinpath("pages")))
     folder = packaged if packaged.is_dir() else packaged.parents[1] / "docs"
-    return {file.stem: file.read_text("utf-8") for file in sorted(folder.glob("*.md")) if file.stem not in NOT_SHOWN}
+    texts = {file.stem: file.read_text("utf-8") for file in folder.glob("*.md")}
+    return {
+        name: texts[name]
+        for name in sorted(texts, key=lambda name: texts["README"].find(f"({name}.md)"))
+        if name not in NOT_SHOWN
+    }
 
 
 # The maximum size of a file of advisories, in octets. mfa-kit's own has about a hundredth of this size.
