@@ -19,27 +19,8 @@ from mfa_kit.core.message import Message, mfa_kit, suggest
 # The largest width of a page in a terminal, and the number of headings that a search shows.
 WIDEST, SHOWN = 100, 8
 # Words that say nothing about a page, and the number of letters by which words are compared.
-COMMON = {
-    "a",
-    "an",
-    "and",
-    "are",
-    "do",
-    "does",
-    "for",
-    "has",
-    "how",
-    "i",
-    "in",
-    "is",
-    "it",
-    "my",
-    "of",
-    "on",
-    "or",
-    "the",
-}
-COMMON |= {"to", "we", "what", "when", "which", "who", "with", "without", "about", "have", "need", "needs"}
+COMMON = {"a", "an", "and", "are", "do", "does", "for", "has", "how", "i", "in", "is", "it", "my", "of", "on", "or"}
+COMMON |= {"the", "to", "we", "what", "when", "which", "who", "with", "without", "about", "have", "need", "needs"}
 STEM = 5
 # How much a word counts in the headings above a part of a page, in its own heading, and below it.
 ABOVE, HEADING, BODY = 4, 6, 1
