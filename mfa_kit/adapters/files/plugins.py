@@ -30,23 +30,26 @@ STDERR = 2
 NOT_FOR_US = "No matching keys"
 # The first and last line of an armored file (age-encryption.org/v1, "ASCII armor").
 ARMOR = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----")
+LINE = 64
 ONE_REDIRECTION = threading.Lock()
 
 
 def without_armor(content: Secret[bytes]) -> Secret[bytes]:
     """Return the binary form of an armored file (`age -a`). Other content, and damaged armor, are returned unchanged.
 
-    `content` is a Secret, because it may be an identity file without a passphrase.
+    Armor is damaged if age would refuse it (RFC 7468, strict): lines are 64 characters long, but the last may be
+    shorter. `content` is a Secret, because it may be an identity file without a passphrase.
     """
-    if not content.reveal().lstrip().startswith(ARMOR[0]):
+    first, *lines = [line.removesuffix(b"\r") for line in content.reveal().strip().split(b"\n")]
+    if first != ARMOR[0] or len(lines) < 2 or lines.pop() != ARMOR[1]:  # noqa: PLR2004 - a line, and the last
         return content
-    lines = [line.strip() for line in content.reveal().strip().splitlines()]
-    if lines[-1] != ARMOR[1]:
+    if {*map(len, lines[:-1])} - {LINE} or not 0 < len(lines[-1]) <= LINE:
         return content
     try:
-        return Secret(base64.b64decode(b"".join(lines[1:-1]), validate=True))
+        binary = Secret(base64.b64decode(b"".join(lines), validate=True))
     except ValueError:
         return content
+    return binary if base64.b64encode(binary.reveal()) == b"".join(lines) else content
 
 
 def count_recipients(sealed: bytes) -> int:
