@@ -24,7 +24,7 @@ from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.letters.sheet import Paper, PrintedSecret, secret_letter
-from mfa_kit.rollout.plan import Action, PlanStep
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.posting import Parcel, parcel_letter
 from mfa_kit.rollout.roster import RosterAction, RosterRow
 from mfa_kit.wiring.files import LetterFile, packaged_text
@@ -124,17 +124,11 @@ def letters(folder: Path) -> tuple[str, Path]:
         registered=PlanStep(row=replace(row, name="alice-key-2"), action=Action.SELF),
     )
     sender = {"company": "Example Ltd", "contact": "the help desk, +1 555 0100"}
-    page = letter_page(
-        parcel_letter(
-            parcel,
-            account=spec.account,
-            text=packaged_text("rollout/parcel_letter.md"),
-            deadline="2026-12-15",
-            **sender,
-        )
-    )
+    plan = Plan(account=spec.account, partition=spec.partition, by="", planned_at=0, steps=[])
+    text = packaged_text("rollout/parcel_letter.md")
+    page = letter_page(parcel_letter(parcel, plan, text=text, sender={**sender, "deadline": "15 Dec 2026"}))
     password = PrintedSecret(label="OATH password", text=Secret("ABCDEFGHJKLMNPQR"))
-    values = {"user": "alice", "key": parcel.key, "date": "2026-12-01", **sender}
+    values = {"user": "alice", "key": parcel.key, "date": "1 Dec 2026", **sender}
     pdf = LetterFile(path=folder / "second.pdf", paper=Paper.A4)
     pdf.write(secret_letter(password, packaged_text("letters/secret.md"), values))
     return page, pdf.path

@@ -17,7 +17,7 @@ from mfa_kit.core.letter import fill_template
 from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
-from mfa_kit.core.text import count_of, is_private_key, iso_time
+from mfa_kit.core.text import count_of, day_of, is_private_key
 from mfa_kit.letters.sheet import LINE, PrintedSecret, Sheet, confirm_secret
 
 MEMORY = "/dev/shm"  # noqa: S108 - the letter says that it is in memory
@@ -88,7 +88,7 @@ class NewGroup:
         @contextmanager
         def write(manifest: Manifest, folder: Path) -> Iterator[None]:
             written: list[tuple[NewLetter, Secret[bytes]]] = []
-            date = iso_time(ports.now())[:10]
+            date = day_of(ports.now())
             try:
                 for custodian, file in zip(self.new, files, strict=True):
                     pdf = file.draw(custodian_letter(custodian, manifest, text=text, date=date))

@@ -29,7 +29,7 @@ from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import day_of, iso_time
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.settings import Settings
 
@@ -364,7 +364,7 @@ def drill(
         counted=partial(counted, progress=settings.progress, doing="testing backups"),
     )
     if letter:
-        text, date = wiring.files.packaged_text("break_glass/drill_protocol.md"), iso_time(time.time())
+        text, date = wiring.files.packaged_text("break_glass/drill_protocol.md"), day_of(time.time())
         letter.write(drill_protocol(result, opened.names, recovery_key.manifest, text=text, date=date))
     output.one(
         "break-glass-drill",

@@ -8,11 +8,25 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.core.letter import Letter, LetterSection
+from mfa_kit.core.message import suggest
 from mfa_kit.core.text import one_line
 from mfa_kit.letters.sheet import Paper
+from mfa_kit.wiring.settings import Settings
 
 WIDTH = 76
 COMMAND = " " * 6
+
+
+def sender_values(settings: Settings, deadline: str | None) -> dict[str, str]:
+    """Return the values of letters to users that are the same for all: `company`, `contact` and `deadline`, or "".
+
+    Print a warning if the configuration has no company or no contact.
+    """
+    values = {"company": settings.config.company or "", "contact": settings.config.contact or ""}
+    if missing := [name for name, text in values.items() if not text]:
+        what = f"warning: the letters will name no {' and no '.join(missing)}, because the configuration has none"
+        settings.progress.alert(suggest(f"{what}; this command names its file", "config path"))
+    return {**values, "deadline": deadline or ""}
 
 
 def letter_page(letter: Letter) -> str:

@@ -11,6 +11,7 @@ import click
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation, parse_location
+from mfa_kit.core.text import readable_day
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,7 +72,7 @@ class Moment(click.ParamType[float]):
 
 
 class Day(click.ParamType[str]):
-    """A parameter type: a date that is not in the past, as text: `2026-12-01`."""
+    """A parameter type: a date that is not in the past, such as 2026-12-01. Its value is for letters: `1 Dec 2026`."""
 
     name = "date"
 
@@ -83,7 +84,7 @@ class Day(click.ParamType[str]):
             raise UsageFault(f"{value!r} is not a date", "write the year, the month and the day: 2026-12-01") from None
         if day < datetime.now(UTC).date() - timedelta(days=1):
             raise UsageFault(f"{value} is in the past", "give today or a later date")
-        return day.isoformat()
+        return readable_day(day)
 
 
 class PlaceType(click.ParamType[BackupLocation]):

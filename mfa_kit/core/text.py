@@ -93,6 +93,11 @@ def readable_day(day: date) -> str:
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
+def day_of(time: float) -> str:
+    """Return the day of a Unix time in UTC for people: `30 Nov 2026`."""
+    return readable_day(datetime.fromtimestamp(time, UTC))
+
+
 def with_readable_times(text: str) -> str:
     """Return a text in which the times in ISO 8601, and the dates after words such as `since`, are for people."""
 
@@ -127,3 +132,14 @@ def checked_time(time: float) -> float:
     if not FIRST <= time <= LAST:
         raise ValueError("a time is not in the years 1 to 9999")
     return time
+
+
+UNSAFE = re.compile(r"[^a-z0-9_-]")
+
+
+def encoded(text: str) -> str:
+    """Percent-encode all characters of a text except a-z, 0-9, _ and -, so that the result can be part of a path.
+
+    The result is never `..`. Names that differ only in case remain different, even on file systems that ignore case.
+    """
+    return UNSAFE.sub(lambda char: f"%{ord(char[0]):02X}", text)

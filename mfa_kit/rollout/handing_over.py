@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from mfa_kit.core.device_records import DeviceState, RecordedState
 from mfa_kit.core.message import Message, suggest
-from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, JournalState, run_time
+from mfa_kit.core.models import VIRTUAL, BackupLocation, DeviceSpec, JournalEntry, JournalState, run_time
+from mfa_kit.core.text import encoded
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.proven_devices import UNRECORDED, ProvenDevices
@@ -17,44 +18,47 @@ class HandoverState(StrEnum):
     """The state of a device that is handed over.
 
     ENROLLED: AWS asks for a code at the user's next sign-in. STAGED: `rollout activate` enables the device later.
+    SELF: the user registers a device; there is no file.
     """
 
     ENROLLED = "enrolled"
     STAGED = "staged"
+    SELF = "self"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """A user who gets a file.
+    """A user who gets a letter, and a file unless they register their device themselves.
 
-    `entry` is the journal entry of the user's device. `copy` is the place of the file, and only the user can decrypt
-    the file. `email` may be "".
+    `spec` is the user's device, and `entry` its journal entry. `copy` is the place of the file, and only the user can
+    decrypt the file. Both are None for a user who registers the device. `email` may be "".
     """
 
-    entry: JournalEntry
+    spec: DeviceSpec
     state: HandoverState
-    copy: BackupLocation
+    entry: JournalEntry | None = None
+    copy: BackupLocation | None = None
     email: str = ""
 
     @property
     def user(self) -> str:
         """The user's name."""
-        return self.entry.spec.user
+        return self.spec.user
 
     @property
     def folder(self) -> str:
         """The name of the user's folder: the same as in the folder of backups, and valid on every system."""
-        return self.copy.parts[-2]
+        return encoded(self.user)
 
     @property
     def file(self) -> str:
-        """The name of the user's file."""
-        return self.copy.name
+        """The name of the user's file, or ""."""
+        return self.copy.name if self.copy else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A user who gets no file, and why. `account` is "" unless the hand-over is for several accounts.
+    """A user who gets no letter, and why. `account` is "" unless the hand-over is for several accounts.
 
     `unproven` means that IAM has a device for the user that must not be handed over, because no record proves it.
     """
@@ -70,16 +74,18 @@ def devices_of_plan(
 ) -> tuple[list[JournalEntry], list[LeftOut]]:
     """Return the journal entries of the devices of a plan, and the users of the plan who have no such device.
 
-    `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device.
+    `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. Users who
+    enroll themselves are in neither list, unless mfa-kit made a device with a file for them; `find_own` returns them.
     """
     entries, left_out = [], []
     for step in plan.steps:
         spec = plan.intent_of(step.row)
         entry, in_iam = proven.entries.get(spec.serial), holders.get(spec.serial, "") in {None, step.user}
-        if entry is not None and entry.spec.user == step.user:
+        own = step.action is Action.SELF
+        if entry is not None and entry.spec.user == step.user and (entry.spec.recipient or not own):
             entries.append(entry)
-        elif step.action is Action.SELF:
-            left_out.append(LeftOut(user=step.user, reason="they enroll themselves"))
+        elif own:
+            continue
         elif in_iam and step.by_apply:
             why = proven.refused.get(spec.serial, UNRECORDED)
             left_out.append(
@@ -89,6 +95,30 @@ def devices_of_plan(
             reason = "mfa-kit has made no device for them with this plan"
             left_out.append(LeftOut(user=step.user, reason=reason))
     return entries, left_out
+
+
+def find_own(
+    plan: Plan, made: Sequence[JournalEntry], look: Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
+) -> tuple[list[Handover], list[LeftOut]]:
+    """Return the users of a plan who enroll themselves and have no device yet, and those who get no letter, and why.
+
+    `made` are the entries of `devices_of_plan`, whose users are left out. `look` returns the serials of each user's
+    devices.
+    """
+    known = {entry.spec.user for entry in made}
+    steps = [step for step in plan.steps if step.action is Action.SELF and step.user not in known]
+    serials = look([*dict.fromkeys(step.user for step in steps if not step.row.by_post)])
+    handovers, left_out = [], []
+    for step in steps:
+        if step.row.by_post:
+            reason = suggest("their key is sent by post; for its letter", "rollout post PLAN --letters DIR")
+            left_out.append(LeftOut(user=step.user, reason=reason))
+        elif devices := plan.devices_of(step.row, serials.get(step.user, ()), before=step.devices):
+            left_out.append(LeftOut(user=step.user, reason=f"they enrolled themselves: they have {devices[0]}"))
+        else:
+            spec, email = plan.intent_of(step.row), step.row.email or ""
+            handovers.append(Handover(spec=spec, state=HandoverState.SELF, email=email))
+    return handovers, left_out
 
 
 def find_handovers(
@@ -115,7 +145,7 @@ def find_handovers(
         else:
             state = HandoverState.STAGED if entry.reached is JournalState.STAGED else HandoverState.ENROLLED
             email = emails.get(user, "")
-            handovers.append(Handover(entry=entry, state=state, copy=own, email=email))
+            handovers.append(Handover(spec=entry.spec, entry=entry, state=state, copy=own, email=email))
     return handovers, left_out
 
 

@@ -5,13 +5,15 @@ docs/formats.md, "Letter templates", describes the format.
 
 from collections.abc import Mapping
 
-from mfa_kit.core.models import JournalEntry
+from mfa_kit.core.models import DeviceSpec
+from mfa_kit.enrollment.fido_console import HOSTS
 from mfa_kit.rollout.roster import key_fingerprint
 
-# The placeholders of a template. `staged`, `enrolled`, `ssh` and `age` are for conditions: each is "yes" or "".
+# The placeholders of a template. `staged`, `enrolled`, `key`, `ssh` and `age` are for conditions: each is "yes" or "".
 NAMES = (
-    *("user", "email", "account", "device", "file", "fingerprint", "identity", "windows_identity"),
-    *("csv_user", "company", "contact", "deadline", "staged", "enrolled", "ssh", "age"),
+    *("user", "email", "account", "device", "serial", "file", "fingerprint", "identity", "windows_identity"),
+    *("csv_user", "company", "contact", "deadline", "sign_in", "page", "number", "passphrase"),
+    *("staged", "enrolled", "key", "ssh", "age"),
 )
 # The usual paths of private keys, by the prefix of the public key: on macOS and Linux, and on Windows.
 IDENTITIES = {
@@ -22,33 +24,48 @@ IDENTITIES = {
 
 
 def letter_values(
-    entry: JournalEntry, *, file: str, staged: bool, email: str, company: str, contact: str, deadline: str
-) -> Mapping[str, str]:
+    spec: DeviceSpec, *, file: str, staged: bool, email: str, sender: Mapping[str, str]
+) -> dict[str, str]:
     """Return the values of all placeholders for the user of a device.
 
-    `file` is the name of the user's encrypted file. `staged` is true if the device is not enabled yet. `email`,
-    `company`, `contact` and `deadline` are "" if they are not known.
+    `file` is the name of the user's encrypted file, or "". `staged` is true if the device is not enabled yet. `email`
+    is "" if it is not known. `sender` has the values of `company`, `contact` and `deadline`, or "".
     """
-    user, recipient = entry.spec.user, entry.spec.recipient or ""
-    kind = next((prefix for prefix in IDENTITIES if recipient.startswith(prefix)), "age1")
-    identity, windows = IDENTITIES[kind]
+    recipient = spec.recipient or ""
+    kind = next((prefix for prefix in IDENTITIES if recipient.startswith(prefix)), "age1" if recipient else "")
+    identity, windows = IDENTITIES.get(kind, ("", ""))
     return {
-        "user": user,
-        "csv_user": csv_user(user),
+        **sender,
+        **console_addresses(spec.account, spec.partition),
+        "user": spec.user,
+        "csv_user": csv_user(spec.user),
         "email": email,
-        "account": entry.spec.account,
-        "device": entry.spec.name,
+        "account": spec.account,
+        "device": spec.name,
+        "serial": spec.serial,
         "file": f"./{file}" if file.startswith("-") else file,  # otherwise age takes it for an option
         "fingerprint": key_fingerprint(recipient),
         "identity": identity,
         "windows_identity": windows,
-        "company": company,
-        "contact": contact,
-        "deadline": deadline,
+        "number": "",
+        "passphrase": "",
         "staged": "yes" if staged else "",
         "enrolled": "" if staged else "yes",
-        "ssh": "" if kind == "age1" else "yes",
+        "key": "yes" if kind else "",
+        "ssh": "yes" if kind.startswith("ssh") else "",
         "age": "yes" if kind == "age1" else "",
+    }
+
+
+def console_addresses(account: str, partition: str) -> dict[str, str]:
+    """Return where users of an account sign in (`sign_in`), and the page for their devices (`page`).
+
+    Both are "" for a partition whose addresses are not known. Source: IAM user guide, "How IAM users sign in to AWS".
+    """
+    hosts = HOSTS.get(partition)
+    return {
+        "sign_in": f"https://{account}.{hosts.signin}/console" if hosts else "",
+        "page": f"https://{hosts.console}/iam/home#/security_credentials" if hosts else "",
     }
 
 

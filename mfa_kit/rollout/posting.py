@@ -16,7 +16,7 @@ from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import LostDevice, is_listed, settle
 from mfa_kit.rollout.execution import RowOutcome, RowResult, take_over_runs
 from mfa_kit.rollout.further_devices import half_names
-from mfa_kit.rollout.handover_letter import csv_user
+from mfa_kit.rollout.handover_letter import console_addresses, csv_user
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.row_status import STANDS
 
@@ -231,22 +231,25 @@ def remove_posted(entry: JournalEntry, *, ports: EnrollmentPorts, before: Callab
     settle(leaving, LostDevice(), ports=ports)
 
 
-def parcel_letter(parcel: Parcel, *, account: str, text: str, company: str, contact: str, deadline: str) -> Letter:
-    """Return the letter that is in a parcel. It has no secret. `text` is its template."""
+def parcel_letter(parcel: Parcel, plan: Plan, *, text: str, sender: Mapping[str, str]) -> Letter:
+    """Return the letter that is in a parcel. It has no secret. `text` is its template.
+
+    `sender` has the values of `company`, `contact` and `deadline`, or "".
+    """
     row, spec = parcel.step.row, parcel.entry.spec if parcel.entry else None
     is_token = spec is not None and spec.card is None
     return fill_template(
         text,
         {
+            **sender,
+            **console_addresses(plan.account, plan.partition),
             "user": row.user,
             "csv_user": csv_user(row.user),
-            "account": account,
+            "account": plan.account,
             "device": spec.name if spec else "",
+            "serial": spec.serial if spec else "",
             "label": spec.label if spec else "",
             "key": parcel.key,
-            "company": company,
-            "contact": contact,
-            "deadline": deadline,
             "token": "yes" if is_token else "",
             "security_key": "" if is_token else "yes",
             "oath": "yes" if spec and not is_token else "",

@@ -660,6 +660,11 @@ TEMPLATE = "rollout/handover_letter.md"
 LARGEST = 1 << 20
 
 
+def packaged_template(name: str) -> LetterTemplate:
+    """Return a template of the package for letters to users."""
+    return parse_template(packaged_text(name), names=NAMES, source="of mfa-kit")
+
+
 def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
     """Return the template in the file `named`, else in the configured file, else the built-in template.
 
@@ -668,7 +673,7 @@ def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
     configured = settings.config.letter_template
     file = named or (Path(configured).expanduser() if configured else None)
     if file is None:
-        return parse_template(packaged_text(TEMPLATE), names=NAMES, source="of mfa-kit")
+        return packaged_template(TEMPLATE)
     hint = "name a text file in UTF-8: --template FILE"
     try:
         with file.open("rb") as opened:

@@ -17,7 +17,7 @@ from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import day_of
 from mfa_kit.disk.files import faults_of
 from mfa_kit.letters.sheet import Paper, confirm_secret, pin_letter
 from mfa_kit.oath_keys.credential import OathKey
@@ -343,7 +343,7 @@ class SecurityKeys:
             _random_digits,
             letter.path,
             check=check,
-            write=lambda key, pin: letter.write(pin_letter(key, pin, text=text, date=iso_time(time.time())[:10])),
+            write=lambda key, pin: letter.write(pin_letter(key, pin, text=text, date=day_of(time.time()))),
             progress=self._settings.progress,
         )
 
@@ -378,7 +378,7 @@ class SealedPinFile:
     def keep(self, pin: Pin, info: KeyInfo) -> None:
         """Write the letter, if there is to be one and it does not exist."""
         if self._letter and not self._letter.path.exists():
-            text, date = packaged_text("letters/pin.md"), iso_time(time.time())[:10]
+            text, date = packaged_text("letters/pin.md"), day_of(time.time())
             self._letter.write(pin_letter(description_of(info), pin, text=text, date=date))
 
     def remove(self) -> None:

@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.identities import parse_recipients, read_identities, unlock_identity
-from mfa_kit.adapters.files.local_store import LOCAL, encoded, find_backups
+from mfa_kit.adapters.files.local_store import LOCAL, find_backups
 from mfa_kit.adapters.files.ssh import unlock_ssh_key
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
+from mfa_kit.core.text import encoded
 from mfa_kit.disk.files import LARGEST, write_new
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.age_plugin_demo import bech32

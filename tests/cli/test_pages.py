@@ -1,9 +1,11 @@
 """The HTML pages, measured in Chromium: on a phone and a large screen, in light and dark mode."""
 
+import base64
 import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,24 @@ from jinja2 import DictLoader
 from mfa_kit.adapters.templates import TEMPLATES, html_time, render
 from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.audit_output import organization_page
+from mfa_kit.cli.letters import letter_page, letter_text
 from mfa_kit.core import otp
 from mfa_kit.core.errors import InternalError
+from mfa_kit.core.letter import Letter
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Secret
-from mfa_kit.wiring.files import packaged_text
+from mfa_kit.core.text import encoded
+from mfa_kit.letters.sheet import Paper
+from mfa_kit.rollout.handover_letter import letter_values
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
+from mfa_kit.rollout.posting import Parcel, parcel_letter
+from mfa_kit.rollout.roster import RosterAction, RosterRow
+from mfa_kit.wiring.files import letter_printer, packaged_text
+from mfa_kit.wiring.methods.oath import OATH
+from mfa_kit.wiring.rollout import packaged_template
 from tests.chromium import DESKTOP, PHONE, Browser, chromium
 from tests.conftest import MfaKit
+from tests.letters.judges import size_of
 from tests.organization.visits import CALLER, made_visits
 
 LONG = "arn:aws:iam::000000000000:mfa/a-department/" + "x" * 90
@@ -226,3 +240,49 @@ def test_only_the_lab_token_marks_a_page_as_a_lab(
     for file, found in ((lab, True), (other, False)):
         done = mfa_kit.run("audit", "--rule", "root", "--snapshot", file, "--output", "html")
         assert ("LAB" in done.out, "LAB" in done.err) == (found, found)
+
+
+def user_letters(user: str) -> Iterator[tuple[str, Letter]]:
+    """Yield each letter to a user, and what it is about. The sender and the names are long."""
+    sender = {"company": "Example International Holdings Ltd", "contact": "it@example.com", "deadline": "1 Dec 2026"}
+    spec = DeviceSpec(account="123456789012", partition="aws", user=user, name=user)
+    for recipient in (f"ssh-rsa {'A' * 72}", f"age1{'q' * 58}", ""):
+        file = f"{encoded(user)}-20261125T011906Z-ddc94635.png.age" if recipient else f"{encoded(user)}-482913.png.age"
+        for staged in (True, False):
+            values = letter_values(
+                replace(spec, recipient=recipient or None), file=file, staged=staged, email="", sender=sender
+            )
+            secret = {} if recipient else {"number": "482913", "passphrase": "-".join(["abandon"] * 8)}
+            template = packaged_template("rollout/handover_letter.md")
+            yield f"{recipient[:4]} {staged}", template.fill({**values, **secret})
+    values = letter_values(spec, file="", staged=False, email="", sender=sender)
+    yield "self", packaged_template("rollout/self_letter.md").fill(values)
+    plan = Plan(account=spec.account, partition=spec.partition, by="", planned_at=0, steps=[])
+    row = RosterRow(user=user, name=user, action=RosterAction.ADD, by_post=True, pair=True)
+    on_key = replace(spec, method=OATH, hardware="12345678", card="card")
+    for registered in (PlanStep(row=row, action=Action.SELF), None):
+        entry = JournalEntry(run="run", spec=on_key)
+        parcel = Parcel(step=PlanStep(row=row, action=Action.STATION), entry=entry, registered=registered)
+        text = packaged_text("rollout/parcel_letter.md")
+        yield f"parcel {registered is None}", parcel_letter(parcel, plan, text=text, sender=sender)
+
+
+def test_each_letter_fits_on_one_page(browser: Browser, tmp_path: Path) -> None:
+    """As HTML in Chromium and as PDF, on both sizes of paper, with the longest name of a user.
+
+    Each has the sign-in address, and how to get codes for the command line.
+    """
+    pages: dict[str, list[int]] = {}
+    for about, letter in user_letters("alexandra.von.und.zu.hohenstein.example@subsidiary.example.com-1"):
+        text = letter_text(letter)
+        assert "https://123456789012.signin.aws.amazon.com/console" in text, about
+        assert "aws sts get-session-token --serial-number arn:aws:iam::123456789012:mfa/alexandra" in text, about
+        browser.show(letter_page(letter), width=DESKTOP)
+        for paper, wide, high in ((Paper.A4, 8.27, 11.69), (Paper.LETTER, 8.5, 11.0)):
+            printed = browser.tab("Page.printToPDF", paperWidth=wide, paperHeight=high, preferCSSPageSize=False)
+            for name, octets in (("html", base64.b64decode(printed["data"])), ("pdf", letter_printer(paper)(letter))):
+                file = tmp_path / "letter.pdf"
+                file.write_bytes(octets)
+                pages.setdefault(f"{about} {paper} {name}", []).append(size_of(file)[0])
+    assert len(pages) == 9 * 4
+    assert {name: count for name, count in pages.items() if count != [1]} == {}

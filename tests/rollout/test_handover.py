@@ -91,7 +91,8 @@ def test_each_user_gets_the_file_that_they_can_open_and_a_letter(rollout: Rollou
         secret = base64.b32encode(rollout.lab.seed(serial)).decode()
         for letter in (text, html):
             assert secret not in letter
-            assert {"2999-12-01", user, ACCOUNT} <= {*letter.replace("<", " ").replace(">", " ").split()}
+            assert "1 Dec 2999" in letter
+            assert {user, ACCOUNT} <= {*letter.replace("<", " ").replace(">", " ").split()}
         for other in set(users) - {user}:
             failed = command.replace("$folder/qr.png", "no.png").replace("identity.txt", str(identities[other]))
             assert subprocess.run(["sh", "-c", failed], cwd=folder, check=False, capture_output=True).returncode == 1
@@ -165,11 +166,9 @@ def test_the_line_to_send_back_has_the_whole_name() -> None:
     """A name may have a comma. The line of the letter is read as a proof of this user."""
     for user in ("a,b", "=a", "@a,b", "carol"):
         spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name="device", method=VIRTUAL)
-        values = letter_values(
-            JournalEntry(run="run", spec=spec), file="file", staged=True, email="", company="", contact="", deadline=""
-        )
+        values = letter_values(spec, file="file", staged=True, email="", sender=SENDER)
         letter = parse_template(TEMPLATE, names=NAMES, source="built in").fill(values)
-        line = letter.sections[-1].steps[-1].commands[0]
+        line = letter.sections[-2].steps[-1].commands[0]
         [proof] = read_proofs(line)
         assert (proof.user, proof.codes, proof.fault) == (user, ("123456", "234567"), "")
 
@@ -207,7 +206,7 @@ def test_a_run_is_handed_over_by_its_id(rollout: Rollout, people: People) -> Non
 
 
 def test_users_without_a_file_are_named_with_the_reason(rollout: Rollout, people: People) -> None:
-    """No key in the roster, users who enroll themselves, a device that is gone, and a file that is gone."""
+    """No key in the roster, a device that is gone, and a file that is gone."""
     none, own, gone, lost, good = people(5)
     rows = [none, f"{own},,self", *(f"{user},{rollout.recipient}" for user in (gone, lost, good))]
     rollout.plan(*rows, columns="user,recipient,kind")
@@ -217,14 +216,56 @@ def test_users_without_a_file_are_named_with_the_reason(rollout: Rollout, people
     done = hand_over(rollout, "--output", "json")
     assert done.code == 1
     found = json.loads(done.out)
-    assert [row["user"] for row in found["rows"]] == [good]
+    assert [row["user"] for row in found["rows"]] == [good, own]
     reasons = {row["user"]: row["reason"] for row in found["left_out"]}
     assert "no public key" in reasons[none]
-    assert reasons[own] == "they enroll themselves"
+    assert own not in reasons
     assert reasons[gone] == f"IAM does not list arn:aws:iam::{ACCOUNT}:mfa/{gone}"
     assert "cannot be read" in reasons[lost]
     assert f"{lost}: the backup " in done.err
-    assert [row["user"] for row in table(rollout)] == [good]
+    assert [row["user"] for row in table(rollout)] == [good, own]
+
+
+def test_users_who_register_themselves_get_a_letter_and_are_followed(rollout: Rollout, people: People) -> None:
+    """It says where to sign in, where the page is, until when, whom to ask, and what to do if it fails.
+
+    Without a company and a contact in the configuration, there is a warning first. Who has registered a device since
+    gets no letter any more, and `remind` and `status` agree.
+    """
+    own, done = people(2)
+    rollout.plan(*(f"{user},self,{user}@example.com" for user in (own, done)), columns="user,kind,email")
+    dry = hand_over(rollout, "--dry-run")
+    assert "warning: the letters will name no company and no contact, because the configuration has none" in dry.err
+    configure(rollout, 'company = "Example Ltd"\ncontact = "it@example.com"\n')
+    waiting = json.loads(rollout.desk.run("rollout", "remind", rollout.file, "--output", "json").out)["rows"]
+    assert [(row["user"], row["waiting_for"]) for row in waiting] == [(own, "self"), (done, "self")]
+    enrolled = rollout.desk.run("enroll", done, "--with", "virtual", "--codes", "generated", "-r", rollout.recipient)
+    assert enrolled.code == 0
+    made = hand_over(rollout, "--deadline", "2999-12-01", "--output", "json")
+    assert (made.code, "warning" in made.err) == (0, False), made.err
+    found = json.loads(made.out)
+    assert [(row["user"], row["reason"].partition(":")[0]) for row in found["left_out"]] == [
+        (done, "they enrolled themselves")
+    ]
+    [row] = table(rollout)
+    assert (row["user"], row["email"], row["file"], row["device"]) == (own, f"{own}@example.com", "", "")
+    assert row["state"] == "self"
+    folder = Path(row["letter"]).parent
+    assert sorted(file.name for file in folder.iterdir()) == ["letter.html", "letter.txt"]
+    text = " ".join((folder / "letter.txt").read_text().split())
+    for said in (
+        f"https://{ACCOUNT}.signin.aws.amazon.com/console",
+        "https://console.aws.amazon.com/iam/home#/security_credentials",
+        "Please do this by 1 Dec 2999.",
+        "send the message that you see, without codes and passwords, to it@example.com",
+        "AWS rejects the codes: check that the phone sets its time automatically",
+        f"--serial-number arn:aws:iam::{ACCOUNT}:mfa/{own} --token-code 123456",
+    ):
+        assert said in text
+    waiting = json.loads(rollout.desk.run("rollout", "remind", rollout.file, "--output", "json").out)["rows"]
+    assert [row["user"] for row in waiting] == [own]
+    status = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
+    assert [(row["user"], row["outcome"]) for row in status] == [(own, "waiting"), (done, "enrolled")]
 
 
 def remove(rollout: Rollout, user: str) -> None:
@@ -317,7 +358,7 @@ def test_a_killed_hand_over_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_nothing_to_hand_over_is_a_no(rollout: Rollout, people: People) -> None:
     """No folder is written."""
-    rollout.plan(*(f"{user},self" for user in people(1)), columns="user,kind")
+    rollout.plan(*people(1))
     done = hand_over(rollout)
     assert (done.code, (rollout.folder / "out").exists()) == (1, False)
 
@@ -385,6 +426,7 @@ def test_a_template_of_the_configuration_is_used(rollout: Rollout, people: Peopl
 
 TEMPLATE = packaged_text("rollout/handover_letter.md")
 VALUES = dict.fromkeys(NAMES, "")
+SENDER = dict.fromkeys(("company", "contact", "deadline"), "")
 
 
 def filled(text: str, **values: str) -> Letter:

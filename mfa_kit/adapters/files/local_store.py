@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, Backup, BackupLocation, run_time
+from mfa_kit.core.text import encoded
 from mfa_kit.disk import files
 from mfa_kit.disk.files import LARGEST, create_private, faults_of, hold, make_folder, open_plain_folder, reason_of
 from mfa_kit.posix.open_files import FOLDER, NO_LINK
@@ -271,16 +272,7 @@ def read_backup(path: BackupLocation, file_store: FileStore = LOCAL) -> bytes:
 SUFFIX = ".png.age"
 # The maximum length of a file name in octets on common file systems.
 NAME_MAX = 255
-UNSAFE = re.compile(r"[^a-z0-9_-]")
 NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
-
-
-def encoded(text: str) -> str:
-    """Percent-encode all characters of a text except a-z, 0-9, _ and -, so that the result can be part of a path.
-
-    The result is never `..`. Names that differ only in case remain different, even on file systems that ignore case.
-    """
-    return UNSAFE.sub(lambda char: f"%{ord(char[0]):02X}", text)
 
 
 def new_backup(folder: BackupLocation, *, account: str, user: str, device: str, run: str) -> Backup:

@@ -111,6 +111,8 @@ LEADING = 1.4
 # The width and height of a QR code. In a scan at 150 dpi, a module of an age identity's QR code is six pixels wide.
 SYMBOL = 45 * mm
 SIGNATURE = 16 * mm
+# The smallest scale at which a letter of one page is printed. Its text then has 7.5 points.
+SMALLEST = 0.75
 
 # A function that draws one item on a page, at a position that is already decided.
 Mark = Callable[[Canvas], None]
@@ -136,20 +138,29 @@ def draw_pdf(sheet: Sheet, paper: Paper) -> Secret[bytes]:
 
 
 def draw_letter(letter: Letter, paper: Paper) -> bytes:
-    """Return the PDF of a letter without a secret. Raise UsageFault if the fonts are missing."""
-    return _draw(Sheet(letter=letter), paper)
+    """Return the PDF of a letter without a secret, which is one page if it is not much too long for that.
+
+    Raise UsageFault if the fonts are missing.
+    """
+    return _draw(Sheet(letter=letter), paper, smallest=SMALLEST)
 
 
-def _draw(sheet: Sheet, paper: Paper) -> bytes:
+def _draw(sheet: Sheet, paper: Paper, *, smallest: float = 1.0) -> bytes:
+    """Return the PDF of a letter. If it then fits on one page, print it smaller, down to `smallest` of its size."""
     load_fonts()
-    pages = _Pages(*SIZES[paper])
-    _lay_out(sheet, pages)
+    scale, pages = 1.0, _laid_out(sheet, paper)
+    while len(pages.pages) > 1 and scale > smallest:
+        scale = max(scale - 0.05, smallest)
+        pages = _laid_out(sheet, paper, scale)
+    if len(pages.pages) > 1:
+        scale, pages = 1.0, _laid_out(sheet, paper)
     out = io.BytesIO()
     canvas = Canvas(out, pagesize=SIZES[paper])
     canvas.setTitle(sheet.letter.title)
     canvas.setCreator("mfa-kit")
     canvas.setProducer("mfa-kit")
     for number, marks in enumerate(pages.pages, 1):
+        canvas.scale(scale, scale)
         for mark in marks:
             mark(canvas)
         canvas.setFont(PLAIN, SMALL)
@@ -225,7 +236,10 @@ def _line(line: Line, *, position: float, down: float, font: str, size: float) -
     return draw
 
 
-def _lay_out(sheet: Sheet, pages: _Pages) -> None:
+def _laid_out(sheet: Sheet, paper: Paper, scale: float = 1.0) -> _Pages:
+    """Return the pages of a letter, in the units of a page that is drawn at this scale."""
+    width, height = SIZES[paper]
+    pages = _Pages(width / scale, height / scale)
     letter = sheet.letter
     pages.text(letter.title, font=BOLD, size=TITLE)
     for paragraph in letter.paragraphs:
@@ -240,6 +254,7 @@ def _lay_out(sheet: Sheet, pages: _Pages) -> None:
         _section(section, pages)
     for signer in sheet.signers:
         _signature(signer, pages)
+    return pages
 
 
 def _fact(label: str, value: str, pages: _Pages) -> None:

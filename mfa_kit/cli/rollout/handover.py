@@ -14,7 +14,7 @@ from mfa_kit import wiring
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.letters import PAPER, letter_page, letter_text
+from mfa_kit.cli.letters import PAPER, letter_page, letter_text, sender_values
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
@@ -31,12 +31,13 @@ from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.organization.accounts import AccountsChoice
-from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
+from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers, find_own
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.plan import PlanFiles
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.roster import ACCOUNT
 from mfa_kit.rollout.roster_files import Shipping
+from mfa_kit.rollout.row_status import look_up_devices
 from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T", Handover, LeftOut)
@@ -46,29 +47,31 @@ TABLE = "handover.csv"
 # the first file.
 FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
 PDF = "letter.pdf"
+# The number of users who are looked up at a time.
+LOOKUPS = 8
 
 
 @dataclass(slots=True, kw_only=True)
 class Letters:
     """Makes the folders of the users, one after another, and adds each result to `rows` or `failed`.
 
-    `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, each account has a folder
-    that contains the folders of its users, and the table has a column for the account. The table also has the columns
-    of `shipping`, and then the key or token with the device.
+    `template` is that of letters about a file, and `own` that of letters to users who register their device themselves.
+    `sender` has the values of `sender_values`. `printer` returns the PDF of a letter. If it is None, no PDF is made.
+    With `by_account`, each account has a folder that contains the folders of its users, and the table has a column for
+    the account. The table also has the columns of `shipping`, and then the key or token with the device.
     """
 
     folder: Path
     template: LetterTemplate
-    company: str
-    contact: str
-    deadline: str
+    own: LetterTemplate
+    sender: Mapping[str, str]
     printer: Callable[[Letter], bytes] | None
     by_account: bool = False
     shipping: Shipping = field(default_factory=Shipping)
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
     _files: Counter[str] = field(default_factory=Counter)
-    _folders: dict[BackupLocation, str] = field(default_factory=dict)
+    _folders: dict[int, str] = field(default_factory=dict)
 
     def folders(self, handovers: Sequence[Handover], files: ReadAhead) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the path of each user's folder, relative to `folder`, with the contents of the user's files by name.
@@ -76,22 +79,27 @@ class Letters:
         With `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
         `failed` and gets no folder. `files` reads the users' files. The last path is "", with the table of all users.
         """
-        by_copy = {handover.copy: handover for handover in handovers}
+        by_copy = {handover.copy: handover for handover in handovers if handover.copy}
         if self.by_account:
-            yield from ((account, {}) for account in sorted({handover.entry.spec.account for handover in handovers}))
-        for handover in (by_copy[copy] for copy in files.prefetch(by_copy)):
+            yield from ((account, {}) for account in sorted({handover.spec.account for handover in handovers}))
+        for copy in files.prefetch(by_copy):
+            handover = by_copy[copy]
             try:
-                sealed = files.read(handover.copy)
+                sealed = files.read(copy)
             except IntegrityFault as error:
-                account = handover.entry.spec.account if self.by_account else ""
+                account = handover.spec.account if self.by_account else ""
                 self.failed.append(
                     LeftOut(user=handover.user, reason=clauses([str(error), error.hint]), account=account)
                 )
                 continue
-            letters = self._letters(handover)
-            self.rows.append(self.row(handover))
-            yield self._folder(handover), {handover.file: sealed, **letters}
+            yield self._add(handover, {handover.file: sealed})
+        yield from (self._add(handover, {}) for handover in handovers if not handover.copy)
         yield "", {TABLE: csv_table(self.columns, self.rows).encode()}
+
+    def _add(self, handover: Handover, files: Mapping[str, bytes]) -> tuple[str, Mapping[str, bytes]]:
+        """Add the row of a user. Return the path of the user's folder, with `files` and the letters."""
+        self.rows.append(self.row(handover))
+        return self._folder(handover), {**files, **self._letters(handover)}
 
     @property
     def columns(self) -> Sequence[str]:
@@ -103,25 +111,25 @@ class Letters:
         """Return the row of a user in the table, with those of COLUMNS that are in `only`."""
         below = self.folder / self._folder(handover)
         cells = {
-            **self.shipping.cells_of(handover.user, handover.entry.spec.name),
-            ACCOUNT: handover.entry.spec.account,
-            "key": handover.entry.spec.hardware or "",
+            **self.shipping.cells_of(handover.user, handover.spec.name),
+            ACCOUNT: handover.spec.account,
+            "key": handover.spec.hardware or "",
             "user": handover.user,
             "email": handover.email,
-            "file": str(below / handover.file),
+            "file": str(below / handover.file) if handover.file else "",
             "letter": str(below / next(iter(FORMS))),
-            "device": handover.entry.spec.serial,
+            "device": handover.spec.serial if handover.entry else "",
             "state": handover.state.value,
         }
         return {name: cells[name] for name in self.columns if name in only or name not in COLUMNS}
 
     def _folder(self, handover: Handover) -> str:
         """Return the path of the folder for a file: that of its user, or for a second file of the user, `USER~2`."""
-        if handover.copy not in self._folders:
-            user = f"{handover.entry.spec.account}/{handover.folder}" if self.by_account else handover.folder
+        if id(handover) not in self._folders:
+            user = f"{handover.spec.account}/{handover.folder}" if self.by_account else handover.folder
             self._files[user] += 1
-            self._folders[handover.copy] = user if self._files[user] == 1 else f"{user}~{self._files[user]}"
-        return self._folders[handover.copy]
+            self._folders[id(handover)] = user if self._files[user] == 1 else f"{user}~{self._files[user]}"
+        return self._folders[id(handover)]
 
     def _letters(self, handover: Handover) -> dict[str, bytes]:
         """Return the letter to a user in each form, by the name of the file."""
@@ -131,16 +139,15 @@ class Letters:
 
     def letter(self, handover: Handover) -> Letter:
         """Return the letter to a user."""
+        is_self = handover.state is HandoverState.SELF
         values = letter_values(
-            handover.entry,
+            handover.spec,
             file=handover.file,
             staged=handover.state is HandoverState.STAGED,
             email=handover.email,
-            company=self.company,
-            contact=self.contact,
-            deadline=self.deadline,
+            sender=self.sender,
         )
-        return self.template.fill(values)
+        return (self.own if is_self else self.template).fill(values)
 
 
 @click.command(cls=Verb)
@@ -180,9 +187,8 @@ def handover(
     letters = Letters(
         folder=folder.absolute(),
         template=wiring.rollout.read_template(settings, template),
-        company=settings.config.company or "",
-        contact=settings.config.contact or "",
-        deadline=deadline or "",
+        own=wiring.rollout.packaged_template("rollout/self_letter.md"),
+        sender=sender_values(settings, deadline),
         printer=wiring.files.letter_printer(Paper(paper)) if pdf else None,
         by_account=accounts is not None,
         shipping=wiring.rollout.read_shipping(shipping, settings.progress),
@@ -191,10 +197,11 @@ def handover(
     copy_of = finder_of_copies(store if backup_dir else None)
     find = partial(_find_in_plans, read_files(plans, accounts)) if plans else partial(_find_in_run, plan_or_run)
     record = wiring.rollout.read_run_records(plans, records)
-    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1, record=record) as rollouts:
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=LOOKUPS, record=record) as rollouts:
         handovers, left_out, unread = find(rollouts, accounts, copy_of, settings.progress)
         hashes = wiring.rollout.known_hashes(rollouts.ledger, record)
-        rollouts.report_computers(map(attrgetter("entry"), handovers), settings.progress)
+        entries = [handover.entry for handover in handovers if handover.entry]
+        rollouts.report_computers(entries, settings.progress)
     files = ReadAhead(wiring.rollout.checked_reader(settings, hashes), settings.stop)
     code = write_letters(
         letters, handovers, left_out, files, only=only, plan_or_run=plan_or_run, settings=settings, output=output
@@ -221,9 +228,7 @@ def _find_in_plans(
     progress: LiveProgress,
 ) -> tuple[list[Handover], list[LeftOut], int]:
     """Return the users of plans who get a file, those who get none, and the exit code."""
-    reading = read_accounts(
-        files, lambda ports, work, _: find_in_plan(work, ports, copy_of), rollouts, choice, progress=progress
-    )
+    reading = read_accounts(files, partial(find_in_plan, copy_of=copy_of), rollouts, choice, progress=progress)
     parts = [visit.found for visit in reading.visits if visit.found is not None]
     handovers = [handover for part, _ in parts for handover in part]
     return handovers, [omission for _, part in parts for omission in part], reading.exit_code
@@ -286,16 +291,22 @@ def _keep(users: list[T], named: Collection[str]) -> list[T]:
 
 
 def find_in_plan(
-    work: PlannedWork, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[JournalEntry], BackupLocation | None]
+    ports: "wiring.rollout.RolloutPorts",
+    work: PlannedWork,
+    progress: LiveProgress,
+    *,
+    copy_of: Callable[[JournalEntry], BackupLocation | None],
 ) -> tuple[list[Handover], list[LeftOut]]:
-    """Return the users of a plan who get a file, and those who get none."""
+    """Return the users of a plan who get a letter, and those who get none."""
     plan = work.plan
     holders = ports.execution(workers=1).list_holders()
     entries, left_out = devices_of_plan(plan, ports.prove(holders), holders)
     emails = {step.user: step.row.email or "" for step in plan.steps}
     handovers, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
+    with progress.showing("looking up users"):
+        own, enrolled = find_own(plan, entries, partial(look_up_devices, ports=ports.ports, workers=LOOKUPS))
     account = "" if work.alone else plan.account
-    return handovers, [replace(omission, account=account) for omission in (*others, *left_out)]
+    return [*handovers, *own], [replace(omission, account=account) for omission in (*others, *left_out, *enrolled)]
 
 
 def finder_of_copies(store: BackupStore | None) -> Callable[[JournalEntry], BackupLocation | None]:

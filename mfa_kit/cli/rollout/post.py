@@ -8,7 +8,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
-from mfa_kit.cli.letters import PAPER
+from mfa_kit.cli.letters import PAPER, sender_values
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
@@ -23,7 +23,7 @@ from mfa_kit.core.letter import Letter
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, few, iso_time
+from mfa_kit.core.text import count_of, day_of, few
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
 from mfa_kit.rollout.handing_over import LeftOut
 from mfa_kit.rollout.plan import Plan, check_account
@@ -111,7 +111,7 @@ def post(
             wiring.rollout.check_handover(letters)
             columns = wiring.rollout.read_shipping(shipping, settings.progress)
             printer = wiring.files.letter_printer(paper) if pdf else None
-            work.write_letters(letters, plan.account, columns, deadline=deadline or "", printer=printer)
+            work.write_letters(letters, columns, sender=sender_values(settings, deadline), printer=printer)
         elif secrets:
             folders = [folder, *records]
             work.write_secrets(secrets, folders, keys, paper=paper, now=ports.ports.iam_reader.now())
@@ -216,27 +216,19 @@ class _Work:
     def write_letters(
         self,
         folder: Path,
-        account: str,
         shipping: Shipping,
         *,
-        deadline: str,
+        sender: Mapping[str, str],
         printer: Callable[[Letter], bytes] | None,
     ) -> None:
         """Write a folder with the letter for each parcel that can be sent, and the table of all of them."""
-        config, text = self._settings.config, wiring.files.packaged_text("rollout/parcel_letter.md")
+        text = wiring.files.packaged_text("rollout/parcel_letter.md")
         sent = self._ready()
         self.letters = {parcel.step.key: folder.absolute() / parcel.folder / next(iter(FORMS)) for parcel in sent}
 
         def folders() -> Iterator[tuple[str, Mapping[str, bytes]]]:
             for parcel in sent:
-                letter = parcel_letter(
-                    parcel,
-                    account=account,
-                    text=text,
-                    company=config.company or "",
-                    contact=config.contact or "",
-                    deadline=deadline,
-                )
+                letter = parcel_letter(parcel, self._plan, text=text, sender=sender)
                 files = {name: form(letter).encode() for name, form in FORMS.items()}
                 yield parcel.folder, {**files, PDF: printer(letter)} if printer else files
             rows = [
@@ -274,7 +266,7 @@ class _Work:
             pins = [find_pin(place, self._plan, parcel.step, parcel.key) for place in sealed]
             pin = next(filter(None, pins), None)
             try:
-                self._write_secret(parcel, folder, opener, pin, paper=paper, date=iso_time(now)[:10])
+                self._write_secret(parcel, folder, opener, pin, paper=paper, date=day_of(now))
             except MfaKitError as error:
                 self._refuse(parcel, clauses([str(error), error.hint]))
 
