@@ -13,7 +13,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.identities import read_identities
-from mfa_kit.adapters.files.plugins import decrypt_file, without_armor
+from mfa_kit.adapters.files.plugins import Identity, decrypt_file, without_armor
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Secret
 
@@ -56,7 +56,7 @@ def test_the_vectors_are_complete() -> None:
 @pytest.mark.parametrize("vector", KEYS, ids=lambda vector: vector.name)
 def test_a_vector_for_a_key_opens_as_age_opens_it(vector: Vector) -> None:
     """Either the whole content, with the right hash, or an error of ours."""
-    keys = Secret([pyrage.x25519.Identity.from_str(vector.fields["identity"])])
+    keys = Secret[list[Identity]]([pyrage.x25519.Identity.from_str(vector.fields["identity"])])
     sealed = without_armor(Secret(vector.content))
     try:
         opened = decrypt_file(sealed, keys, where="the file", hint="use another identity")
