@@ -223,7 +223,7 @@ def test_only_this_runs_file_is_removed(store: AgeFiles) -> None:
         "../alice/alice-20261125T000000Z-0a1b2c3d.png.age",
     ],
 )
-def test_a_path_in_a_changed_ledger_is_not_removed(name: str, store: AgeFiles) -> None:
+def test_a_path_in_a_changed_ledger_is_not_removed(name: str, store: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a path that the run's own backup can have is removed."""
     entry = entry_in(store)
     store.seal(entry, URI)
@@ -234,6 +234,9 @@ def test_a_path_in_a_changed_ledger_is_not_removed(name: str, store: AgeFiles) -
     with pytest.raises(IntegrityFault, match="no backup of that run can have this path"):
         store.remove(replace(entry, backup=name))
     base, below = place_of(entry).parents[2], place_of(entry).relative_to(place_of(entry).parents[2])
+    monkeypatch.chdir(base)
+    with pytest.raises(IntegrityFault, match="no backup of that run can have this path"):
+        store.remove(replace(entry, backup=str(below)))
     with pytest.raises(IntegrityFault, match="no backup of that run can have this path"):
         store.remove(replace(entry, backup=str(base / ".." / base.name / below)))
     assert file.exists()

@@ -16,7 +16,7 @@ from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.orphans import Cleaned, remove_orphans
 from mfa_kit.enrollment.planning import EnrollRequest
-from mfa_kit.enrollment.settling import LostDevice, settle, settle_each
+from mfa_kit.enrollment.settling import LostDevice, remove_copies, settle, settle_each
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from tests.conftest import ACCOUNT
@@ -54,6 +54,33 @@ def settled(desk: At, entry: JournalEntry) -> JournalState:
     assert noted
     assert noted.reached is reached
     return reached
+
+
+class Key:
+    """Stands for the backend of a key. It remembers for which runs a credential was removed."""
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+
+    def remove(self, entry: JournalEntry) -> None:
+        self.removed.append(entry.run)
+
+
+@pytest.mark.parametrize(("other", "is_removed"), [("card-1", False), ("card-2", True), (None, False)])
+def test_the_credential_of_another_run_stays_on_the_same_key(
+    other: str | None, is_removed: bool, at: AtDesk, user: str
+) -> None:
+    """Both runs used this name. The credential is removed only if the ledger shows that theirs is on another key."""
+    with at() as desk:
+        ours, theirs = entry_of(user, seconds_ago=60), entry_of(user)
+        ours = replace(ours, spec=replace(ours.spec, hardware="1001", card="card-1"))
+        theirs = replace(theirs, spec=replace(theirs.spec, hardware="1001", card=other))
+        make(desk, theirs)
+        desk.ledger.record(ours)
+        desk.ledger.record(theirs)
+        key = Key()
+        remove_copies(ours, key, JournalState.UNDONE, mine=None, ports=desk.desk)  # type: ignore[arg-type]
+        assert key.removed == [ours.run] * is_removed
 
 
 def test_a_half_made_device_is_deleted_with_its_backup(at: AtDesk, user: str, at_lab: Lab) -> None:

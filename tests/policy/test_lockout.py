@@ -362,11 +362,22 @@ def test_present_denials_are_reported_separately() -> None:
     ]
 
 
-def test_an_unread_policy_may_lock_out_any_user() -> None:
-    """The content of an unread policy is unknown."""
+@pytest.mark.parametrize("document", [SELF, SOME, json.dumps({"Statement": []})])
+def test_an_unread_policy_may_lock_out_any_user(document: str) -> None:
+    """The content of an unread policy is unknown, also if the new policy denies little or nothing."""
     snapshot = account(user("bob", **SIGNED_IN, devices=[DEVICE], attached=["arn:aws:iam::aws:policy/ReadOnlyAccess"]))
     blind = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"policies": {}})
-    assert [each.state for each in access_with(blind, SELF) if each.user == "bob"] == [AccessState.UNKNOWN]
+    assert [each.state for each in access_with(blind, document) if each.user == "bob"] == [AccessState.UNKNOWN]
+
+
+def test_work_that_an_address_allows_is_lost_with_a_deny() -> None:
+    """Whether the user has the right is unknown, because it depends on the address. So the user may lose it."""
+    address = {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}
+    rights = {"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": address}
+    snapshot = account(
+        user("bob", **SIGNED_IN, devices=[DEVICE]), group("people", policies={"s3": {"Statement": rights}})
+    )
+    assert [access.state for access in access_with(snapshot, SOME) if access.user == "bob"] == [LOCKED]
 
 
 def test_administrators_who_could_help() -> None:

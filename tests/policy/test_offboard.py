@@ -9,6 +9,8 @@ import pytest
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, evaluate
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.enrollment.revoke import session_commands
+from mfa_kit.lab.aws.policies import EvalDecision, decide
 from mfa_kit.policy.onboard import StepState, offboard_steps, shell_script
 from tests.audit.conftest import changed, sound, taken
 from tests.audit.test_rules import KEY, user
@@ -47,6 +49,17 @@ def test_a_session_that_begins_during_the_steps_is_denied_too() -> None:
             evaluate([document], "s3:GetObject", "*", {**request, "aws:TokenIssueTime": "2999-01-01"})
             == "explicit deny"
         )
+
+
+@pytest.mark.parametrize(
+    ("issued", "decision"),
+    [("2026-09-21T14:13:19Z", EvalDecision.EXPLICIT), ("2026-09-21T14:13:21Z", EvalDecision.IMPLICIT)],
+)
+def test_only_sessions_that_began_before_are_denied(issued: str, decision: EvalDecision) -> None:
+    """For a lost device, the printed policy denies all requests of older sessions, as the lab's IAM evaluates it."""
+    words = shlex.split(session_commands("alice", time=1_790_000_000.0)[0])
+    document = words[words.index("--policy-document") + 1]
+    assert decide([document], "s3:GetObject", "*", {"aws:TokenIssueTime": issued}) is decision
 
 
 def test_what_is_done_is_shown_as_done() -> None:
