@@ -26,7 +26,7 @@ from mfa_kit.adapters.files.identities import parse_recipients, read_identities,
 from mfa_kit.adapters.files.local_store import LOCAL, find_backups
 from mfa_kit.adapters.files.ssh import unlock_ssh_key
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import DeviceSpec, JournalEntry
+from mfa_kit.core.models import DeviceSpec, JournalEntry, own_copy
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
 from mfa_kit.core.text import encoded
 from mfa_kit.disk.files import LARGEST, write_new
@@ -212,6 +212,18 @@ def test_only_this_runs_file_is_removed(store: AgeFiles) -> None:
     for _ in range(2):
         store.remove(entry)
         assert list(place_of(entry).parent.iterdir()) == [place_of(other)]
+
+
+def test_a_backup_is_found_without_the_path_in_the_ledger(store: AgeFiles, recipient: str) -> None:
+    """The usual place counts, then the user's own copy, which exists only if the user has a recipient."""
+    entry = entry_in(store, recipient=recipient)
+    store.seal(entry, URI)
+    lost = replace(entry, backup=None)
+    assert store.find(entry) == store.find(lost) == entry.backup
+    place_of(entry).unlink()
+    assert store.find(entry) == store.find(lost) == str(own_copy(place_of(entry)))
+    without = replace(lost, spec=replace(lost.spec, recipient=None))
+    assert store.find(without) is None
 
 
 @pytest.mark.parametrize(

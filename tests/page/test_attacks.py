@@ -102,6 +102,13 @@ def said(body: bytes, **more: str) -> Attack:
     return lambda page, _, colleague: page.ask("POST", "/colleague/act", other(colleague, **more), body)
 
 
+def said_in_chunks(page: Page, _admin: Window, colleague: Window) -> Answer:
+    """Send a valid answer whose length is given twice. Without the second length, it would be accepted."""
+    body = json.dumps(page.reply()).encode()
+    headers = other(colleague, Transfer_Encoding="chunked", Content_Length=str(len(body)))
+    return page.ask("POST", "/colleague/act", headers, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+
+
 EVIL = "http://evil.example"
 ATTACKS: dict[str, Attack] = {
     "another user's program, which knows only the port": news(Cookie="", X_Key=""),
@@ -151,6 +158,7 @@ ATTACKS: dict[str, Attack] = {
     "a WebSocket": raw("GET", "/admin/news", Connection="Upgrade", Upgrade="websocket", X_Key="x"),
     "a body without a length": said(b"0\r\n\r\n", Transfer_Encoding="chunked"),
     "a long body": said(b'{"do": "answer", "text": "' + b"1" * LONGEST + b'"}'),
+    "an answer with two lengths": said_in_chunks,
     "a body with two lengths": said(b"2\r\n{}\r\n0\r\n\r\n", Transfer_Encoding="chunked", Content_Length="2"),
     "a length of 5,000 digits": raw("POST", "/admin/act", Content_Length="9" * 5000),
     "a negative length": raw("POST", "/admin/act", Origin=EVIL, Content_Length="-1"),
@@ -205,7 +213,7 @@ def test_every_response_forbids_storing_framing_and_foreign_content(page: Page, 
         assert headers["x-frame-options"] == "DENY"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == headers["cross-origin-opener-policy"] == "same-origin"
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
