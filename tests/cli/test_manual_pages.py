@@ -104,6 +104,16 @@ def test_the_words_of_a_question_find_the_heading_with_the_answer(question: str,
     assert shown.startswith(f"# {heading}\n")
 
 
+def test_every_letter_to_a_user_names_the_page_for_users() -> None:
+    """A custodian's letter and the protocol of a drill are not for users."""
+    letters = {*(ROOT / "mfa_kit/rollout").glob("*_letter.md"), *(ROOT / "mfa_kit/letters").glob("*.md")}
+    assert len(letters) >= 5
+    title = next(sections_of("your-mfa-device", PAGES["your-mfa-device"])).heading
+    unnamed = [file.name for file in letters if "help your-mfa-device" not in file.read_text("utf-8")]
+    assert unnamed == []
+    assert all(f'"{title}"' in file.read_text("utf-8") for file in letters)
+
+
 def test_a_question_is_answered_by_the_command(mfa_kit: MfaKit) -> None:
     rows = json.loads(mfa_kit.run("help", "lost", "phone", "--output", "json").out)["rows"]
     assert rows[0] == {"topic": "what-now", "heading": "A phone is lost"}
