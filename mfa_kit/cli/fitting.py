@@ -26,6 +26,8 @@ RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
 SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
 
 
+# What the running command was given for a placeholder in the commands that messages suggest.
+GIVEN: dict[str, str] = {}
 # Names of fields in JSON and CSV that have other words in tables.
 LABELS = {"bench": "station", "no_own_copy": "without a copy"}
 
@@ -88,12 +90,17 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def on_one_line(text: str) -> str:
-    """Return a message with control characters and line breaks written as escapes, as `one_line` does."""
+    """Return a message with control characters and line breaks written as escapes, as `one_line` does.
+
+    In its commands, placeholders are replaced with what was GIVEN for them.
+    """
     parts = (
-        Command(map(one_line, part.arguments)) if isinstance(part, Command) else one_line(part)
+        Command(one_line(GIVEN.get(word, word)) for word in part.arguments)
+        if isinstance(part, Command)
+        else one_line(part)
         for part in parts_of(text)
     )
-    return text if text.isprintable() else Message(*parts)
+    return text if text.isprintable() and not GIVEN else Message(*parts)
 
 
 def laid_out(text: str, width: int, shorten: Callable[[str], str] = str) -> list[str]:

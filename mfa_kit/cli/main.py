@@ -13,6 +13,7 @@ import click
 
 from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
+from mfa_kit.cli.fitting import GIVEN
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import (
     STOPS,
@@ -257,6 +258,7 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
     arguments = sys.argv[1:] if args is None else args
     messages.EVENTS.on = False
+    GIVEN.clear()
     messages.LAST_ERROR.as_json = environment.asks_for_json(arguments, os.environ)
     try:
         _refuse_windows()

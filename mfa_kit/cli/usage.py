@@ -159,23 +159,22 @@ def nearest(name: str, known: Iterable[str], *, before: str = "", otherwise: str
 
 def _similar(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most similar to `name`, unless its opposite is at least as similar."""
-    for similar in get_close_matches(name, known, n=1):
-        opposites = [SequenceMatcher(None, opposite, name).ratio() for opposite in _opposites(similar)]
-        if max(opposites, default=0.0) < SequenceMatcher(None, similar, name).ratio():
-            return similar
+    bare, names = name.lstrip("-"), {entry.lstrip("-"): entry for entry in known}  # dashes do not make names similar
+    for similar in get_close_matches(bare, names, n=1):
+        opposites = [SequenceMatcher(None, opposite, bare).ratio() for opposite in _opposites(similar)]
+        if max(opposites, default=0.0) < SequenceMatcher(None, similar, bare).ratio():
+            return names[similar]
     return None
 
 
-def _opposites(name: str) -> Iterator[str]:
-    """Yield words with the opposite meaning of a command's or an option's name. Some of them are no words."""
-    bare = name.lstrip("-")
-    dashes = name.removesuffix(bare)
+def _opposites(bare: str) -> Iterator[str]:
+    """Yield words with the opposite meaning of the name of a command or an option. Some of them are no words."""
     if bare in OPPOSITES:
-        yield dashes + OPPOSITES[bare]
+        yield OPPOSITES[bare]
     for negation in NEGATIONS:
-        yield f"{dashes}{negation}{bare}"
+        yield f"{negation}{bare}"
         if bare.startswith(negation):
-            yield dashes + bare.removeprefix(negation)
+            yield bare.removeprefix(negation)
 
 
 def other_commands(word: str, group: str, purposes: Mapping[str, str]) -> str:

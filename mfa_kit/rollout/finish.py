@@ -24,7 +24,7 @@ from mfa_kit.core.errors import (
     only_our_errors,
 )
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import RUN_TAG, VIRTUAL, Caller, Device, DeviceType, JournalEntry, RunKind
+from mfa_kit.core.models import RUN_TAG, VIRTUAL, Caller, Device, DeviceType, JournalEntry, JournalState, RunKind
 from mfa_kit.core.text import few, iso_time
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -133,7 +133,7 @@ class Finishing:
     ports: EnrollmentPorts
     execution: Execution
     run: str
-    _unsettled: dict[str, MfaKitError] = field(default_factory=dict)
+    _ended: dict[str, JournalState | MfaKitError] = field(default_factory=dict)
     _unread: dict[str, MfaKitError] = field(default_factory=dict)
     _runs: set[str] = field(default_factory=set)
     _taking: Lock = field(default_factory=Lock)
@@ -175,8 +175,7 @@ class Finishing:
 
         def settle_and_list(user: str) -> Sequence[Device] | None:
             for entry, ended in settle_dead_runs(self.plan.account, user, ports=self.ports, without_key=old):
-                if isinstance(ended, MfaKitError):
-                    self._unsettled[entry.spec.serial] = ended
+                self._ended[entry.spec.serial] = ended
             return devices_while_there(user, iam_reader=self.ports.iam_reader)
 
         def look(user: str) -> tuple[str, Sequence[Device] | None]:
@@ -212,10 +211,12 @@ class Finishing:
             return RowResult(user=user, outcome=RowOutcome.SKIPPED, reason="the user no longer exists")
         old = next((device for device in devices if device.serial == exchange.old), None)
         if old is None:
-            if error := self._unsettled.get(exchange.old):
-                raise error
-            reason = f"{user} no longer has {exchange.old}"
-            return RowResult(user=user, outcome=RowOutcome.REVOKED, reason=reason, device=exchange.old)
+            if isinstance(ended := self._ended.get(exchange.old), MfaKitError):
+                raise ended
+            outcome = RowOutcome.REVOKED if ended else RowOutcome.SKIPPED
+            return RowResult(
+                user=user, outcome=outcome, reason=f"{user} no longer has {exchange.old}", device=exchange.old
+            )
         if why := self._why_left(exchange, devices, proofs):
             return RowResult(user=user, outcome=RowOutcome.WAITING, reason=why, device=old.serial)
         self._check_old(old)

@@ -16,7 +16,7 @@ from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import backend_of, settle
 from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.further_devices import half_names
+from mfa_kit.rollout.further_devices import half_names, join_pairs
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
@@ -76,6 +76,11 @@ def station_steps(
     ]
 
 
+def _count_keys(steps: Sequence[PlanStep]) -> int:
+    """Return how many keys the steps make, which is how people count: the halves of a pair are one."""
+    return len(join_pairs(step.row for step in steps))
+
+
 @dataclass(slots=True, kw_only=True)
 class StationQueue:
     """The queue of a station: its steps in order, and their results by the keys of the steps.
@@ -106,8 +111,18 @@ class StationQueue:
 
     @property
     def place(self) -> str:
-        """The position of the current step, such as `2 of 3`."""
-        return f"{self.at + 1} of {len(self.steps)}"
+        """The position of the current step's key, such as `2 of 3`."""
+        return f"{_count_keys(self.steps[: self.at + 1])} of {self.total}"
+
+    @property
+    def total(self) -> int:
+        """The number of keys."""
+        return _count_keys(self.steps)
+
+    @property
+    def done(self) -> int:
+        """The number of keys that are done."""
+        return self.total - _count_keys(self.left)
 
     @property
     def left(self) -> list[PlanStep]:

@@ -311,6 +311,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (["--outpt", "json", "status"], "mfa-kit has no option --outpt", "--output, if that is what you meant"),
         ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that is what you meant"),
         ([*MADE, "-x"], "enroll has no option -x", "see mfa-kit enroll --help"),
+        (["rollout", "post", "--stag"], "rollout post has no option --stag", "see mfa-kit rollout post --help"),
         (["enroll"], "USER is missing", "write mfa-kit enroll [OPTIONS] USER"),
         (
             ["backup", "verify", "-i", "x"],
@@ -383,7 +384,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (
             ["rollout", "station", "/nonexistent/plan.json"],
             "/nonexistent/plan.json cannot be read: No such file or directory",
-            "create a plan: mfa-kit rollout plan ROSTER -o PLAN",
+            "create a plan: mfa-kit rollout plan ROSTER -o /nonexistent/plan.json",
         ),
         (["session", "setpu"], "session does not take 'setpu'", "setup, if that is what you meant"),
         (["completion", "tcsh"], "SHELL does not take 'tcsh'", "write bash, zsh or fish"),

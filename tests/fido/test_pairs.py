@@ -1,5 +1,6 @@
 """Pairs at the station: a key that is inserted once gets an OATH and a FIDO credential, and is recorded as one key."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -196,6 +197,7 @@ def test_skipping_a_pair_skips_both_halves(
     done = station([f"{user},pair,add" for user in (first, second)], "s", insert(box(serial=1)), "")
     assert (done.code, registered) == (1, [second])
     assert f"2 users not done ({first}-key" in done.err.replace(f"{first}/", "")
+    assert {*re.findall(r"\((\d of \d);", done.err)} == {"1 of 2", "2 of 2"}  # a pair is one key
 
 
 def test_two_stations_with_one_roster_give_a_user_one_key(

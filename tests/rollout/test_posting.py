@@ -80,6 +80,10 @@ def states(rollout: Rollout) -> dict[str, str]:
     return {row["user"]: row["state"] for row in rows}
 
 
+def status_text(rollout: Rollout) -> str:
+    return rollout.desk.run("rollout", "status", rollout.file, "--output", "table").out
+
+
 def status(rollout: Rollout) -> dict[str, tuple[str, str]]:
     rows = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
     return {row["user"]: (row["outcome"], row["reason"]) for row in rows}
@@ -224,6 +228,7 @@ def test_a_lost_key_is_removed_and_can_be_prepared_again(rollout: Rollout, peopl
     assert post(rollout, "--lost", alice).code == 0
     assert serial_of(alice) not in lab.serials()
     assert status(rollout)[alice][1].startswith("lost; to prepare another one")
+    assert f"lost; to prepare another one: mfa-kit rollout station {rollout.file} --stage" in status_text(rollout)
     assert (states(rollout), lab.assigned(phone)) == ({alice: "lost"}, alice)
     refused = post(rollout, "--arrived", alice, "--how", HOW)
     assert (refused.code, "so it cannot have arrived" in refused.err) == (1, True)

@@ -52,7 +52,10 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
 
 # One plan, as a tuple with one path, for commands whose code also handles the several paths of PLAN_FILES.
 ONE_PLAN_FILE = click.argument(
-    "plan_files", metavar="PLAN", type=Path, callback=lambda _ctx, _param, value: (value,) if value else ()
+    "plan_files",
+    metavar="PLAN",
+    type=Path,
+    callback=lambda *of_file: (shared.note_plan(*of_file),) if of_file[2] else (),
 )
 PLAN_FILES = click.argument("plan_files", metavar="PLAN...", nargs=-1, required=True, type=Path)
 STAGE = click.option("--stage", "staged", is_flag=True, help="Create devices; `rollout activate` enables them later.")

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
+from mfa_kit.cli.fitting import GIVEN
+
+
+def note_plan(_ctx: click.Context, _param: click.Parameter, file: Path | None) -> Path | None:
+    """Have messages name the plan file in the commands that they suggest."""
+    GIVEN["PLAN"] = str(file)
+    return file
+
+
+PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path, callback=note_plan)
 WORKERS = click.option(
     "--workers",
     type=click.IntRange(1, 64),

@@ -356,9 +356,8 @@ def _finish(place: "OpenPage | AtTerminal", queue: StationQueue, following: str,
     """Show the last message of the page, and what is next."""
     if following:
         progress.note(following)
-    done = len(queue.steps) - len(queue.left)
     place.finish(
-        admin=f"The session has ended. Done: {done} of {count_of(len(queue.steps), 'user')}.",
+        admin=f"The session has ended. Done: {queue.done} of {count_of(queue.total, 'user')}.",
         colleague="The session has ended. Thank you. You can close this window.",
     )
 
@@ -486,8 +485,7 @@ def _keep_known(
 
 def _greet(queue: StationQueue, progress: Progress) -> None:
     """Print a note if the queue is empty. Otherwise print how many users are already done, if there are any."""
-    done = len(queue.steps) - len(queue.left)
     if not queue.steps:
         progress.note("there is no user to enroll in person; to enroll phone users in person, add --with virtual")
-    elif done:
-        progress.note(f"already done: {done} of {count_of(len(queue.steps), 'user')}")
+    elif queue.done:
+        progress.note(f"already done: {queue.done} of {count_of(queue.total, 'user')}")
