@@ -6,7 +6,16 @@ from enum import StrEnum
 
 from mfa_kit.core.device_records import DeviceState, RecordedState
 from mfa_kit.core.message import Message, suggest
-from mfa_kit.core.models import VIRTUAL, BackupLocation, DeviceSpec, JournalEntry, JournalState, run_time
+from mfa_kit.core.models import (
+    VIRTUAL,
+    BackupLocation,
+    Copies,
+    DeviceSpec,
+    JournalEntry,
+    JournalState,
+    recorded_location,
+    run_time,
+)
 from mfa_kit.core.text import encoded
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
@@ -31,13 +40,17 @@ class Handover:
     """A user who gets a letter, and a file unless they register their device themselves.
 
     `spec` is the user's device, and `entry` its journal entry. `copy` is the place of the file, and only the user can
-    decrypt the file. Both are None for a user who registers the device. `email` may be "".
+    decrypt the file. Both are None for a user who registers the device. With `by_passphrase`, `copy` is the place of
+    the administrators' backup instead, and the user gets a new file that a passphrase opens. `number` is that of this
+    file and its letter, or "" before they are written. `email` may be "".
     """
 
     spec: DeviceSpec
     state: HandoverState
     entry: JournalEntry | None = None
     copy: BackupLocation | None = None
+    by_passphrase: bool = False
+    number: str = ""
     email: str = ""
 
     @property
@@ -53,7 +66,14 @@ class Handover:
     @property
     def file(self) -> str:
         """The name of the user's file, or ""."""
+        if self.by_passphrase:
+            return f"{self.numbered}-{self.number}.png.age"
         return self.copy.name if self.copy else ""
+
+    @property
+    def numbered(self) -> str:
+        """The name of a file that a passphrase opens, without its number."""
+        return encoded(f"{self.spec.path}{self.spec.name}"[1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,31 +141,48 @@ def find_own(
     return handovers, left_out
 
 
+NO_KEY = suggest(
+    "there is no file that only they can decrypt, because the roster has no public key for them; for a file with a "
+    "passphrase",
+    "rollout handover PLAN -o DIR --passphrase-files -i IDENTITY --passphrases DIR2",
+)
+NO_BACKUP = "the roster has no public key for them, and there is no backup of the administrators"
+
+
 def find_handovers(
     entries: Sequence[JournalEntry],
     *,
     holders: Mapping[str, str | None],
     emails: Mapping[str, str],
-    copy_of: Callable[[JournalEntry], BackupLocation | None],
+    copies_of: Callable[[JournalEntry], Copies],
+    passphrases: bool = False,
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users who get a file, and those who get none, with the reason.
 
     `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. `emails` has
-    the addresses by user name. `copy_of` returns the place of a user's own file, or None if the user has none.
+    the addresses by user name. `copies_of` returns the places of a device's backup. With `passphrases`, users without a
+    file of their own get one that a passphrase opens, if there is a backup of the administrators.
     """
     handovers: list[Handover] = []
     left_out: list[LeftOut] = []
     for entry in entries:
-        user, own = entry.spec.user, copy_of(entry)
+        user, copies = entry.spec.user, copies_of(entry)
+        copy = copies.user or (copies.admin if passphrases else None)
         if obstacle := _obstacle(entry, holders):
             left_out.append(LeftOut(user=user, reason=obstacle))
-        elif own is None:
-            reason = "there is no file that only they can decrypt, because the roster has no public key for them"
-            left_out.append(LeftOut(user=user, reason=reason))
+        elif copy is None:
+            left_out.append(LeftOut(user=user, reason=NO_BACKUP if passphrases else NO_KEY))
         else:
-            state = HandoverState.STAGED if entry.reached is JournalState.STAGED else HandoverState.ENROLLED
-            email = emails.get(user, "")
-            handovers.append(Handover(spec=entry.spec, entry=entry, state=state, copy=own, email=email))
+            handovers.append(
+                Handover(
+                    spec=entry.spec,
+                    entry=entry,
+                    state=HandoverState.STAGED if entry.reached is JournalState.STAGED else HandoverState.ENROLLED,
+                    copy=recorded_location(copy),
+                    by_passphrase=copies.user is None,
+                    email=emails.get(user, ""),
+                )
+            )
     return handovers, left_out
 
 

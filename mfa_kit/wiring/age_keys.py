@@ -17,9 +17,9 @@ from mfa_kit.backups import own_identity
 from mfa_kit.backups.own_identity import TRIES, UNLOCKING, IdentityFiles
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.otp import Secret
+from mfa_kit.core.otp import Png, Secret
 from mfa_kit.disk.files import wait_and_hold
-from mfa_kit.wiring.files import read_secret
+from mfa_kit.wiring.files import packaged_text, read_secret
 from mfa_kit.wiring.settings import Settings, config_path, harden, home, load_config, person_at_terminal
 
 if TYPE_CHECKING:
@@ -206,3 +206,28 @@ def existing_identity(file: Path | None) -> Path:
 def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
     """Ask for an identity's passphrase, and return the decrypted identity. Raise the errors of the use case."""
     return own_identity.unlock(file, identities.unlock_identity, person)
+
+
+# The number of words of a one-time passphrase. Each has 11 bits, because the list, which is that of BIP 39 and of age,
+# has 2048 words.
+ONE_TIME_WORDS = 8
+
+
+def one_time_passphrase() -> Secret[str]:
+    """Return a new passphrase of eight words, which has 88 bits."""
+    import secrets
+
+    words = packaged_text("letters/words.txt").split()
+    return Secret("-".join(secrets.choice(words) for _ in range(ONE_TIME_WORDS)))
+
+
+def letter_number() -> str:
+    """Return a new number of a letter with a passphrase, of six digits."""
+    import secrets
+
+    return f"{secrets.randbelow(10**6):06}"
+
+
+def seal_once(picture: Png, passphrase: Secret[str]) -> bytes:
+    """Encrypt the picture of a backup with a passphrase, for `age -d`. This takes seconds."""
+    return identities.encrypt_with_passphrase(picture, passphrase)

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mfa_kit.account.snapshot import DeviceUse
 from mfa_kit.adapters.aws.account import AccountReader, People
-from mfa_kit.adapters.files import rollout_files
+from mfa_kit.adapters.files import passphrase_files, rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.forge import public_keys
 from mfa_kit.adapters.ledger.records import (
@@ -85,6 +85,7 @@ from mfa_kit.wiring.stores import AnyFileStore
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
+    from mfa_kit.adapters.files.passphrase_files import PassphraseFolders
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 T = TypeVar("T")
@@ -779,6 +780,11 @@ def write_handover(folder: Path, folders: Iterable[tuple[str, Mapping[str, bytes
         raise IntegrityFault(
             f"{folder} cannot be written: {error.strerror}", "check the permissions and the free space"
         ) from None
+
+
+def open_passphrase_folders(files: Path, letters: Path) -> "AbstractContextManager[PassphraseFolders]":
+    """Open the folders for files that a passphrase opens and for their letters, as the adapter of this name does."""
+    return passphrase_files.open_passphrase_folders(files, letters)
 
 
 def secrets_folder(results: Path) -> Path:

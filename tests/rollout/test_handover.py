@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mfa_kit.cli.letters import WIDTH, letter_page, letter_text
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep, parse_template
-from mfa_kit.core.models import VIRTUAL, DeviceSpec, JournalEntry, JournalState, Method
+from mfa_kit.core.models import VIRTUAL, Copies, DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.core.text import is_control
 from mfa_kit.qr_codes import key_uri, symbol
@@ -298,7 +298,9 @@ def test_only_virtual_devices_in_a_known_state_are_handed_over() -> None:
         entries[4].spec.serial: "mallory",
         entries[5].spec.serial: "fay",
     }
-    found, left_out = find_handovers(entries, holders=holders, emails={}, copy_of=lambda _: Path("/b/users/1/2/3"))
+    found, left_out = find_handovers(
+        entries, holders=holders, emails={}, copies_of=lambda _: Copies(user="/b/users/1/2/3")
+    )
     assert [(each.user, each.state.value) for each in found] == [("alice", "enrolled"), ("bob", "staged")]
     reasons = {each.user: each.reason for each in left_out}
     assert reasons["carol"] == "their device is a key or a token, so there is no file to send"

@@ -429,6 +429,11 @@ def split_by_recipients(
     return others if others.reveal() else keys, theirs if theirs.reveal() else None
 
 
+def encrypt_with_passphrase(content: Secret[bytes], passphrase: Secret[str]) -> bytes:
+    """Encrypt with age's scrypt recipient, as `age -p` does. This takes seconds, and half a gigabyte of memory."""
+    return pyrage.passphrase.encrypt(content.reveal(), passphrase.reveal())
+
+
 class NewIdentity:
     """A new X25519 identity. Use `text`, the unencrypted private key, only in a letter on paper for a custodian."""
 
@@ -444,7 +449,7 @@ class NewIdentity:
     def encrypted(self, passphrase: Secret[str]) -> bytes:
         """Return the content of an encrypted identity file, in the format of `age-keygen | age -p`."""
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
-        return pyrage.passphrase.encrypt(text.reveal(), passphrase.reveal())
+        return encrypt_with_passphrase(text, passphrase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,7 +468,7 @@ class UnlockedIdentity:
             now = Secret(files.read_all(os.open(file.name, files.READING, dir_fd=folder), LARGEST + 1))
             if now != self.whole:
                 raise IntegrityFault(f"another process changed {file}", "repeat the command")
-            sealed = pyrage.passphrase.encrypt(self.text.reveal(), passphrase.reveal())
+            sealed = encrypt_with_passphrase(self.text, passphrase)
             partial = files.partial_name(file.name)
             with files.replacing_file(folder, file.name, sealed, partial=partial) as written:
                 if Secret(pyrage.passphrase.decrypt(written, passphrase.reveal())) != self.text:

@@ -11,25 +11,27 @@ from typing import TypeVar
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.contents import Opened
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import PAPER, letter_page, letter_text, sender_values
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
-from mfa_kit.cli.value_types import Day
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.cli.value_types import Day, PlaceType
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.message import Message, clauses
-from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, own_copy, recorded_location
+from mfa_kit.core.models import RUN, BackupLocation, Copies, JournalEntry, copies_of, own_copy
+from mfa_kit.core.otp import Secret
 from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.ports import BackupStore
-from mfa_kit.letters.sheet import Paper
+from mfa_kit.letters.sheet import Paper, confirm_secret
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers, find_own
 from mfa_kit.rollout.handover_letter import letter_values
@@ -49,24 +51,28 @@ FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "let
 PDF = "letter.pdf"
 # The number of users who are looked up at a time.
 LOOKUPS = 8
+ELSEWHERE = "name a folder of its own on this computer: --passphrases DIR"
 
 
 @dataclass(slots=True, kw_only=True)
 class Letters:
     """Makes the folders of the users, one after another, and adds each result to `rows` or `failed`.
 
-    `template` is that of letters about a file, and `own` that of letters to users who register their device themselves.
-    `sender` has the values of `sender_values`. `printer` returns the PDF of a letter. If it is None, no PDF is made.
-    With `by_account`, each account has a folder that contains the folders of its users, and the table has a column for
-    the account. The table also has the columns of `shipping`, and then the key or token with the device.
+    `template` is that of letters about a file, `own` that of letters to users who register their device themselves, and
+    `one_time` that of letters with a passphrase, which are in the folder `secret`. `sender` has the values of
+    `sender_values`. `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, each
+    account has a folder that contains the folders of its users, and the table has a column for the account. The table
+    also has the columns of `shipping`, and then the key or token with the device.
     """
 
     folder: Path
     template: LetterTemplate
     own: LetterTemplate
+    one_time: LetterTemplate
     sender: Mapping[str, str]
     printer: Callable[[Letter], bytes] | None
     by_account: bool = False
+    secret: Path | None = None
     shipping: Shipping = field(default_factory=Shipping)
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
@@ -87,14 +93,16 @@ class Letters:
             try:
                 sealed = files.read(copy)
             except IntegrityFault as error:
-                account = handover.spec.account if self.by_account else ""
-                self.failed.append(
-                    LeftOut(user=handover.user, reason=clauses([str(error), error.hint]), account=account)
-                )
+                self.fail(handover, error)
                 continue
             yield self._add(handover, {handover.file: sealed})
         yield from (self._add(handover, {}) for handover in handovers if not handover.copy)
         yield "", {TABLE: csv_table(self.columns, self.rows).encode()}
+
+    def fail(self, handover: Handover, error: MfaKitError) -> None:
+        """Add a user whose file cannot be written because of an error."""
+        account = handover.spec.account if self.by_account else ""
+        self.failed.append(LeftOut(user=handover.user, reason=clauses([str(error), error.hint]), account=account))
 
     def _add(self, handover: Handover, files: Mapping[str, bytes]) -> tuple[str, Mapping[str, bytes]]:
         """Add the row of a user. Return the path of the user's folder, with `files` and the letters."""
@@ -117,14 +125,30 @@ class Letters:
             "user": handover.user,
             "email": handover.email,
             "file": str(below / handover.file) if handover.file else "",
-            "letter": str(below / next(iter(FORMS))),
+            "letter": str(self._page_of(handover, below)),
             "device": handover.spec.serial if handover.entry else "",
             "state": handover.state.value,
         }
         return {name: cells[name] for name in self.columns if name in only or name not in COLUMNS}
 
+    def _page_of(self, handover: Handover, below: Path) -> Path:
+        """Return the path of the letter that the table names. `below` is the folder of the user's file."""
+        if not (handover.by_passphrase and self.secret):
+            return below / next(iter(FORMS))
+        name = f"{handover.numbered}-{handover.number}{'.pdf' if self.printer else '.html'}"
+        return self.secret.joinpath(*self.below(handover), name)
+
+    def below(self, handover: Handover) -> tuple[str, ...]:
+        """Return the names of the folders down to a file that a passphrase opens."""
+        return (handover.spec.account, handover.folder) if self.by_account else (handover.folder,)
+
     def _folder(self, handover: Handover) -> str:
-        """Return the path of the folder for a file: that of its user, or for a second file of the user, `USER~2`."""
+        """Return the path of the folder for a file: that of its user, or for a second file of the user, `USER~2`.
+
+        The files of a user that passphrases open are in one folder.
+        """
+        if handover.by_passphrase:
+            return "/".join(self.below(handover))
         if id(handover) not in self._folders:
             user = f"{handover.spec.account}/{handover.folder}" if self.by_account else handover.folder
             self._files[user] += 1
@@ -137,17 +161,25 @@ class Letters:
         letters = {name: form(letter).encode() for name, form in FORMS.items()}
         return {**letters, PDF: self.printer(letter)} if self.printer else letters
 
+    def with_passphrase(self, handover: Handover, passphrase: Secret[str]) -> tuple[str, Secret[bytes]]:
+        """Return the letter with the passphrase of a user's file: the ending of its name, and its content."""
+        values = {**self._values(handover), "number": handover.number}
+        letter = Secret(self.one_time.fill({**values, "passphrase": passphrase.reveal()}))
+        if self.printer:
+            return ".pdf", Secret(self.printer(letter.reveal()))
+        return ".html", Secret(letter_page(letter.reveal()).encode())
+
     def letter(self, handover: Handover) -> Letter:
         """Return the letter to a user."""
-        is_self = handover.state is HandoverState.SELF
-        values = letter_values(
-            handover.spec,
-            file=handover.file,
-            staged=handover.state is HandoverState.STAGED,
-            email=handover.email,
-            sender=self.sender,
-        )
-        return (self.own if is_self else self.template).fill(values)
+        return (self.own if handover.state is HandoverState.SELF else self.template).fill(self._values(handover))
+
+    def _values(self, handover: Handover) -> dict[str, str]:
+        staged = handover.state is HandoverState.STAGED
+        return letter_values(handover.spec, file=handover.file, staged=staged, email=handover.email, sender=self.sender)
+
+
+# `find_handovers`, which has its other arguments already.
+FindHandovers = Callable[..., tuple[list[Handover], list[LeftOut]]]
 
 
 @click.command(cls=Verb)
@@ -158,6 +190,11 @@ class Letters:
 @click.option("--template", type=Path, metavar="FILE", help="Text of the letters, in place of the built-in text.")
 @click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
 @PAPER
+@click.option("--passphrase-files", is_flag=True, help="Users without a public key get a file that a passphrase opens.")
+@identity("age identity or SSH private key that opens the backups, for --passphrase-files.")
+@click.option(
+    "--passphrases", type=PlaceType(), metavar="DIR", help="Folder for the letters with the passphrases, unencrypted."
+)
 @options.SHIPPING
 @BACKUP_DIR
 @options.RECORD
@@ -171,6 +208,9 @@ def handover(
     template: Path | None,
     pdf: bool,
     paper: str,
+    passphrase_files: bool,
+    keys: tuple[Path, ...],
+    passphrases: BackupLocation | None,
     shipping: Path | None,
     backup_dir: BackupLocation | None,
     records: tuple[Path, ...],
@@ -183,30 +223,71 @@ def handover(
     PLAN may be an index of plans. DIR/handover.csv lists the users for a mail merge. mfa-kit sends nothing.
     """
     plans = [] if _is_run(plan_or_run, accounts) else [Path(plan_or_run)]
-    wiring.rollout.check_handover(folder)
+    secret = _check_passphrases(passphrases, keys, folder, wanted=passphrase_files)
+    if not (secret and (folder / TABLE).is_file()):
+        wiring.rollout.check_handover(folder)
     letters = Letters(
         folder=folder.absolute(),
         template=wiring.rollout.read_template(settings, template),
         own=wiring.rollout.packaged_template("rollout/self_letter.md"),
+        one_time=wiring.rollout.packaged_template("rollout/handover_letter.md"),
+        secret=secret,
         sender=sender_values(settings, deadline),
         printer=wiring.files.letter_printer(Paper(paper)) if pdf else None,
         by_account=accounts is not None,
         shipping=wiring.rollout.read_shipping(shipping, settings.progress),
     )
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    copy_of = finder_of_copies(store if backup_dir else None)
+    find_handed = partial(
+        find_handovers, copies_of=finder_of_copies(store if backup_dir else None), passphrases=passphrase_files
+    )
     find = partial(_find_in_plans, read_files(plans, accounts)) if plans else partial(_find_in_run, plan_or_run)
     record = wiring.rollout.read_run_records(plans, records)
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=LOOKUPS, record=record) as rollouts:
-        handovers, left_out, unread = find(rollouts, accounts, copy_of, settings.progress)
+        handovers, left_out, unread = find(rollouts, accounts, find_handed, settings.progress)
         hashes = wiring.rollout.known_hashes(rollouts.ledger, record)
         entries = [handover.entry for handover in handovers if handover.entry]
         rollouts.report_computers(entries, settings.progress)
     files = ReadAhead(wiring.rollout.checked_reader(settings, hashes), settings.stop)
     code = write_letters(
-        letters, handovers, left_out, files, only=only, plan_or_run=plan_or_run, settings=settings, output=output
+        letters,
+        handovers,
+        left_out,
+        files,
+        only=only,
+        keys=keys,
+        plan_or_run=plan_or_run,
+        settings=settings,
+        output=output,
     )
     return code or unread
+
+
+def _check_passphrases(
+    letters: BackupLocation | None, keys: Sequence[Path], files: Path, *, wanted: bool
+) -> Path | None:
+    """Return the folder for the letters with passphrases, or None if no files with passphrases are `wanted`.
+
+    `files` is the folder for the files. Raise UsageFault for options that cannot be used together, and for a folder
+    that would be with the files, or in a bucket.
+    """
+    if not wanted:
+        if letters or keys:
+            raise UsageFault("--passphrases and -i are only for --passphrase-files", "add --passphrase-files")
+        return None
+    if letters is None or not keys:
+        raise UsageFault(
+            "--passphrase-files needs the identity that opens the backups, and a folder for the letters",
+            "add -i IDENTITY --passphrases DIR",
+        )
+    if not isinstance(letters, Path):
+        raise UsageFault(f"{letters} is in a bucket, and the letters are not encrypted", ELSEWHERE)
+    place, with_files = letters.resolve(), files.resolve()
+    if place == with_files or place in with_files.parents or with_files in place.parents:
+        raise UsageFault(
+            f"{letters} is in or above {files}, and who gets a file must not get its passphrase with it", ELSEWHERE
+        )
+    return place
 
 
 def _is_run(name: str, choice: AccountsChoice | None) -> bool:
@@ -224,11 +305,11 @@ def _find_in_plans(
     files: PlanFiles,
     rollouts: "wiring.rollout.Rollouts",
     choice: AccountsChoice | None,
-    copy_of: Callable[[JournalEntry], BackupLocation | None],
+    find_handed: FindHandovers,
     progress: LiveProgress,
 ) -> tuple[list[Handover], list[LeftOut], int]:
     """Return the users of plans who get a file, those who get none, and the exit code."""
-    reading = read_accounts(files, partial(find_in_plan, copy_of=copy_of), rollouts, choice, progress=progress)
+    reading = read_accounts(files, partial(find_in_plan, find_handed=find_handed), rollouts, choice, progress=progress)
     parts = [visit.found for visit in reading.visits if visit.found is not None]
     handovers = [handover for part, _ in parts for handover in part]
     return handovers, [omission for _, part in parts for omission in part], reading.exit_code
@@ -238,7 +319,7 @@ def _find_in_run(
     run: str,
     rollouts: "wiring.rollout.Rollouts",
     _: AccountsChoice | None,
-    copy_of: Callable[[JournalEntry], BackupLocation | None],
+    find_handed: FindHandovers,
     progress: LiveProgress,
 ) -> tuple[list[Handover], list[LeftOut], int]:
     """Return the users of a run in the caller's account who get a file, those who get none, and the exit code."""
@@ -250,7 +331,7 @@ def _find_in_run(
         if not entries:
             progress.alert(f"neither the ledger nor a record has a device of run {run}")
             progress.alert(Message("  try: ", SEE_RUNS))
-    return *find_handovers(entries, holders=holders, emails={}, copy_of=copy_of), 0
+    return *find_handed(entries, holders=holders, emails={}), 0
 
 
 def write_letters(
@@ -260,29 +341,111 @@ def write_letters(
     files: ReadAhead,
     *,
     only: tuple[str, ...],
+    keys: Sequence[Path] = (),
     plan_or_run: str,
     settings: Settings,
     output: Output,
 ) -> int:
     """Write the folders of the users in `handovers`, and print the result. Return the exit code.
 
-    `left_out` are users without a file. `plan_or_run` is the plan or the run on the command line. In a dry run, write
-    nothing.
+    `left_out` are users without a file. `keys` are identity files for files with passphrases. `plan_or_run` is the plan
+    or the run on the command line. In a dry run, write nothing.
     """
     named = dict.fromkeys(name.lower() for name in only)
-    handovers, left_out = _keep(handovers, named), _keep(left_out, named)
-    people: list[Handover | LeftOut] = [*handovers, *left_out]
+    chosen, left_out = _keep(handovers, named), _keep(left_out, named)
+    people: list[Handover | LeftOut] = [*chosen, *left_out]
     known = {person.user.lower() for person in people}
     if unknown := sorted(named.keys() - known, key=[*named].index):
         settings.progress.alert(f"no user of {plan_or_run} is named {', '.join(unknown)}")
     if settings.dry_run:
-        letters.rows = [letters.row(handover, only={"user", "state"}) for handover in handovers]
-    elif handovers:
-        with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
-            wiring.rollout.write_handover(letters.folder, letters.folders(handovers, files))
+        letters.rows = [letters.row(handover, only={"user", "state"}) for handover in chosen]
+    elif any(map(attrgetter("by_passphrase"), chosen)):
+        _write_sealed(letters, chosen, files, keys=keys, everyone=handovers, settings=settings)
+    elif chosen:
+        _write_tree(letters, chosen, files, settings)
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows or any(map(attrgetter("unproven"), left_out)))
+
+
+def _write_tree(letters: Letters, handovers: Sequence[Handover], files: ReadAhead, settings: Settings) -> None:
+    """Write the folder with the files of users who have their own, and with the letters without a passphrase.
+
+    If it exists, because an earlier run wrote files with passphrases, change nothing.
+    """
+    if (letters.folder / TABLE).is_file():
+        if handovers:
+            settings.progress.note(f"{letters.folder} exists, so only files with passphrases are written")
+        return
+    with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
+        wiring.rollout.write_handover(letters.folder, letters.folders(handovers, files))
+
+
+def _write_sealed(
+    letters: Letters,
+    chosen: Sequence[Handover],
+    files: ReadAhead,
+    *,
+    keys: Sequence[Path],
+    everyone: Sequence[Handover],
+    settings: Settings,
+) -> None:
+    """Write the folder of the other users in `chosen`, then the files that a passphrase opens, each with its letter.
+
+    The table is then that of all files and letters of `everyone` that exist.
+    """
+    sealed = [handover for handover in chosen if handover.by_passphrase]
+    assert letters.secret is not None  # noqa: S101 - only with this folder are there such files
+    confirm_secret(
+        f"{count_of(len(sealed), 'letter')} in {letters.secret} will contain the passphrases of files",
+        settings.interaction,
+    )
+    identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction).read()
+    _write_tree(letters, [handover for handover in chosen if not handover.by_passphrase], files, settings)
+    before = len(letters.rows)
+    with (
+        wiring.backups.open_opener(settings, identities, read=files.read) as (opener, _),
+        wiring.rollout.open_passphrase_folders(letters.folder, letters.secret) as folders,
+        settings.progress.showing(lambda: f"{len(letters.rows) - before} of {len(sealed)} files with passphrases"),
+    ):
+        try:
+            for handover in sealed:
+                _write_one(letters, handover, opener.open, folders.write)
+        finally:
+            rows = [letters.row(handover) for handover in _written(letters, everyone, folders.number)]
+            wiring.rollout.write_file(letters.folder / TABLE, csv_table(letters.columns, rows))
+
+
+def _write_one(
+    letters: Letters,
+    handover: Handover,
+    open_backup: Callable[[BackupLocation], Opened],
+    write: Callable[..., None],
+) -> None:
+    """Write a file that a new passphrase opens, and its letter, and add the row, or else the reason why not."""
+    assert handover.copy is not None  # noqa: S101 - the place of the administrators' backup
+    try:
+        picture = open_backup(handover.copy).picture
+    except IntegrityFault as error:
+        letters.fail(handover, error)
+        return
+    passphrase = wiring.age_keys.one_time_passphrase()
+    handover = replace(handover, number=wiring.age_keys.letter_number())
+    page, content = letters.with_passphrase(handover, passphrase), wiring.age_keys.seal_once(picture, passphrase)
+    write(letters.below(handover), handover.numbered, handover.number, letter=page, sealed=content)
+    letters.rows.append(letters.row(handover))
+
+
+def _written(
+    letters: Letters, handovers: Sequence[Handover], number_of: Callable[[Sequence[str], str], str | None]
+) -> Iterator[Handover]:
+    """Yield the users whose letter exists, with the number of a file that a passphrase opens."""
+    for handover in handovers:
+        if handover.by_passphrase:
+            if number := number_of(letters.below(handover), handover.numbered):
+                yield replace(handover, number=number)
+        elif Path(letters.row(handover)["letter"]).is_file():
+            yield handover
 
 
 def _keep(users: list[T], named: Collection[str]) -> list[T]:
@@ -295,32 +458,33 @@ def find_in_plan(
     work: PlannedWork,
     progress: LiveProgress,
     *,
-    copy_of: Callable[[JournalEntry], BackupLocation | None],
+    find_handed: FindHandovers,
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan who get a letter, and those who get none."""
     plan = work.plan
     holders = ports.execution(workers=1).list_holders()
     entries, left_out = devices_of_plan(plan, ports.prove(holders), holders)
     emails = {step.user: step.row.email or "" for step in plan.steps}
-    handovers, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
+    handovers, others = find_handed(entries, holders=holders, emails=emails)
     with progress.showing("looking up users"):
         own, enrolled = find_own(plan, entries, partial(look_up_devices, ports=ports.ports, workers=LOOKUPS))
     account = "" if work.alone else plan.account
     return [*handovers, *own], [replace(omission, account=account) for omission in (*others, *left_out, *enrolled)]
 
 
-def finder_of_copies(store: BackupStore | None) -> Callable[[JournalEntry], BackupLocation | None]:
-    """Return a function that finds, for a journal entry, the file that only the entry's user can decrypt.
+def finder_of_copies(store: BackupStore | None) -> Callable[[JournalEntry], Copies]:
+    """Return a function that returns the places of the backup of a journal entry.
 
-    The function returns the place of the file, or None if the user has no such file. With `store`, this is the place
-    where the vault would now store the file. Otherwise it is the place that the ledger recorded.
+    With `store`, these are the places where the vault would now store the files. Otherwise they are those that the
+    ledger recorded.
     """
 
-    def find(entry: JournalEntry) -> BackupLocation | None:
-        own, spec = copies_of(entry).user, entry.spec
-        if own is None or store is None:
-            return recorded_location(own) if own else None
-        return own_copy(store.new(spec.account, spec.user, spec.name, run=entry.run).path)
+    def find(entry: JournalEntry) -> Copies:
+        copies, spec = copies_of(entry), entry.spec
+        if store is None or entry.backup is None:
+            return copies
+        path = store.new(spec.account, spec.user, spec.name, run=entry.run).path
+        return Copies(admin=copies.admin and str(path), user=copies.user and str(own_copy(path)))
 
     return find
 
