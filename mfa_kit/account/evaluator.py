@@ -7,16 +7,17 @@ shares no code with this one. The second half is about the policies of the users
 why some of them cannot be evaluated.
 """
 
+import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from itertools import product
 
-from mfa_kit.account.snapshot import Entity
+from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.core.text import iso_time
@@ -25,6 +26,11 @@ from mfa_kit.core.text import iso_time
 # in the mapping, it is unknown whether the request has it. A name that ends with `/`, such as `aws:PrincipalTag/`,
 # stands for all keys that begin with it and are not in the mapping.
 RequestContext = Mapping[str, str | None]
+
+
+# The texts of the service control policies that limit a principal, by level: first those of the organization's root,
+# then those of each unit, then those of the account. () if none apply.
+Levels = tuple[tuple[str, ...], ...]
 
 
 class ValuePattern(str):
@@ -42,6 +48,7 @@ NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
 # Condition keys of a request that a user or role sends itself, over HTTPS ("AWS global condition context keys").
 DIRECT: RequestContext = {
+    "aws:assumedroot": None,
     "aws:calledvia": None,
     "aws:calledviafirst": None,
     "aws:calledvialast": None,
@@ -69,6 +76,15 @@ NOBODY = '{"Statement": []}'
 # A policy that replaces a permissions boundary whose text could not be read or is not a policy. It allows everything
 # under a condition that cannot be evaluated, so what it allows is unknown.
 UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
+# A policy that replaces a service control policy whose text could not be read. It may deny and allow everything.
+UNREAD_CONTROL = json.dumps(
+    {
+        "Statement": [
+            {"Effect": effect, "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}
+            for effect in ("Allow", "Deny")
+        ]
+    }
+)
 # The policy language version that supports policy variables.
 VARIABLES = "2012-10-17"
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
@@ -532,21 +548,39 @@ def statements_about(document: str, action: str) -> tuple[IamStatement, ...]:
 
 
 def evaluate(
-    documents: Iterable[str], action: str, resource: str, context: RequestContext, *, boundary: str | None = None
+    documents: Iterable[str],
+    action: str,
+    resource: str,
+    context: RequestContext,
+    *,
+    boundary: str | None = None,
+    levels: Levels = (),
 ) -> Decision:
     """Return the decision of policy documents on an action and a resource.
 
     An explicit deny wins over an allow, and an allow over the implicit deny. An allow counts only if the permissions
-    boundary (`boundary`, the text of a policy) allows the action too. Return UNKNOWN if the result depends on a
-    condition that cannot be evaluated. If `resource` is `*`, a pattern such as `arn:*` does not cover it.
+    boundary (`boundary`, the text of a policy) and each level of service control policies allow the action too. Return
+    UNKNOWN if the result depends on a condition that cannot be evaluated. If `resource` is `*`, a pattern such as
+    `arn:*` does not cover it.
     """
     verdict = _judged(documents, action, resource, context)
-    if boundary is None or verdict is Decision.EXPLICIT:
+    if verdict is Decision.EXPLICIT or (boundary is None and not levels):
         return verdict
-    limit = _judged((boundary,), action, resource, context)
-    if limit is Decision.ALLOW:
-        return verdict
-    return Decision.IMPLICIT if limit is Decision.UNKNOWN and verdict is Decision.IMPLICIT else limit
+    verdicts = [verdict, limit(action, resource, context, boundary=boundary, levels=levels)]
+    return next(decision for decision in STRICTEST if decision in verdicts)
+
+
+# The decision of several sets of policies, each of which must allow a request, is the first of these that one set has.
+STRICTEST = (Decision.EXPLICIT, Decision.IMPLICIT, Decision.UNKNOWN, Decision.ALLOW)
+
+
+def limit(
+    action: str, resource: str, context: RequestContext, *, boundary: str | None = None, levels: Levels = ()
+) -> Decision:
+    """Return what a permissions boundary and levels of service control policies decide, without any other policy."""
+    sets = (*(() if boundary is None else ((boundary,),)), *levels)
+    verdicts = {_judged(documents, action, resource, context) for documents in sets} or {Decision.ALLOW}
+    return next(decision for decision in STRICTEST if decision in verdicts)
 
 
 def _judged(documents: Iterable[str], action: str, resource: str, context: RequestContext) -> Decision:
@@ -605,38 +639,48 @@ def actions_named(document: str, *, allow: bool, complete: bool = False) -> tupl
 
 
 @lru_cache(maxsize=4096)
-def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
+def _work(boundary: str | None, levels: Levels) -> tuple[tuple[str, str], ...]:
     """Return samples of actions that are not for sign-in, as pairs of an action and a resource.
 
-    With a permissions boundary, the actions in its Allow statements are samples too, and only the samples that the
-    boundary allows (or may allow) with MFA are returned. If there are none, return the samples in WORK.
+    With a permissions boundary or service control policies, the actions in their Allow statements are samples too, and
+    only the samples that all of them allow (or may allow) with MFA are returned. If there are none, return the samples
+    in WORK.
     """
     everything = tuple((action, "*") for action in WORK)
-    if boundary is None:
-        return everything
-    pairs = (*everything, *actions_named(boundary, allow=True))
-    within = [pair for pair in pairs if _judged((boundary,), *pair, WITH_MFA) in {Decision.ALLOW, Decision.UNKNOWN}]
+    pairs = list(actions_named(boundary, allow=True)) if boundary is not None else []
+    named = [pair for texts in levels for text in texts for pair in actions_named(text, allow=True)]
+    pairs += [pair for pair in named if pair != ("*", "*")]
+    within = [
+        pair
+        for pair in dict.fromkeys((*everything, *pairs))
+        if limit(*pair, WITH_MFA, boundary=boundary, levels=levels) in {Decision.ALLOW, Decision.UNKNOWN}
+    ]
     return tuple(within) or everything
 
 
-def denies_all_work(documents: Sequence[str], context: RequestContext, *, boundary: str | None = None) -> bool | None:
+def denies_all_work(
+    documents: Sequence[str], context: RequestContext, *, boundary: str | None = None, levels: Levels = ()
+) -> bool | None:
     """Return whether policies explicitly deny all work to requests with this context, or None if that is unknown.
 
     Work means all actions except those for a user's own sign-in; only samples of it are evaluated. Work that the
-    permissions boundary does not allow counts as denied, whatever the policies allow.
+    permissions boundary or a level of service control policies does not allow counts as denied, whatever the policies
+    allow.
     """
     answer: bool | None = True
-    for action, resource in _work(boundary):
+    for action, resource in _work(boundary, levels):
         verdict = _judged(documents, action, resource, context)
         denied = None if verdict is Decision.UNKNOWN else verdict is Decision.EXPLICIT
-        if boundary is not None and denied is not True:
-            limit = _judged((boundary,), action, resource, context)
-            denied = denied if limit is Decision.ALLOW else None if limit is Decision.UNKNOWN else True
+        if (boundary is not None or levels) and denied is not True:
+            within = limit(action, resource, context, boundary=boundary, levels=levels)
+            denied = denied if within is Decision.ALLOW else None if within is Decision.UNKNOWN else True
         answer = both(answer, denied)
     return answer
 
 
-def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
+def demands_mfa(
+    documents: Sequence[str], about: RequestContext, *, boundary: str | None = None, levels: Levels = ()
+) -> bool | None:
     """Return whether policies deny all work without MFA and allow some work with MFA, or None if unknown.
 
     `about` has the condition keys about the caller. Work is explained at `denies_all_work`. The policies must deny it
@@ -644,8 +688,8 @@ def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: st
     """
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):
-        answer = both(answer, denies_all_work(documents, {**about, **context}, boundary=boundary))
-    with_mfa = denies_all_work(documents, {**about, **WITH_MFA}, boundary=boundary)
+        answer = both(answer, denies_all_work(documents, {**about, **context}, boundary=boundary, levels=levels))
+    with_mfa = denies_all_work(documents, {**about, **WITH_MFA}, boundary=boundary, levels=levels)
     return both(answer, None if with_mfa is None else not with_mfa)
 
 
@@ -690,17 +734,23 @@ class EntityPolicies:
     `documents` has the texts of the entity's own policies and of its groups' policies. `boundary` is the text of its
     permissions boundary, or None. `unread` is true if `documents` lacks a policy, because its text or a group could not
     be read, or because its text is not an IAM policy. `why` says why the first such policy is lacking, or else what
-    is wrong with the boundary. It is "" if nothing is wrong.
+    is wrong with the boundary. It is "" if nothing is wrong. `levels` has the service control policies of the account.
     """
 
     documents: tuple[str, ...]
     boundary: str | None
     unread: bool
     why: str = ""
+    levels: Levels = ()
 
     def decide(self, action: str, resource: str, context: RequestContext, *, more: tuple[str, ...] = ()) -> Decision:
         """Return what these policies and the policy texts in `more` together decide about an action on a resource."""
-        return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
+        documents = (*self.documents, *more)
+        return evaluate(documents, action, resource, context, boundary=self.boundary, levels=self.levels)
+
+    def denies_all_work(self, context: RequestContext, *, more: tuple[str, ...] = ()) -> bool | None:
+        """Return what `denies_all_work` returns for these policies and the policy texts in `more`."""
+        return denies_all_work((*self.documents, *more), context, boundary=self.boundary, levels=self.levels)
 
 
 def about(entity: Entity, time: float) -> RequestContext:
@@ -739,6 +789,44 @@ def entity_policies(
         unread=bool(gaps),
         why=[*gaps, flaw][0],
     )
+
+
+def control_levels(snapshot: Snapshot) -> tuple[Levels, str]:
+    """Return the levels of service control policies in a snapshot, and why a policy cannot be evaluated, or "".
+
+    Policies that could not be read are replaced by UNREAD_CONTROL. Levels that deny nothing are left out, because they
+    change no decision. If the levels were not asked for, the result is ().
+    """
+    if hole := snapshot.hole(SnapshotPart.CONTROL):
+        return ((UNREAD_CONTROL,),), f"the {hole.part} could not be read: {hole.why}"
+    levels = tuple(tuple(policy.text or "" for policy in level.policies) for level in snapshot.control or ())
+    unread = [
+        policy.id for level in snapshot.control or () for policy in level.policies if policy_flaw(policy.text or "")
+    ]
+    gap = f"the service control policy {unread[0]} could not be read" if unread else ""
+    return usable_levels(levels), gap
+
+
+def usable_levels(levels: Levels) -> Levels:
+    """Return the levels without those that allow every request. Replace a text that is no policy by UNREAD_CONTROL."""
+    usable = (tuple(UNREAD_CONTROL if policy_flaw(text) else text for text in texts) for texts in levels)
+    return tuple(texts for texts in usable if not _allows_all(texts))
+
+
+def _allows_all(texts: Sequence[str]) -> bool:
+    """Return whether the service control policies of one level allow every request, whatever its context."""
+    return any(map(allows_all, texts)) and all(row.allow for text in texts for row in statements(text))
+
+
+def allows_all(document: str) -> bool:
+    """Return whether a statement of a policy allows every request, whatever its context."""
+    whole = ("*",)
+    return any(row.allow and row.actions == row.resources == whole and not row.lines for row in statements(document))
+
+
+def limited(policies: EntityPolicies, levels: Levels, gap: str) -> EntityPolicies:
+    """Return the policies with the results of `control_levels` added."""
+    return replace(policies, levels=levels, why=policies.why or gap) if levels else policies
 
 
 def group_policies(groups: Iterable[Entity], managed: Mapping[str, str]) -> dict[str, EntityPolicies]:

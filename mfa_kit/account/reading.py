@@ -16,6 +16,7 @@ from mfa_kit.account.snapshot import (
     AccountPasswordPolicy,
     AccountUsage,
     CentralRootAccess,
+    ControlLevel,
     CredentialReport,
     Credentials,
     Details,
@@ -210,6 +211,13 @@ class _Reading:
         )
         return self._with_member_root(snapshot, member_root) if member_root else snapshot
 
+    def control(self, read: Callable[[], tuple[ControlLevel, ...]] | None) -> tuple[ControlLevel, ...] | None:
+        """Return the levels of service control policies, or None if they are not read or cannot be read."""
+        levels = self.part(SnapshotPart.CONTROL, read)
+        policies = {policy.id: policy for level in levels or () for policy in level.policies if policy.text is None}
+        self.holes += [UnreadPart(SnapshotPart.CONTROL, policy.why, policy.id) for policy in policies.values()]
+        return levels
+
     def _root_devices(self, caller: Caller) -> tuple[Device, ...] | None:
         """Return the devices of root if the caller is root, because only root can list them.
 
@@ -335,6 +343,7 @@ def read_account(
     break_glass: Callable[[], tuple[RecoveryKeyUse, ...]] | None = None,
     usage: Callable[[], AccountUsage] | None = None,
     recalls: Callable[[], tuple[DeviceRecall, ...]] | None = None,
+    control: Callable[[], tuple[ControlLevel, ...]] | None = None,
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `UnreadPart` in the snapshot.
 
@@ -350,7 +359,7 @@ def read_account(
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
     verdict on root. `break_glass` returns the break-glass identities in the ledger, `usage` when devices were last
-    used, and `recalls` the devices on recorded keys.
+    used, and `recalls` the devices on recorded keys. `control` returns the levels of service control policies.
     """
     reading = _Reading(iam_reader, account, map_each)
     snapshot = reading.whole(
@@ -361,6 +370,7 @@ def read_account(
         member_root=member_root,
         break_glass=break_glass,
     )
+    snapshot = replace(snapshot, control=reading.control(control))
     snapshot, newer = reading.update_report(snapshot, afresh)
 
     def must_list(user: AccountUser) -> bool:

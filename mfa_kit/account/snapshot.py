@@ -288,6 +288,33 @@ class Details:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPolicy:
+    """A service control policy (SCP). `text` is its document in JSON. If it is None, `why` says why it was not read."""
+
+    id: str
+    name: str
+    text: str | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlLevel:
+    """The root, a unit or an account of an organization, and the SCPs attached to it. At least one must allow a call.
+
+    `target` is its ID.
+    """
+
+    target: str
+    name: str
+    policies: tuple[ControlPolicy, ...]
+
+    @property
+    def label(self) -> str:
+        """The name and the ID, for messages."""
+        return f"{self.name} ({self.target})" if self.name else self.target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCertificate:
     """A TLS certificate that IAM stores. `expires` is a Unix time, or None if IAM does not report it."""
 
@@ -340,6 +367,7 @@ class SnapshotPart(StrEnum):
     SESSIONS = "sign-in sessions of users"
     USAGE = "last uses of devices"
     RECORDED_KEYS = "recorded security keys"
+    CONTROL = "service control policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,8 +475,9 @@ class Snapshot:
     is the password policy. `central_root` is the state of centralized root access, or None if it was not read. For a
     member account, `member_root` has what an administrator of the organization read about the root user. `break_glass`
     has the break-glass identities in the ledger, or is None if they were not read. `usage` has the last uses of devices
-    in the ledger, and `recalls` the devices on recorded keys; each is None if they were not read. `lab` says whether
-    the account is in a lab.
+    in the ledger, and `recalls` the devices on recorded keys; each is None if they were not read. `control` has the
+    levels of SCPs that apply to the account, the root of the organization first; None if they were not read, and () for
+    a management account. `lab` says whether the account is in a lab.
     """
 
     at: float
@@ -477,6 +506,7 @@ class Snapshot:
     break_glass: tuple[RecoveryKeyUse, ...] | None = None
     usage: AccountUsage | None = None
     recalls: tuple[DeviceRecall, ...] | None = None
+    control: tuple[ControlLevel, ...] | None = None
 
     @property
     def partition(self) -> str:
@@ -513,8 +543,8 @@ class Snapshot:
 
     @property
     def unread_users(self) -> list[str]:
-        """The result of `unread_parts` for the parts that list users."""
-        return unread_parts(self, SnapshotPart.DETAILS, SnapshotPart.REPORT)
+        """The result of `unread_parts` for the parts that list users, and for the SCPs that limit all of them."""
+        return unread_parts(self, SnapshotPart.DETAILS, SnapshotPart.REPORT, SnapshotPart.CONTROL)
 
 
 def unread_parts(snapshot: Snapshot, *parts: SnapshotPart) -> list[str]:

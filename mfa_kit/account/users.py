@@ -11,9 +11,11 @@ from mfa_kit.account.evaluator import (
     EntityPolicies,
     RequestContext,
     about,
+    control_levels,
     demands_mfa,
     entity_policies,
     group_policies,
+    limited,
 )
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType, devices_by_user
@@ -94,7 +96,7 @@ class AccountUser:
         Work means all actions except those for a user's own sign-in.
         """
         policies = self.policies
-        demanded = demands_mfa(policies.documents, self.about, boundary=policies.boundary)
+        demanded = demands_mfa(policies.documents, self.about, boundary=policies.boundary, levels=policies.levels)
         return None if policies.unread and not demanded else demanded
 
 
@@ -106,6 +108,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
     groups = group_policies(snapshot.groups, snapshot.policies)
     administration_of = administrations(snapshot) if administered is None else administered
     virtual = devices_by_user(snapshot.virtual)
+    levels, gap = control_levels(snapshot)
 
     def account_user(user: Entity) -> AccountUser:
         row = snapshot.report.users.get(user.name) if snapshot.report else None
@@ -118,7 +121,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
             devices=devices,
             complete=complete,
             mfa=_has_mfa(row, devices, complete=complete),
-            policies=entity_policies(user, snapshot.policies, groups),
+            policies=limited(entity_policies(user, snapshot.policies, groups), levels, gap),
             administration=administration_of[user.arn],
             at=snapshot.at,
         )

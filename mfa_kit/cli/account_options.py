@@ -87,7 +87,12 @@ def role_option(default: str | None) -> Callable[[F], F]:
 
 
 def account_options(
-    *, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True, in_one: Sequence[str] = ()
+    *,
+    role: str | None = AUDIT_ROLE,
+    workers: bool = True,
+    results: bool = True,
+    in_one: Sequence[str] = (),
+    implied_by: str = "",
 ) -> Callable[[F], F]:
     """Return a decorator that adds the options for work in many accounts to the function of a command.
 
@@ -97,7 +102,7 @@ def account_options(
     `role` is the role to assume if neither --role-name nor the file of accounts names a role. Pass `role=None` for a
     command that writes, `workers=False` for a command that has its own option --workers, and `results=False` to omit
     --resume and --output-dir. `in_one` names the parameters of the command that need one account: they are refused
-    together with several accounts.
+    together with several accounts. If the parameter `implied_by` has a value, --org is not needed.
     """
     added = [FILE, ORG, UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(role), EXTERNAL, SOURCE]
     added += [PARALLEL] if workers else []
@@ -107,6 +112,7 @@ def account_options(
         @wraps(function)
         def parse_choice(**values: Any) -> Any:
             own = {name: values.pop(name) for name in NAMES if name in values}
+            own["in_org"] = own["in_org"] or bool(values.get(implied_by))
             accounts = choose(own, role=role)
             if accounts is not None:
                 _refuse_in_many(values, in_one)

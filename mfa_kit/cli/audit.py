@@ -135,6 +135,7 @@ def audit(
         max_age=max_age,
         backup_dir=backup_dir,
         central_root=True,
+        control=True,
         sessions=max_session is not None,
     )
     with wiring.audit.open_snapshots(settings, source, accounts) as snapshots:

@@ -44,7 +44,8 @@ class OrgAccount:
     other. The last role must be in this account; the others may be in any account. `profile` is an AWS profile that is
     used instead of a role. If there is neither a role nor a profile, the command's default role is assumed.
     `external_id` is sent with AssumeRole. `tags` are texts such as `env:prod`, and `variables` are values for other
-    programs; both are in the format of c7n-org.
+    programs; both are in the format of c7n-org. `path` is the account's place in its organization, as in the response
+    of ListAccounts, or "" if it is unknown.
     """
 
     id: str
@@ -56,6 +57,7 @@ class OrgAccount:
     external_id: str | None = None
     tags: tuple[str, ...] = ()
     variables: Mapping[str, object] = field(default_factory=dict)
+    path: str = ""
 
     @property
     def is_open(self) -> bool:

@@ -36,11 +36,12 @@ ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
 
 
 class Holder(StrEnum):
-    """The kind of entity that a policy is attached to."""
+    """The kind of entity that a policy is attached to. SCP: a service control policy of an organization."""
 
     GROUP = "group"
     USER = "user"
     ROLE = "role"
+    SCP = "scp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +63,14 @@ class ReadPolicy:
     """A parsed policy. `statements` has pairs: a name (the Sid or `statement N`) and the statement.
 
     `on` is the kind of entity that has or will get the policy, and `partition` is the account's partition. Both are
-    None if unknown.
+    None if unknown. `size` is the number of characters.
     """
 
     version: str | None
     statements: tuple[tuple[str, IamStatement], ...]
     on: Holder | None
     partition: str | None
+    size: int = 0
 
     @property
     def forcing(self) -> list[tuple[str, IamStatement]]:
@@ -378,11 +380,103 @@ def _partition(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
             yield what, f"arn:{read.partition}:..."
 
 
+# The traps of service control policies (SCPs). They are evaluated for the user zoe, for a role, and for a root session.
+MOST_CHARACTERS = 10_240
+IN_ACCOUNT: RequestContext = {"aws:ViaAWSService": "false"}
+USER: RequestContext = {
+    **OF_SOMEBODY,
+    **IN_ACCOUNT,
+    "aws:PrincipalArn": f"{ACCOUNT}user/zoe",
+    "aws:PrincipalType": "User",
+}
+ROLE: RequestContext = {
+    **IN_ACCOUNT,
+    "aws:PrincipalArn": f"{ACCOUNT}role/zoe",
+    "aws:PrincipalType": "AssumedRole",
+    "aws:username": None,
+}
+ROOT: RequestContext = {**ROLE, "aws:PrincipalArn": f"{ACCOUNT}root", "aws:PrincipalType": "Account"}
+# The calls about root that mfa-kit makes in sessions of AssumeRoot.
+ROOT_CALLS = ("iam:GetAccountSummary", "iam:ListMFADevices")
+ONLY_USERS = '"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/*"}'
+MULTIVALUED = {"aws:principalorgpaths", "aws:tagkeys", "aws:calledvia"}
+
+
+def _applies(statement: IamStatement, context: RequestContext) -> bool:
+    """Whether a Deny holds, or might hold, for requests without MFA: with the key false, or without the key."""
+    without = ({MFA: value, MFA_AGE: None} for value in ("false", None))
+    return not statement.allow and any(holds(statement, {**context, **keys}) is not False for keys in without)
+
+
+def _roles(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    if _applies(statement, ROLE):
+        what = "sessions of roles never have MFA, so it stops Identity Center, CI, StackSets and the roles of mfa-kit"
+        yield what, ONLY_USERS
+
+
+def _services(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    if _applies(statement, {**USER, "aws:ViaAWSService": "true"}):
+        what = "requests that an AWS service sends with a user's credentials have no MFA, so they are denied"
+        yield what, '"Bool": {"aws:ViaAWSService": "false"}'
+
+
+def _root_sessions(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    denied = [action for action in ROOT_CALLS if covers_action(statement, action)]
+    if denied and _applies(statement, {**ROOT, "aws:AssumedRoot": "true"}):
+        what = f"{few(denied)} denied in sessions of AssumeRoot, so mfa-kit cannot audit root"
+        yield what, f'"Null": {{"aws:AssumedRoot": "true"}}, or {ONLY_USERS}'
+
+
+def _blocked(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    """Yield a trap if a Deny covers enrolling, also if its condition is about the Region: IAM is in us-east-1."""
+    denied = [action for action in ENROLL if _covers(statement, action)]
+    if denied and _applies(statement, {**USER, "aws:RequestedRegion": "us-east-1"}):
+        when = " without MFA" if any(statement is row for _, row in read.forcing) else ""
+        yield f"{few(denied)} denied{when}: users cannot enroll a first device", f"exempt {few(denied)}"
+
+
+def _allow_only(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    if statement.allow and any(line[1].lower() in MFA_KEYS for line in statement.lines):
+        what = (
+            "an SCP grants nothing: beside FullAWSAccess this Allow changes nothing, and instead of it, it stops all "
+            "roles, and users who have to enroll"
+        )
+        yield what, f"a Deny with {DENY_WITHOUT}"
+
+
+def _scp_grammar(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    if statement.principals:
+        yield "an SCP has no Principal, so Organizations refuses it", "a condition on aws:PrincipalArn"
+    if statement is read.statements[0][1]:
+        if read.version != "2012-10-17":
+            yield "Organizations accepts only Version 2012-10-17", '"Version": "2012-10-17"'
+        if read.size > MOST_CHARACTERS:
+            yield f"it has {read.size} characters, and an SCP may have {MOST_CHARACTERS}", "omit spaces, or split it"
+
+
+def _session_arns(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    values_of = ((key.lower(), values) for _, key, values in statement.lines)
+    for key, values in values_of:
+        if key == "aws:principalarn" and any(":assumed-role/" in value for value in values):
+            what = "aws:PrincipalArn is the ARN of the role, not of its session, so this value matches nothing"
+            yield what, "arn:aws:iam::*:role/NAME"
+
+
+def _multivalued(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    for operator, key, _values in statement.lines:
+        if key.lower() in MULTIVALUED and ":" not in operator and operator != "Null":
+            yield f"{key} has several values, and {operator} compares one", f"ForAnyValue:{operator}"
+
+
 class TrapKind(NamedTuple):
-    """The function that looks for a kind of trap in a statement. With `forcing`, it gets only `ReadPolicy.forcing`."""
+    """The function that looks for a kind of trap in a statement. With `forcing`, it gets only `ReadPolicy.forcing`.
+
+    With `control`, it looks only at service control policies.
+    """
 
     look: Callable[[IamStatement, ReadPolicy], Iterator[Advice]]
     forcing: bool = False
+    control: bool = False
 
 
 TRAPS: Mapping[str, TrapKind] = {
@@ -405,6 +499,14 @@ TRAPS: Mapping[str, TrapKind] = {
     "version": TrapKind(_version),
     "role": TrapKind(_role, forcing=True),
     "partition": TrapKind(_partition),
+    "roles": TrapKind(_roles, forcing=True, control=True),
+    "services": TrapKind(_services, forcing=True, control=True),
+    "root-sessions": TrapKind(_root_sessions, control=True),
+    "blocked": TrapKind(_blocked, control=True),
+    "allow": TrapKind(_allow_only, control=True),
+    "scp-grammar": TrapKind(_scp_grammar, control=True),
+    "session-arns": TrapKind(_session_arns, control=True),
+    "multivalued": TrapKind(_multivalued, control=True),
 }
 
 
@@ -420,10 +522,12 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
         statements=tuple((row.sid or f"statement {number}", row) for number, row in enumerate(rows, 1)),
         on=on,
         partition=partition,
+        size=len(document),
     )
     return [
         Trap(name=name, statement=statement_name, what=what, instead=instead)
         for name, kind in TRAPS.items()
+        if not kind.control or on is Holder.SCP
         for statement_name, statement in (read.forcing if kind.forcing else read.statements)
         for what, instead in kind.look(statement, read)
     ]

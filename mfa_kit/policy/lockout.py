@@ -1,34 +1,52 @@
-"""Reports which users would lose access if a policy were attached today, based on a snapshot of the account."""
+"""Reports who would lose access if a policy were attached today, based on a snapshot of the account.
+
+The policy is an identity policy of users, or a service control policy (SCP) of an organization. An SCP also limits
+roles and the root user.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import (
+    MFA,
+    MFA_AGE,
     NO_MFA,
     PLAIN_KEYS,
+    UNREAD_CONTROL,
     WITH_MFA,
     WORK,
     Decision,
     EntityPolicies,
+    IamStatement,
+    Levels,
     RequestContext,
+    ValuePattern,
+    about,
     actions_named,
-    denies_all_work,
+    allows_all,
+    control_levels,
+    entity_policies,
     evaluate,
     filled_text,
     holds,
+    limit,
+    limited,
     overlap,
     patterns_named,
     statements,
+    usable_levels,
 )
-from mfa_kit.account.snapshot import Snapshot, SnapshotPart
+from mfa_kit.account.snapshot import ControlLevel, Entity, RootVerdict, Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit
-from mfa_kit.core.models import DeviceType
-from mfa_kit.core.text import few
+from mfa_kit.core.models import REPORTED_ROOT, DeviceType
+from mfa_kit.core.text import few, iso_time
+from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE
+from mfa_kit.organization.control_policies import with_policy
 
 if TYPE_CHECKING:
     from mfa_kit.account.reading import AccountSource
@@ -65,6 +83,26 @@ UNJUDGED = "what the policies deny is unknown: "
 MEND = "change the policy so that it allows some work, or take this user out of the group"
 SESSION = "exempt sts:GetSessionToken from the Deny statement, as the policy of `mfa-kit policy show` does"
 ROLE = "give the program a role, or take this user out of the group"
+CONTROL_MEND = "change the policy so that it allows some work, or attach it elsewhere"
+CONTROL_ROLE = "give the program a role, or exempt this user by aws:PrincipalArn"
+CONTROL_SPARE = 'limit the Deny to users: "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/*"}'
+ASSUMED = 'add to the Deny: "Null": {"aws:AssumedRoot": "true"}'
+NO_SESSION = "sts:GetSessionToken is denied, and AWS does not document whether an SCP can deny it"
+UNKNOWN_KEY = "it depends on whether the session has aws:MultiFactorAuthPresent, which AWS does not document"
+# The value of aws:MultiFactorAuthPresent in the session of a role is false, or the key is absent. AWS does not document
+# which (IAM user guide, "AWS global condition context keys").
+NO_MFA_INFORMATION: tuple[RequestContext, ...] = (NO_MFA, {MFA: None, MFA_AGE: None})
+# A request that an AWS service sends with the credentials of its caller (same page).
+VIA_SERVICE: RequestContext = {
+    **NO_MFA,
+    "aws:ViaAWSService": "true",
+    **{f"aws:CalledVia{end}": ValuePattern("*") for end in ("", "First", "Last")},
+}
+EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+ROOT = REPORTED_ROOT
+# Service-linked roles are exempt from SCPs (Organizations user guide, "Service control policies").
+SERVICE_LINKED = ":role/aws-service-role/"
+OUR_ROLES = {f"role/{name}" for name in (AUDIT_ROLE, ENROLL_ROLE)}
 UNREAD = "the MFA devices of this user could not be read"
 SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 
@@ -117,25 +155,114 @@ def may_have_to_change(user: AccountUser) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The policies that are tried: identity policies that users would get, or one SCP.
+
+    `texts` has the new policies. For an SCP, `levels` has the usable levels of SCPs that the account would then have,
+    and `level` the texts at the level of the new SCP before and after. For identity policies, both are None.
+    """
+
+    texts: tuple[str, ...]
+    levels: Levels | None = None
+    level: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether an SCP is tried."""
+        return self.levels is not None
+
+    def after(self, policies: EntityPolicies) -> EntityPolicies:
+        """Return the policies that a user or role would have."""
+        if self.levels is not None:
+            return replace(policies, levels=self.levels)
+        return replace(policies, documents=(*policies.documents, *self.texts))
+
+    def denied(self, action: str, resource: str, request: RequestContext) -> Decision:
+        """Return EXPLICIT if the new policies deny an action, UNKNOWN if that is unknown, and otherwise ALLOW.
+
+        An action that the level of an SCP would no longer allow is denied too.
+        """
+        if self.level is None:
+            verdict = evaluate(self.texts, action, resource, request)
+            return verdict if verdict in {Decision.EXPLICIT, Decision.UNKNOWN} else Decision.ALLOW
+        before, after = (limit(action, resource, request, levels=(texts,)) for texts in self.level)
+        if before is after:
+            return Decision.ALLOW
+        return Decision.EXPLICIT if after is Decision.IMPLICIT else after
+
+    @property
+    def denies(self) -> list[IamStatement]:
+        """The Deny statements of the new policies."""
+        return [statement for text in self.texts for statement in statements(text) if not statement.allow]
+
+    @property
+    def named(self) -> list[ActionOnResource]:
+        """The pairs of action and resource that the new policies deny, or that an Allow leaves out."""
+        allows = (statement for text in self.texts for statement in statements(text) if statement.allow)
+        left_out = [(action, "*") for statement in allows for action in statement.but_actions]
+        return [pair for text in self.texts for pair in actions_named(text, allow=False, complete=True)] + left_out
+
+    def may_deny(self, request: RequestContext) -> bool:
+        """Whether the new policies can take something away from requests with this context."""
+        if self.level is not None and not any(allows_all(text) for text in self.level[1]):
+            return True
+        return any(holds(statement, request) is not False for statement in self.denies)
+
+
 def access_with(snapshot: Snapshot, document: str, *, group: str | None = None) -> list[UserAccess]:
     """Return the access that each user in a group would have if a policy were attached to them, worst first.
 
     If `group` is None, all users are included. A user with a password and access keys is listed twice.
     """
-    accesses = [access for user in users_in(snapshot, group) for access in _access(user, (document,), snapshot)]
+    trial = Trial(texts=(document,))
+    accesses = [access for user in users_in(snapshot, group) for access in _access(user, trial, snapshot)]
+    return _worst_first(accesses)
+
+
+def _worst_first(accesses: Iterable[UserAccess]) -> list[UserAccess]:
+    """Return accesses in their order: the roles of mfa-kit first, then by state and by name."""
     order = list(AccessState)
-    return sorted(accesses, key=lambda access: (order.index(access.state), access.user))
+    return sorted(accesses, key=lambda access: (access.user not in OUR_ROLES, order.index(access.state), access.user))
 
 
-def _access(user: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list[UserAccess]:
+def control_trial(snapshot: Snapshot, text: str, *, target: str, instead: bool = False) -> Trial | None:
+    """Return the Trial of an SCP that would be attached to a root, unit or account (`target` is its ID).
+
+    With `instead`, FullAWSAccess would be detached from the target. Return None for an account that the SCP does not
+    affect. If the levels of the account could not be read, all results are unknown.
+    """
+    if snapshot.control is None:
+        return Trial(
+            texts=(text,), levels=((UNREAD_CONTROL,), (text,)), level=((UNREAD_CONTROL,), (UNREAD_CONTROL, text))
+        )
+    after = with_policy(snapshot.control, text, target=target, instead=instead)
+    if after is None:
+        return None
+    pairs = [(_texts(old), _texts(new)) for old, new in zip(snapshot.control, after, strict=True) if old != new]
+    return Trial(texts=(text,), levels=usable_levels(tuple(map(_texts, after))), level=pairs[0])
+
+
+def _texts(level: ControlLevel) -> tuple[str, ...]:
+    return tuple(UNREAD_CONTROL if policy.text is None else policy.text for policy in level.policies)
+
+
+def access_under(snapshot: Snapshot, trial: Trial) -> list[UserAccess]:
+    """Return the access that users, roles and root would have under an SCP. The roles of mfa-kit come first."""
+    users = [access for user in account_users(snapshot) for access in _access(user, trial, snapshot)]
+    roles = [_role_access(role, trial, snapshot) for role in snapshot.roles if SERVICE_LINKED not in role.arn]
+    return _worst_first([*users, *roles, *_root_accesses(trial, snapshot)])
+
+
+def _access(user: AccountUser, trial: Trial, snapshot: Snapshot) -> list[UserAccess]:
     if user.credentials is None:
         why = "the credential report does not list this user or could not be read"
         return [UserAccess(user=user.name, way="any", state=AccessState.UNKNOWN, why=why)]
     accesses = []
     if user.password:
-        accesses.append(_console(user, more, snapshot))
+        accesses.append(_console(user, trial, snapshot))
     if user.keys:
-        accesses.append(_keys(user, more))
+        accesses.append(_keys(user, trial))
     if not accesses:
         why = "neither a console password nor an active access key"
         accesses.append(UserAccess(user=user.name, way="none", state=AccessState.NO_WAY, why=why))
@@ -156,34 +283,40 @@ class _Work:
     lost: str
 
 
-def _work(user: AccountUser, more: tuple[str, ...], context: RequestContext) -> _Work:
-    policies, request = user.policies, {**user.about, **context}
-    would = denies_all_work((*policies.documents, *more), request, boundary=policies.boundary)
+def _work(policies: EntityPolicies, trial: Trial, request: RequestContext, *, gap: bool = False) -> _Work:
+    """Return the effect on requests with this context. With `gap`, a policy of the user could not be read."""
+    would = trial.after(policies).denies_all_work(request)
     lost: list[ActionOnResource] = []
     if would is False:
-        would, lost = _lost(policies, more, request)
-    spared = _spared(policies, more, request) if would is not False else []
+        would, lost = _lost(policies, trial, request)
+    spared = _spared(policies, trial, request) if would is not False else []
     if spared:
-        would, lost = False, list(_denied(policies, more, request))
+        would, lost = False, list(_denied(policies, trial, request))
     return _Work(
-        would=None if policies.unread and not would else would,
-        does=denies_all_work(policies.documents, request, boundary=policies.boundary) is True,
+        would=None if gap and not would else would,
+        does=policies.denies_all_work(request) is True,
         lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost])
         + (f", except {few(spared)}" if lost and spared else ""),
     )
 
 
-def _spared(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> list[str]:
+def _user_work(user: AccountUser, trial: Trial, context: RequestContext) -> _Work:
+    return _work(user.policies, trial, {**user.about, **context}, gap=user.policies.unread)
+
+
+def _spared(policies: EntityPolicies, trial: Trial, request: RequestContext) -> list[str]:
     """Return patterns of the work that the user can still do, because a Deny lists its actions in NotAction.
 
     Call this when all the actions that were tried are or may be denied. Actions in NotAction count as work, except
-    actions of IAM and STS, because users need these to enroll. The actions in WORK count too: to an administrator,
-    `iam:*` is work.
+    actions of IAM, STS and AWS Sign-In, because users need these to enroll. So do actions that a level of SCPs allows.
+    The actions in WORK count too: to an administrator, `iam:*` is work.
     """
-    documents = (*policies.documents, *more)
-    denies = (statement for text in documents for statement in statements(text) if not statement.allow)
-    listed = [action for statement in denies for action in statement.but_actions]
-    listed = [action for action in listed if not action.lower().startswith(("iam:", "sts:"))]
+    after = trial.after(policies)
+    denies = (statement for text in after.documents for statement in statements(text) if not statement.allow)
+    control = [statement for texts in after.levels for text in texts for statement in statements(text)]
+    listed = [action for statement in (*denies, *control) for action in statement.but_actions]
+    listed += [action for statement in control if statement.allow for action in statement.actions if action != "*"]
+    listed = [action for action in listed if not action.lower().startswith(("iam:", "sts:", "signin:"))]
     allowed = _with_values(
         (pair for text in policies.documents for pair in patterns_named(text, allow=True, complete=True)), request
     )
@@ -191,23 +324,22 @@ def _spared(policies: EntityPolicies, more: tuple[str, ...], request: RequestCon
         common: other
         for (action, resource), other in product(allowed, (*listed, *WORK))
         if (common := overlap(action, other, ignore_case=True))
-        and policies.decide(common, resource, request, more=more) is Decision.ALLOW
+        and after.decide(common, resource, request) is Decision.ALLOW
     }
     return [common for common, other in kept.items() if other in listed] or list(kept)
 
 
 def _lost(
-    policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
+    policies: EntityPolicies, trial: Trial, request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return a pair: whether the policies in `more` would deny all actions that are allowed now, and what they deny.
+    """Return a pair: whether the new policies would deny all actions that are allowed now, and what they deny.
 
     The first value is True if no action would stay allowed, False if at least one would, and None if that is unknown.
     The second value lists the actions that the policies would or might deny, each with its resource.
     """
-    denies = [statement for text in more for statement in statements(text) if not statement.allow]
-    if all(holds(statement, request) is False for statement in denies):
+    if not trial.may_deny(request):
         return False, []
-    lost = _denied(policies, more, request)
+    lost = _denied(policies, trial, request)
     remaining_pairs = (pair for pair in _allowed(policies, request) if pair not in lost)
     if not lost or any(_may(policies, pair, request) for pair in remaining_pairs):
         return False, list(lost)
@@ -215,12 +347,17 @@ def _lost(
 
 
 def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOnResource]:
-    """Return examples of allowed actions, each with its resource: one action for each service, resource and policy.
+    """Return examples of actions that may be allowed, each with its resource: one for each service and resource.
 
-    Policy variables in the resources are replaced.
+    Policy variables in the resources are replaced. What a boundary or a service control policy names counts too,
+    because a pattern such as `*` is not allowed within these.
     """
-    pairs = [pair for text in policies.documents for pair in actions_named(text, allow=True, complete=True)]
-    return list(_with_values(pairs, request))
+    limits = (
+        *(() if policies.boundary is None else (policies.boundary,)),
+        *(text for texts in policies.levels for text in texts),
+    )
+    pairs = [pair for text in (*policies.documents, *limits) for pair in actions_named(text, allow=True, complete=True)]
+    return list(dict.fromkeys(_with_values(pairs, request)))
 
 
 def _with_values(pairs: Iterable[ActionOnResource], request: RequestContext) -> Iterator[ActionOnResource]:
@@ -230,21 +367,26 @@ def _with_values(pairs: Iterable[ActionOnResource], request: RequestContext) -> 
             yield action, filled
 
 
-def _denied(
-    policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
-) -> dict[ActionOnResource, Decision]:
-    """Return the actions that are or may be allowed now, and that the policies in `more` would or might deny.
+def _denied(policies: EntityPolicies, trial: Trial, request: RequestContext) -> dict[ActionOnResource, Decision]:
+    """Return the actions that are or may be allowed now, and that the new policies would or might deny.
 
-    The keys are pairs of an action and a resource. The values are the decisions of `more`: EXPLICIT or UNKNOWN.
+    The keys are pairs of an action and a resource. The values are the decisions of the new policies: EXPLICIT or
+    UNKNOWN.
     """
-    named = [pair for text in more for pair in actions_named(text, allow=False, complete=True)]
-    others = _with_values(named, request)
-    pairs = dict.fromkeys((*_allowed(policies, request), *others, *_overlaps(policies, more, request)))
-    decisions = {pair: evaluate(more, *pair, request) for pair in pairs}
+    others = _with_values(trial.named, request)
+    pairs = dict.fromkeys((*_allowed(policies, request), *others, *_overlaps(policies, trial.texts, request)))
+    return _denied_of(pairs, policies, trial, request)
+
+
+def _denied_of(
+    pairs: Iterable[ActionOnResource], policies: EntityPolicies, trial: Trial, request: RequestContext
+) -> dict[ActionOnResource, Decision]:
+    """Return those of the pairs that are or may be allowed now, and that the new policies would or might deny."""
+    decisions = {pair: trial.denied(*pair, request) for pair in pairs}
     return {
         pair: decision
         for pair, decision in decisions.items()
-        if decision in {Decision.EXPLICIT, Decision.UNKNOWN} and _may(policies, pair, request)
+        if decision is not Decision.ALLOW and _may(policies, pair, request)
     }
 
 
@@ -281,29 +423,54 @@ def _first_case(
     )
 
 
-def _console(user: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> UserAccess:
+def _console(user: AccountUser, trial: Trial, snapshot: Snapshot) -> UserAccess:
     usable = user.types - {DeviceType.SMS}
-    with_mfa, bare = _work(user, more, WITH_MFA), _work(user, more, NO_MFA)
+    with_mfa, bare = _user_work(user, trial, WITH_MFA), _user_work(user, trial, NO_MFA)
     spared = user.mfa is False and bare.would is False
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True and not spared, AccessState.LOCKED, NOTHING),
         (None in {bare.would, with_mfa.would} and not spared, AccessState.UNKNOWN, _unjudged(user)),
+        *_under_control(user, trial, with_mfa=with_mfa, bare=bare),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
         (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
         (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
         (not bare.would, AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
         (len(user.devices) == 1 and bool(usable), AccessState.RISKS, _single(user)),
         (bool(usable), AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
-        *_without_device(user, more, snapshot),
+        *_without_device(user, trial, snapshot),
     )
-    return _first_case(user, "console", cases, first=MEND if with_mfa.would else _enroll(user), already=bare.does)
+    first = (CONTROL_MEND if trial.is_control else MEND) if with_mfa.would else _enroll(user)
+    return _first_case(user, "console", cases, first=first, already=bare.does)
 
 
-def _without_device(user: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> tuple[_Case, ...]:
+def _under_control(user: AccountUser, trial: Trial, *, with_mfa: _Work, bare: _Work) -> tuple[_Case, ...]:
+    """Return the cases of a user who keeps access under a new SCP, but could not enroll, or act through a service.
+
+    For an identity policy, there are no such cases. `with_mfa` and `bare` are the effects on console sessions.
+    """
+    if not trial.is_control:
+        return ()
+    now = Trial(texts=())
+    context = NO_MFA if user.mfa is False else WITH_MFA
+    blocked = _may_enroll(user, now, context) and not _may_enroll(user, trial, context)
+    work = _user_work(user, trial, VIA_SERVICE)
+    lost = with_mfa.lost or bare.lost
+    silent = bool(user.types) and not work.does and (work.would is not False or bool(work.lost)) and not with_mfa.lost
+    return (
+        (blocked, AccessState.CHANGES, f"can no longer enroll an MFA device{f'; also denied: {lost}' if lost else ''}"),
+        (
+            silent,
+            AccessState.CHANGES,
+            "AWS services can no longer send requests with this user's credentials, because these never have MFA",
+        ),
+    )
+
+
+def _without_device(user: AccountUser, trial: Trial, snapshot: Snapshot) -> tuple[_Case, ...]:
     """Return the cases of a user whose policies require MFA, but who has no device that AWS accepts."""
     reason = "only a phone number, which AWS no longer accepts" if user.devices else "no MFA device"
     change = _changes_first(user, snapshot)
-    denied = _judged(user, more, "iam:ChangePassword", user.user.arn) is Decision.EXPLICIT
+    denied = _judged(user, trial, "iam:ChangePassword", user.user.arn) is Decision.EXPLICIT
     return (
         (user.mfa is not False and not user.devices, AccessState.UNKNOWN, UNREAD),
         (change is None, AccessState.UNKNOWN, f"{reason}; whether the password must be changed could not be read"),
@@ -312,9 +479,9 @@ def _without_device(user: AccountUser, more: tuple[str, ...], snapshot: Snapshot
             AccessState.LOCKED,
             f"{reason}; the password must be changed, which is denied without MFA",
         ),
-        (_may_enroll(user, more), AccessState.ENROLLS, f"{reason}; can only sign in and enroll a device"),
+        (_may_enroll(user, trial), AccessState.ENROLLS, f"{reason}; can only sign in and enroll a device"),
         (
-            bool(user.keys) and _may_enroll(user, more, PLAIN_KEYS),
+            bool(user.keys) and _may_enroll(user, trial, PLAIN_KEYS),
             AccessState.CHANGES,
             f"{reason}, but can enroll one with the access keys",
         ),
@@ -340,10 +507,8 @@ def _enroll(user: AccountUser) -> str:
     return mfa_kit(f"enroll {{}} --with virtual{' --add' if user.devices else ''}", user.name)
 
 
-def _judged(
-    user: AccountUser, more: tuple[str, ...], action: str, on: str, context: RequestContext = NO_MFA
-) -> Decision:
-    return user.policies.decide(action, on, {**user.about, **context}, more=more)
+def _judged(user: AccountUser, trial: Trial, action: str, on: str, context: RequestContext = NO_MFA) -> Decision:
+    return trial.after(user.policies).decide(action, on, {**user.about, **context})
 
 
 def _changes_first(user: AccountUser, snapshot: Snapshot) -> bool | None:
@@ -354,23 +519,23 @@ def _changes_first(user: AccountUser, snapshot: Snapshot) -> bool | None:
     return snapshot.must_change.get(user.name) if may_have_to_change(user) else False
 
 
-def _may_enroll(user: AccountUser, more: tuple[str, ...], context: RequestContext = NO_MFA) -> bool:
+def _may_enroll(user: AccountUser, trial: Trial, context: RequestContext = NO_MFA) -> bool:
     """Whether a user without MFA may create and enable a first device that has the user's name.
 
     `context` has the condition keys of a console session or of plain access keys.
     """
     start = user.user.arn.partition(":user/")[0]
     own = (("iam:CreateVirtualMFADevice", f"{start}:mfa/{user.name}"), ("iam:EnableMFADevice", user.user.arn))
-    return all(_judged(user, more, action, on, context) is Decision.ALLOW for action, on in own)
+    return all(_judged(user, trial, action, on, context) is Decision.ALLOW for action, on in own)
 
 
 def _session_or_device(user: AccountUser, session: Decision) -> str:
     return SESSION if session is Decision.EXPLICIT else _enroll(user)
 
 
-def _keys(user: AccountUser, more: tuple[str, ...]) -> UserAccess:
-    with_mfa, bare = _work(user, more, WITH_MFA), _work(user, more, PLAIN_KEYS)
-    session = _judged(user, more, "sts:GetSessionToken", "*", PLAIN_KEYS)
+def _keys(user: AccountUser, trial: Trial) -> UserAccess:
+    with_mfa, bare = _user_work(user, trial, WITH_MFA), _user_work(user, trial, PLAIN_KEYS)
+    session = _judged(user, trial, "sts:GetSessionToken", "*", PLAIN_KEYS)
     codes = bool(user.types & CODES)
     unused = "" if any(key.used for key in user.keys) else "; the keys were never used"
     is_program = not user.password and not codes
@@ -384,6 +549,11 @@ def _keys(user: AccountUser, more: tuple[str, ...]) -> UserAccess:
             f"denied to access keys without MFA: {bare.lost}{unused}",
         ),
         (not bare.would, AccessState.FINE, "no policy requires MFA for these keys"),
+        (
+            trial.is_control and not is_program and session is Decision.EXPLICIT,
+            AccessState.UNKNOWN,
+            f"{NO_SESSION}{unused}",
+        ),
         (is_program, AccessState.LOCKED, f"a service user: a program cannot enter codes{unused}"),
         (
             session is Decision.EXPLICIT,
@@ -404,8 +574,107 @@ def _keys(user: AccountUser, more: tuple[str, ...]) -> UserAccess:
         (user.mfa is not False and not user.devices, AccessState.UNKNOWN, UNREAD),
         (True, AccessState.LOCKED, f"no device that shows codes{unused}"),
     )
-    first = ROLE if is_program else _session_or_device(user, session)
-    return _first_case(user, "access keys", cases, first=MEND if with_mfa.would else first, already=bare.does)
+    mend, role = (CONTROL_MEND, CONTROL_ROLE) if trial.is_control else (MEND, ROLE)
+    first = role if is_program else _session_or_device(user, session)
+    return _first_case(user, "access keys", cases, first=mend if with_mfa.would else first, already=bare.does)
+
+
+def _role_access(role: Entity, trial: Trial, snapshot: Snapshot) -> UserAccess:
+    """Return the access of a role's sessions under an SCP. They have no MFA, so no device helps."""
+    levels, gap = control_levels(snapshot)
+    policies = limited(entity_policies(role, snapshot.policies), levels, gap)
+    requests = [{**about(role, snapshot.at), **session} for session in NO_MFA_INFORMATION]
+    losses = [_lost_by_role(policies, trial, request) for request in requests]
+    has_gap = policies.unread or bool(gap)
+    would = {None if has_gap and not denied else denied for denied, _ in losses}
+    state, why = _state_without_mfa(would, few(list(dict.fromkeys(name for _, names in losses for name in names))))
+    return UserAccess(
+        user=f"role/{role.arn.partition(':role/')[2]}",
+        way="role session",
+        state=state,
+        why=f"{UNJUDGED}{policies.why}" if state is AccessState.UNKNOWN and policies.why else why,
+        first=CONTROL_SPARE if state in SHUT else "",
+        already=state in SHUT and all(policies.denies_all_work(request) is True for request in requests),
+    )
+
+
+def _lost_by_role(policies: EntityPolicies, trial: Trial, request: RequestContext) -> tuple[bool | None, list[str]]:
+    """Return what `_lost` returns, for a role. Actions for sign-in count, because the roles of mfa-kit need them."""
+    if not trial.may_deny(request):
+        return False, []
+    allowed = [*_with_values(_all_pairs(policies.documents, allow=True), request), *_allowed(policies, request)]
+    denied = list(_with_values((*_all_pairs(trial.texts, allow=False), *trial.named), request))
+    pairs = dict.fromkeys(allowed)
+    for (action, resource), (other, on) in product(allowed, denied):
+        common, place = overlap(action, other, ignore_case=True), overlap(resource, on)
+        if common and place:
+            pairs[common, place] = None
+    lost = _denied_of(pairs, policies, trial, request)
+    keeps = any(pair not in lost and _may(policies, pair, request) for pair in allowed)
+    names = [action for action, _ in lost]
+    if keeps or not lost or _spared(policies, trial, request):
+        return False, names
+    return (True if set(lost.values()) == {Decision.EXPLICIT} else None), names
+
+
+def _all_pairs(texts: Iterable[str], *, allow: bool) -> Iterator[ActionOnResource]:
+    """Yield each action with each resource in the statements of policies. NotAction and NotResource count as `*`."""
+    for text in texts:
+        for statement in statements(text):
+            if statement.allow is allow:
+                yield from product(statement.actions or ("*",), statement.resources or ("*",))
+
+
+def _state_without_mfa(would: set[bool | None], lost: str) -> tuple[AccessState, str]:
+    """Return the state and the reason of a principal whose requests have no MFA, or may have none.
+
+    `would` says whether all work would be denied, for each value that aws:MultiFactorAuthPresent may have.
+    """
+    if would == {True}:
+        return AccessState.LOCKED, "the policy denies all that this principal does, and MFA cannot help"
+    if would != {False}:
+        return AccessState.UNKNOWN, JUDGED if None in would else UNKNOWN_KEY
+    return (
+        (AccessState.CHANGES, f"denied: {lost}") if lost else (AccessState.FINE, "the policy denies none of its work")
+    )
+
+
+def _root_accesses(trial: Trial, snapshot: Snapshot) -> Iterator[UserAccess]:
+    """Yield the access of the root user under an SCP, and that of the sessions in which mfa-kit audits it."""
+    levels, gap = control_levels(snapshot)
+    arn = f"arn:{snapshot.partition}:iam::{snapshot.account}:root"
+    policies = limited(EntityPolicies(documents=(EVERYTHING,), boundary=None, unread=False), levels, gap)
+    known = {
+        "aws:PrincipalArn": arn,
+        "aws:PrincipalType": "Account",
+        "aws:username": None,
+        "aws:ViaAWSService": "false",
+    }
+    known["aws:CurrentTime"] = iso_time(snapshot.at)
+    sessions = [{**known, **session} for session in (WITH_MFA, *NO_MFA_INFORMATION)]
+    ways = {"console": sessions} if snapshot.root.verdict is not RootVerdict.NO_CREDENTIALS else {}
+    ways |= {"access keys": [{**known, **PLAIN_KEYS}]} if snapshot.root.access_keys else {}
+    for way, requests in ways.items():
+        works = [_work(policies, trial, request, gap=bool(gap)) for request in requests]
+        state, why = _state_without_mfa(
+            {work.would for work in works}, next((work.lost for work in works if work.lost), "")
+        )
+        yield UserAccess(user=ROOT, way=way, state=state, why=why, first=CONTROL_SPARE if state in SHUT else "")
+    after = trial.after(policies)
+    audit = [
+        {after.decide(f"iam:{action}", resource, {**request, "aws:AssumedRoot": "true"}) for request in sessions}
+        for action, resource in (("GetAccountSummary", "*"), ("ListMFADevices", arn))
+    ]
+    decisions = {decision for answers in audit for decision in answers}
+    state = AccessState.FINE if decisions == {Decision.ALLOW} else AccessState.UNKNOWN
+    if any(answers <= {Decision.EXPLICIT, Decision.IMPLICIT} for answers in audit):
+        state = AccessState.LOCKED
+    why = (
+        "the policy spares sessions of AssumeRoot"
+        if state is AccessState.FINE
+        else "mfa-kit can (or might) no longer audit root"
+    )
+    yield UserAccess(user=ROOT, way="AssumeRoot", state=state, why=why, first=ASSUMED if state in SHUT else "")
 
 
 def administrators_left(accesses: Sequence[UserAccess], snapshot: Snapshot) -> list[str]:

@@ -245,6 +245,50 @@ def first_sign_in_line(choices: PolicyChoices) -> PolicyLine:
     )
 
 
+# The last two are for `aws login`. Whether their requests have aws:MultiFactorAuthPresent is not documented.
+CONTROL_EXCEPTIONS = (
+    PolicyLine("iam:TagMFADevice", "mfa-kit tags the devices that it creates"),
+    *CHANGING,
+    PolicyLine("signin:AuthorizeOAuth2Access", "lets users sign in with `aws login`"),
+    PolicyLine("signin:CreateOAuth2Token", "the second step of `aws login`"),
+)
+
+
+def control_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
+    """Return a service control policy that requires MFA, and its important lines, each with its purpose.
+
+    It limits only users: sessions of roles never have MFA, and a root session of AssumeRoot may have none.
+    """
+    lines = (*exceptions(choices), *CONTROL_EXCEPTIONS)
+    users = f"arn:{choices.partition}:iam::*:user/*"
+    row = {
+        "Sid": "DenyUsersAllExceptListedIfNoMFA",
+        "Effect": "Deny",
+        "NotAction": [line.text for line in lines],
+        "Resource": "*",
+        "Condition": {
+            "BoolIfExists": {"aws:MultiFactorAuthPresent": "false"},
+            "Bool": {"aws:ViaAWSService": "false"},
+            "ArnLike": {"aws:PrincipalArn": users},
+        },
+    }
+    rows = [(row, [PolicyLine(str(row["Sid"]), "it applies to users only, in every account below its target")])]
+    rows += _uncertified(choices)
+    return (
+        {"Version": "2012-10-17", "Statement": [row for row, _ in rows]},
+        [
+            *(line for _, lines in rows for line in lines),
+            PolicyLine("NotAction", "except these actions, if the policies of the account allow them:"),
+            *lines,
+            PolicyLine("BoolIfExists", "requests with plain access keys do not have this condition key"),
+            PolicyLine("aws:ViaAWSService", "requests that AWS services send for a user have no MFA"),
+            PolicyLine("aws:PrincipalArn", "role sessions have no MFA: Identity Center, CI and mfa-kit keep working"),
+            PolicyLine("(no root)", "manage root of member accounts centrally instead: mfa-kit audit --org shows it"),
+            PolicyLine("(no statement for the management account)", "service control policies do not apply there"),
+        ],
+    )
+
+
 def force_mfa(partition: str) -> str:
     """Return, as JSON, the policy that `policy show` prints without options."""
     document, _ = mfa_policy(PolicyChoices(partition=partition, variant=Variant.SELF))

@@ -37,11 +37,12 @@ from mfa_kit.core.text import age_text
 from mfa_kit.enrollment.device_status import DeviceStatus
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
 from mfa_kit.organization.across import AccountFolders
+from mfa_kit.organization.control_policies import OrganizationControl
 from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.files import check_new, read_advisories
 from mfa_kit.wiring.ledger import backup_records, recorded_keys, usage_records
-from mfa_kit.wiring.organization import Organization, open_organization, root_of
+from mfa_kit.wiring.organization import Organization, control_of, open_organization, root_of
 from mfa_kit.wiring.ports import enrollment_ports
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import open_backup_store, stored_backups
@@ -72,7 +73,8 @@ class SnapshotSource:
     change their password at the next sign-in. With `sessions`, it also reads how long sign-in sessions may last.
     For the users that `afresh` selects, mfa-kit reads password, keys and devices from IAM
     even if the credential report has them. With `central_root`, or if the snapshot is stored, mfa-kit also reads
-    whether the account's organization manages the root users of its accounts centrally. `observe` is called after each
+    whether the account's organization manages the root users of its accounts centrally. With `control`, it reads the
+    service control policies of accounts that Organizations has listed. `observe` is called after each
     response of IAM, with the operation, the request ID, and the user in the request, or None.
     """
 
@@ -83,6 +85,7 @@ class SnapshotSource:
     sessions: bool = False
     afresh: Callable[[AccountUser], bool] = lambda _: False
     central_root: bool = False
+    control: bool = False
     observe: Callable[[str, str, str | None], None] | None = None
 
 
@@ -127,9 +130,10 @@ def open_snapshots(
         check_new(source.file)
     with open_organization(settings, choice) as organization:
         root = root_of(organization) if source.central_root or source.file is not None else None
+        control = control_of(organization) if source.control and choice and choice.org else None
         yield AccountSnapshots(
             selection=organization.selection,
-            take=lambda account: take_snapshot(settings, organization, account, source, root=root),
+            take=lambda account: take_snapshot(settings, organization, account, source, root=root, control=control),
             organization=organization,
             root=root,
         )
@@ -167,10 +171,12 @@ def take_snapshot(
     source: SnapshotSource,
     *,
     root: Callable[[], OrganizationRoot] | None = None,
+    control: OrganizationControl | None = None,
 ) -> Snapshot:
     """Read an account as `source` says, and return the snapshot. Its `holes` list the parts that could not be read.
 
-    With `root`, this function also reads what the caller's account can see of the root user in this account.
+    With `root`, this function also reads what the caller's account can see of the root user in this account, and with
+    `control`, which service control policies apply to the account.
     """
     from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 
@@ -204,6 +210,7 @@ def take_snapshot(
             ),
             usage=lambda: usage_records(ledger).usage(account.id),
             recalls=lambda: judge_devices(recorded_keys(ledger), read_advisories(), account.id),
+            control=partial(control.levels, account) if control else None,
         )
     if source.file is not None:
         snapshots.write_snapshot(snapshot, source.file)

@@ -25,6 +25,7 @@ from mfa_kit.organization.accounts import (
     select_accounts,
 )
 from mfa_kit.organization.accounts_file import Locate, accounts_document, with_own_profile
+from mfa_kit.organization.control_policies import OrganizationControl
 from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.wiring.aws import connect
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
+    from mfa_kit.adapters.aws.organizations import OrganizationReader
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 S = TypeVar("S")
@@ -232,9 +234,25 @@ def list_organization(choice: AccountsChoice, iam: Iam, *, with_tags: bool = Fal
     The tags of the accounts are read only if `with_tags` is true or `choice` selects accounts by tags. `iam` is the
     client of the account that calls Organizations.
     """
-    from mfa_kit.adapters.aws.member_sessions import OrganizationReader
+    return _reader(iam).accounts(choice.ou, with_tags=with_tags or bool(choice.tags))
 
-    return OrganizationReader(iam.ask_organizations).accounts(choice.ou, with_tags=with_tags or bool(choice.tags))
+
+def _reader(iam: Iam) -> OrganizationReader:
+    from mfa_kit.adapters.aws.organizations import OrganizationReader
+
+    return OrganizationReader(iam.ask_organizations)
+
+
+def control_of(organization: Organization) -> OrganizationControl:
+    """Begin to read the service control policies in another thread, so that the caller does not wait for the calls.
+
+    Return an OrganizationControl that waits for them.
+    """
+    reader = _reader(organization.home)
+    pool = ThreadPoolExecutor(1)
+    policies = pool.submit(reader.policies)
+    pool.shutdown(wait=False)
+    return OrganizationControl(read=policies.result, units=reader.units)
 
 
 def read_accounts_file(path: Path) -> Sequence[OrgAccount]:

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.member_sessions import OrganizationReader
+from mfa_kit.adapters.aws.organizations import OrganizationReader
 from mfa_kit.core.errors import AccessDenied, AwsFault, MfaKitError, NoSuchOperation, Throttled, UsageFault
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState, OrgAccount

@@ -6,17 +6,20 @@ const WORDS = { Allowed: 'allow', ImplicitlyDenied: 'implicit deny', ExplicitlyD
 let text = ''
 for await (const part of process.stdin) text += part
 const decisions = []
-for (const { documents, boundary, action, resource, context } of JSON.parse(text)) {
+for (const { documents, boundary, levels, action, resource, context } of JSON.parse(text)) {
   const answer = await runSimulation(
     {
       request: {
         principal: context['aws:PrincipalArn'],
         action,
-        resource: { resource, accountId: '000000000000' },
+        resource: { resource, accountId: context['aws:PrincipalAccount'] },
         contextVariables: context,
       },
       identityPolicies: documents.map((policy, number) => ({ name: String(number), policy })),
-      serviceControlPolicies: [],
+      serviceControlPolicies: (levels ?? []).map((policies, number) => ({
+        orgIdentifier: String(number),
+        policies: policies.map((policy, place) => ({ name: String(place), policy })),
+      })),
       resourceControlPolicies: [],
       permissionBoundaryPolicies: boundary ? [{ name: 'boundary', policy: boundary }] : undefined,
     },

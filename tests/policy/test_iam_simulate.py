@@ -13,15 +13,31 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.evaluator import MFA, MFA_AGE, NO_MFA, PLAIN_KEYS, WITH_MFA, Decision, RequestContext, evaluate
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.evaluator import (
+    MFA,
+    MFA_AGE,
+    NO_MFA,
+    PLAIN_KEYS,
+    WITH_MFA,
+    Decision,
+    EntityPolicies,
+    RequestContext,
+    about,
+    control_levels,
+    entity_policies,
+    evaluate,
+    limited,
+)
+from mfa_kit.account.snapshot import Entity, Snapshot
 from mfa_kit.account.users import account_users
 from mfa_kit.core.text import iso_time
-from mfa_kit.policy.lockout import AccessState, access_with
+from mfa_kit.organization.control_policies import with_policy
+from mfa_kit.policy.lockout import AccessState, access_under, access_with, control_trial
 from tests.audit.conftest import changed, taken
 from tests.audit.test_rules import KEY, user
 from tests.conftest import COUNTED
-from tests.sizes import FULL, size
+from tests.policy import scps
+from tests.sizes import FULL, sample, size
 
 # A folder beside that of the tests' environment. Only `.ci/run full` makes it.
 FOLDER = Path(f"{sys.prefix}-iam-simulate/node_modules")
@@ -166,3 +182,137 @@ def test_iam_simulate_and_lockout_agree(record_property: Any) -> None:
     record_property(COUNTED, ("results of lockout compared with iam-simulate", len(states)))
     assert differing == []
     assert {AccessState.FINE, AccessState.LOCKED, AccessState.CHANGES} <= set(states)
+
+
+VIA: RequestContext = {**NO_MFA, "aws:ViaAWSService": "true"}
+ABSENT: RequestContext = {MFA: None, MFA_AGE: None}
+# The requests that a user or role could send, by the way to work.
+CONTEXTS = {
+    "console": (WITH_MFA, VIA),
+    "console without a device": (NO_MFA,),
+    "access keys": (PLAIN_KEYS,),
+    "role session": (NO_MFA, ABSENT),
+}
+
+
+def control_requests(entity: Entity) -> list[tuple[str, str]]:
+    """Return requests of a user or role of the account in tests/policy/scps.py: enrolling, and all kinds of work."""
+    start = f"arn:aws:iam::{scps.MEMBER}"
+    return [
+        ("iam:ListUsers", "*"),
+        ("iam:CreateUser", f"{start}:user/new"),
+        ("iam:GetAccountSummary", "*"),
+        ("iam:ListRoles", "*"),
+        ("ec2:DescribeInstances", "*"),
+        ("ec2:StopInstances", f"arn:aws:ec2:eu-west-1:{scps.MEMBER}:instance/i-1"),
+        ("s3:ListAllMyBuckets", "*"),
+        *(
+            [("iam:EnableMFADevice", entity.arn), ("iam:CreateVirtualMFADevice", f"{start}:mfa/{entity.name}")]
+            if ":user/" in entity.arn
+            else []
+        ),
+    ]
+
+
+def sent_by(about: RequestContext, action: str) -> dict[str, str | list[str]]:
+    """Return the condition keys that AWS would send with a request of a principal in the member account."""
+    role = ":role/" in (about["aws:PrincipalArn"] or "")
+    keys = {
+        **sent(about, action),
+        "aws:PrincipalAccount": scps.MEMBER,
+        "aws:userid": "AROAEXAMPLE:session" if role else "AIDAEXAMPLE",
+    }
+    return {**keys, **({"aws:CalledVia": ["athena.amazonaws.com"]} if keys["aws:ViaAWSService"] == "true" else {})}
+
+
+def principals() -> list[tuple[Entity, EntityPolicies, RequestContext, tuple[str, ...]]]:
+    """Return each user and role with its policies, its condition keys, and its ways to work."""
+    snapshot = scps.member()
+    found: list[tuple[Entity, EntityPolicies, RequestContext, tuple[str, ...]]] = []
+    for person in account_users(snapshot):
+        console = "console" if person.devices else "console without a device"
+        ways = (*([console] if person.password else []), *(["access keys"] if person.keys else []))
+        found.append((person.user, person.policies, person.about, ways))
+    return found + [
+        (role, entity_policies(role, snapshot.policies), about(role, snapshot.at), ("role session",))
+        for role in snapshot.roles
+    ]
+
+
+def levels_of(snapshot: Snapshot) -> list[list[Any]]:
+    return [[json.loads(policy.text or "") for policy in level.policies] for level in snapshot.control or ()]
+
+
+@pytest.mark.slow
+def test_iam_simulate_and_the_evaluator_agree_about_scps(record_property: Any) -> None:
+    """Three levels, and at one of them each of the public patterns with its conditions: the same definite decisions."""
+    random, snapshot, cases, ours = Random(40), scps.member(), [], []
+    trials = sample(scps.TRIALS, 30)
+    for number, (text, instead) in enumerate(trials):
+        after = with_policy(snapshot.control or (), text, target=scps.LEVELS[number % 3], instead=instead)
+        tried = replace(snapshot, control=after)
+        levels, _ = control_levels(tried)
+        for entity, policies, keys, _ in principals():
+            ways = (NO_MFA, ABSENT) if ":role/" in entity.arn else (PLAIN_KEYS, NO_MFA, WITH_MFA, VIA)
+            for way, (action, resource) in product(ways, random.sample(control_requests(entity), 3)):
+                context = {**keys, **way}
+                ours.append(limited(policies, levels, "").decide(action, resource, context))
+                cases.append(
+                    {
+                        "documents": [json.loads(one) for one in policies.documents],
+                        "boundary": json.loads(policies.boundary) if policies.boundary else None,
+                        "levels": levels_of(tried),
+                        "action": action,
+                        "resource": resource,
+                        "context": sent_by(context, action),
+                    }
+                )
+    definite = [pair for pair in zip(cases, ours, strict=True) if pair[1] is not Decision.UNKNOWN]
+    theirs = judged([case for case, _ in definite])
+    # Without an Allow of the user's own, an SCP that may deny changes the kind of the denial only.
+    same = {**{str(one): {str(one)} for one in Decision}, str(Decision.IMPLICIT): {"implicit deny", "explicit deny"}}
+    differing = [
+        (case, str(our), their)
+        for (case, our), their in zip(definite, theirs, strict=True)
+        if their not in same[str(our)]
+    ]
+    record_property(COUNTED, ("decisions about SCPs compared with iam-simulate", len(definite)))
+    assert differing == []
+    assert len(definite) > len(cases) * 0.7
+
+
+@pytest.mark.slow
+def test_nobody_is_called_fine_whom_an_scp_denies_something(record_property: Any) -> None:
+    """Whoever is fine under an SCP can still send every request that was allowed before, by iam-simulate's judgment."""
+    snapshot, cases, fine = scps.member(), [], []
+    people = {entity.name: (entity, policies, keys, ways) for entity, policies, keys, ways in principals()}
+    for number, (text, instead) in enumerate(sample(scps.TRIALS, 30)):
+        target = scps.LEVELS[number % 3]
+        trial = control_trial(snapshot, text, target=target, instead=instead)
+        assert trial is not None
+        after = with_policy(snapshot.control or (), text, target=target, instead=instead)
+        for access in access_under(snapshot, trial):
+            name = access.user.removeprefix("role/")
+            if name not in people or access.state not in {AccessState.FINE, AccessState.RISKS}:
+                continue
+            entity, policies, keys, ways = people[name]
+            ((way, contexts),) = [(way, CONTEXTS[way]) for way in ways if way.startswith(access.way)]
+            for context, (action, resource) in product(contexts, control_requests(entity)):
+                case = {
+                    "documents": [json.loads(one) for one in policies.documents],
+                    "boundary": json.loads(policies.boundary) if policies.boundary else None,
+                    "action": action,
+                    "resource": resource,
+                    "context": sent_by({**keys, **context}, action),
+                }
+                fine.append((access, way, text))
+                cases += [case, {**case, "levels": levels_of(replace(snapshot, control=after))}]
+    answers = judged(cases)
+    wrong = [
+        (*person, case["action"], case["context"], after)
+        for person, case, before, after in zip(fine, cases[::2], answers[::2], answers[1::2], strict=True)
+        if before == "allow" != after
+    ]
+    record_property(COUNTED, ("requests of users who are fine under an SCP, judged by iam-simulate", len(fine)))
+    assert wrong == []
+    assert len({access.user for access, *_ in fine}) > 5

@@ -7,7 +7,7 @@ import pytest
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.policy.lint import TRAPS, Holder, find_traps, policies_about_mfa
-from mfa_kit.policy.texts import mfa_policy
+from mfa_kit.policy.texts import PolicyChoices, control_policy, mfa_policy
 from tests.audit.conftest import changed, taken
 from tests.audit.test_rules import user
 from tests.contract.test_permissions import WISHES
@@ -55,6 +55,22 @@ BUCKET = {**FORCE, "NotAction": [], "Action": "*", "Resource": ["arn:aws:s3:::b"
 TWO = ["ec2:StartInstances", "ec2:StopInstances"]
 OF_BOB = {**FORCE, "Condition": {"Bool": NONE, "StringEquals": {"aws:username": "bob"}}}
 OF_OTHERS = {**FORCE, "Condition": {"BoolIfExists": NONE, "StringNotEquals": {"aws:username": "bob"}}}
+ON_SCP = {"on": Holder.SCP}
+USERS_ONLY = {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/*"}}
+DIRECT = {"Bool": {"aws:ViaAWSService": "false"}}
+WITHOUT_MFA = {"BoolIfExists": NONE}
+
+
+def control(**condition: Any) -> dict[str, Any]:
+    """Return the statement of `policy show --scp` with another condition."""
+    (row,) = control_policy(PolicyChoices())[0]["Statement"]
+    return {**row, "Condition": condition}
+
+
+def deny(action: Any, **condition: Any) -> dict[str, Any]:
+    return {"Effect": "Deny", "Action": action, "Resource": "*", **({"Condition": condition} if condition else {})}
+
+
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("bool", text(when("Bool", "false")), {}),
     ("null", text(when("Null", "true")), {}),
@@ -111,6 +127,17 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("bool", text(OF_BOB, OF_OTHERS), {}),
     ("bool", text(when("Bool", "false"), {**BUCKET, "Resource": "arn:aws:s3:::b/*"}), {}),
     ("partition", text(allow("iam:GetUser", "arn:aws:iam::*:user/*")), {"partition": "aws-us-gov"}),
+    ("roles", text(control(**WITHOUT_MFA, **DIRECT, Null={"aws:AssumedRoot": "true"})), ON_SCP),
+    ("services", text(control(**WITHOUT_MFA, **USERS_ONLY)), ON_SCP),
+    ("root-sessions", text(deny("*", ArnLike={"aws:PrincipalArn": "arn:aws:iam::*:root"})), ON_SCP),
+    ("blocked", text(deny(CREATE)), ON_SCP),
+    ("blocked", text(deny("iam:Enable*", StringNotEquals={"aws:RequestedRegion": "eu-west-1"})), ON_SCP),
+    ("allow", text(allow("*", "*", Condition={"Bool": MFA})), ON_SCP),
+    ("scp-grammar", text(deny("s3:*"), version=None), ON_SCP),
+    ("scp-grammar", text({**deny("s3:*"), "Principal": "*"}), ON_SCP),
+    ("scp-grammar", text(deny(["s3:*"] * 1500)), ON_SCP),
+    ("session-arns", text(deny("s3:*", ArnNotLike={"aws:PrincipalArn": "arn:aws:sts::*:assumed-role/a/*"})), ON_SCP),
+    ("multivalued", text(deny("s3:*", StringNotLike={"aws:PrincipalOrgPaths": "o-a/*"})), ON_SCP),
 ]
 
 
@@ -171,6 +198,14 @@ def test_every_trap_has_a_case() -> None:
         (text(allow("iam:GetUser", "arn:*:iam::*:user/*")), {"partition": "aws-us-gov"}),
         (text(allow("*", "*")), {"on": Holder.ROLE}),
         (text(allow("s3:*", "*", Condition={"StringEquals": {"aws:username": "bob"}}), version=None), {}),
+        (text(control(**WITHOUT_MFA, **DIRECT, **USERS_ONLY)), ON_SCP),
+        (
+            text(deny("*", ArnLike={"aws:PrincipalArn": "arn:aws:iam::*:root"}, Null={"aws:AssumedRoot": "true"})),
+            ON_SCP,
+        ),
+        (text(deny(CREATE, StringNotEquals={"aws:RequestedRegion": "us-east-1"})), ON_SCP),
+        (text(deny("s3:*", **{"ForAllValues:StringNotLike": {"aws:PrincipalOrgPaths": "o-a/*"}})), ON_SCP),
+        (text(control(**WITHOUT_MFA)), {}),
     ],
 )
 def test_correct_policies_have_no_traps(document: str, how: dict[str, Any]) -> None:

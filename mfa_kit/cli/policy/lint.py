@@ -42,7 +42,11 @@ def read_policy(file: Path) -> str:
 
 @click.command(cls=Verb)
 @click.argument("policy_file", metavar="[FILE]", type=POLICY_FILE, required=False)
-@click.option("--on", type=click.Choice(["group", "user", "role"]), help="What FILE is or will be attached to.")
+@click.option(
+    "--on",
+    type=click.Choice([str(kind) for kind in Holder]),
+    help="What FILE is or will be attached to; scp: a service control policy.",
+)
 @SNAPSHOT
 @MAX_AGE
 def lint(

@@ -1,30 +1,35 @@
 """`mfa-kit policy lockout`: list the users who would lose access if a policy were attached."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
-from mfa_kit.cli.options import Verb
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, UNIT, account_options
+from mfa_kit.cli.options import Matching, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.lint import POLICY_FILE, read_policy
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
+from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
 from mfa_kit.policy.lockout import (
     AccessState,
     UserAccess,
+    access_under,
     access_with,
     administrators_left,
     compare_with_simulator,
+    control_trial,
     locked_out,
     may_have_to_change,
 )
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from mfa_kit.account.reading import AccountSource
     from mfa_kit.account.snapshot import Snapshot
 
+# The value of --at: root, or the ID of a root, a unit or an account.
+TARGET = re.compile(rf"root|{UNIT.pattern}|{ACCOUNT_ID.pattern}", re.ASCII)
 # The states in which nothing changes for the user.
 UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 FORM = RowsForm(
@@ -65,16 +72,35 @@ class TriedAccount(NamedTuple):
 @click.command(cls=Verb)
 @click.argument("policy_file", metavar="[FILE]", type=POLICY_FILE, required=False)
 @click.option("--policy", "document", type=POLICY_FILE, metavar="FILE", help="The same as FILE.")
+@click.option(
+    "--scp",
+    type=POLICY_FILE,
+    metavar="FILE",
+    help="Try this service control policy of the organization instead, on users, roles and root.",
+)
+@click.option(
+    "--at",
+    "target",
+    type=Matching(TARGET, "root, a unit or an account", "write root, an ID such as ou-abcd-12345678, or an account ID"),
+    metavar="root|OU|ACCOUNT",
+    help="Where the service control policy would be attached.",
+)
+@click.option(
+    "--instead-of-full-access", "instead", is_flag=True, help="With --scp, FullAWSAccess would be detached there."
+)
 @click.option("--group", metavar="NAME", help="Try the policy on the users of this group [default: all users].")
 @click.option("--self-enroll", is_flag=True, help="Users who can still sign in and enroll do not count as locked out.")
 @click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
 @SNAPSHOT
 @MAX_AGE
-@account_options(results=False, in_one=("file",))
+@account_options(results=False, in_one=("file",), implied_by="scp")
 def lockout(
     *,
     policy_file: Path | None,
     document: Path | None,
+    scp: Path | None,
+    target: str | None,
+    instead: bool,
     group: str | None,
     self_enroll: bool,
     everybody: bool,
@@ -86,13 +112,17 @@ def lockout(
 ) -> int:
     """List users who would lose access if a policy were attached today. The exit code is 6 if there are any.
 
-    FILE has the policy (- is stdin). Without FILE, it is the policy that `policy show` prints.
+    FILE has the policy (- is stdin). Without FILE, it is the policy that `policy show` prints. With --scp and --at,
+    list also roles and root, in each account that the service control policy would affect.
     """
     text = _policy_text(policy_file, document)
+    control = _control_choice(scp, target, instead=instead, others=bool(text or group))
+    accounts = _accounts_of(control, accounts)
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
         passwords_of=may_have_to_change,
+        control=True,
         afresh=lambda user: group in user.user.groups,
     )
     tried: list[TriedAccount] = []
@@ -101,19 +131,65 @@ def lockout(
 
         def read(account: OrgAccount) -> AccountRows:
             snapshot = snapshots.take(account)
-            accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
+            if control:
+                accesses = control.accesses(snapshot)
+            else:
+                accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
             tried.append(_tried_account(account.label, accesses, snapshot, self_enroll=self_enroll))
             shown = [access for access in accesses if access.state not in hidden]
             rows = _access_rows(shown, account=account.id if accounts else None, already=output.form != "table")
             return AccountRows(rows, tried[-1].unread)
 
-        visits = print_rows(snapshots, read, FORM, progress=settings.progress, output=output)
-        if snapshots.organization:
+        form = FORM._replace(empty="no user and no role would be locked out") if control else FORM
+        visits = print_rows(snapshots, read, form, progress=settings.progress, output=output)
+        if snapshots.organization and not control:
             policy = text or force_mfa(snapshots.organization.caller.partition)
             _compare(policy, wiring.audit.account_source(snapshots.organization.home), settings.progress)
-    settings.progress.note(_totals(tried))
-    _refuse(tried, is_many=accounts is not None)
+    settings.progress.note(_totals(tried, "principal" if control else "user"))
+    _refuse(tried, "principal" if control else "user", is_many=accounts is not None)
     return exit_code(visits, findings=False)
+
+
+class ControlChoice(NamedTuple):
+    """A service control policy that is tried: its text, and the target to which it would be attached.
+
+    The target is `root`, or the ID of the root, of a unit or of an account. With `instead`, FullAWSAccess is detached.
+    """
+
+    text: str
+    target: str
+    instead: bool
+
+    def accesses(self, snapshot: "Snapshot") -> list[UserAccess]:
+        """Return the access that users, roles and root of an account would have. An exempt account has none."""
+        levels = snapshot.control or ()
+        target = levels[0].target if self.target == "root" and levels else self.target
+        trial = control_trial(snapshot, self.text, target=target, instead=self.instead)
+        return access_under(snapshot, trial) if trial else []
+
+
+def _control_choice(scp: Path | None, target: str | None, *, instead: bool, others: bool) -> ControlChoice | None:
+    """Return the choice of --scp and --at, or None without --scp. Raise UsageFault for options that do not fit."""
+    if scp is None:
+        if target or instead:
+            raise UsageFault("--at and --instead-of-full-access need --scp", "name the policy: --scp FILE")
+        return None
+    if target is None:
+        raise UsageFault("--at is missing", "name where the policy would be attached: --at root, an OU or an account")
+    if others:
+        raise UsageFault("--scp cannot be used with another policy or --group", "omit FILE, --policy and --group")
+    return ControlChoice(read_policy(scp), target, instead)
+
+
+def _accounts_of(control: ControlChoice | None, choice: AccountsChoice | None) -> AccountsChoice | None:
+    """Return the choice of accounts, limited to those that a service control policy would affect."""
+    if control is None or choice is None or control.target == "root":
+        return choice
+    if not choice.org or choice.ou:
+        raise UsageFault("--scp cannot be used with --accounts or --ou", "name the unit or the account: --at")
+    if ACCOUNT_ID.fullmatch(control.target):
+        return replace(choice, include=(control.target,))
+    return replace(choice, ou=control.target)
 
 
 def _policy_text(file: Path | None, document: Path | None) -> str | None:
@@ -138,21 +214,25 @@ def _tried_account(
     )
 
 
-def _totals(tried: Sequence[TriedAccount]) -> str:
-    """Return how many users and credentials the accounts have, and how many credentials are in each state."""
+def _totals(tried: Sequence[TriedAccount], noun: str) -> str:
+    """Return how many users and credentials the accounts have, and how many credentials are in each state.
+
+    `noun` is the word for those who are counted, in the singular.
+    """
     states = sum((account.states for account in tried), Counter[AccessState]())
     totals = ", ".join(f"{state}: {states[state]}" for state in AccessState if states[state])
-    users = count_of(sum(account.users for account in tried), "user")
-    return f"{users}, {count_of(states.total(), 'credential')}; {totals or 'none'}"
+    users = count_of(sum(account.users for account in tried), noun)
+    ways = count_of(states.total(), "credential") if noun == "user" else f"{states.total()} ways to work"
+    return f"{users}, {ways}; {totals or 'none'}"
 
 
-def _refuse(tried: Sequence[TriedAccount], *, is_many: bool) -> None:
+def _refuse(tried: Sequence[TriedAccount], noun: str, *, is_many: bool) -> None:
     """Raise Lockout if a user would be locked out, or if some users could not be read and may be locked out."""
     hint = "do what the column FIRST says for each of them, then run this again"
     if shut := [account for account in tried if account.shut]:
         users = sum(account.shut for account in shut)
         if is_many:
-            who = f"{count_of(users, 'user')} in {count_of(len(shut), 'account')}"
+            who = f"{count_of(users, noun)} in {count_of(len(shut), 'account')}"
             raise Lockout(f"{who} would (or might) be locked out", hint)
         error = Lockout(f"{users} of {shut[0].users} users would (or might) be locked out", hint)
         if not shut[0].has_help:

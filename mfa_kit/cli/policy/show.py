@@ -8,9 +8,17 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.permissions import Job, job_policy, permissions_of
 from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
-from mfa_kit.policy.texts import Certification, PolicyChoices, Variant, first_sign_in_line, mfa_policy
+from mfa_kit.policy.texts import (
+    Certification,
+    PolicyChoices,
+    Variant,
+    control_policy,
+    first_sign_in_line,
+    mfa_policy,
+)
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.settings import Settings
@@ -35,6 +43,7 @@ WITHOUT_MFA = """sign in with MFA yourself, and add to each statement: \
     show_default=True,
     help="Who enrolls devices: users themselves or only administrators.",
 )
+@click.option("--scp", "control", is_flag=True, help="Print a service control policy for an organization instead.")
 @click.option("--first-sign-in", is_flag=True, help="Let users change their password before they have a device.")
 @click.option("--user-paths", is_flag=True, help="Support users with a path, such as /team/.")
 @click.option("--own-names", is_flag=True, help="Let users create only devices that have their user name.")
@@ -52,6 +61,7 @@ def show_policy(
     *,
     job: str | None,
     variant: str,
+    control: bool,
     first_sign_in: bool,
     user_paths: bool,
     own_names: bool,
@@ -81,8 +91,16 @@ def show_policy(
         certification=Certification(certification) if certification else None,
         fips=fips,
     )
-    document, lines = mfa_policy(choices)
-    for line in (*lines, first_sign_in_line(choices)):
+    if control:
+        if first_sign_in or user_paths or own_names:
+            raise UsageFault(
+                "--first-sign-in, --user-paths and --own-names are not for service control policies", "omit them"
+            )
+        document, lines = control_policy(choices)
+    else:
+        document, lines = mfa_policy(choices)
+        lines = [*lines, first_sign_in_line(choices)]
+    for line in lines:
         settings.progress.note(f"{line.text}: {line.why}")
     output.text(json.dumps(document, indent=2) + "\n")
 

@@ -1,0 +1,221 @@
+"""What `policy lockout --scp` promises of a service control policy, tried in the lab by attaching it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mfa_kit.account.snapshot import SnapshotPart, UnreadPart
+from mfa_kit.lab.aws.account import Principal
+from mfa_kit.lab.aws.mfa_devices import LabSettings
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.policy.lockout import AccessState, UserAccess, access_under, control_trial
+from tests.conftest import COUNTED
+from tests.lab.client import Aws, Keys
+from tests.policy import scps
+from tests.policy.scps import MEMBER
+from tests.sizes import sample
+
+# Calls by name: the service and the operation. Some of these are work of a user, the others audit root.
+PROBES = {
+    "ListUsers": ("iam", "list_users"),
+    "ListRoles": ("iam", "list_roles"),
+    "GetAccountSummary": ("iam", "get_account_summary"),
+    "DescribeRegions": ("ec2", "describe_regions"),
+}
+ROOT_PROBES = {"GetAccountSummary": PROBES["GetAccountSummary"], "ListMFADevices": ("iam", "list_mfa_devices")}
+
+
+@pytest.fixture(scope="module")
+def scp_lab() -> Iterator[Lab]:
+    with Lab(description=scps.DESCRIPTION, settings=LabSettings(propagation=0)) as running:
+        yield running
+
+
+class Session(Aws):
+    """A session, whose clients are made once."""
+
+    def client(self, service: str, **more: Any) -> Any:
+        if (self.keys, service) not in CLIENTS:
+            CLIENTS[self.keys, service] = super().client(service, **more)
+        return CLIENTS[self.keys, service]
+
+
+CLIENTS: dict[tuple[Any, str], Any] = {}
+
+
+def works(aws: Aws, probes: dict[str, tuple[str, str]]) -> set[str]:
+    """Return the probes that the lab allows."""
+    allowed = set()
+    for name, (service, operation) in probes.items():
+        try:
+            getattr(aws.client(service), operation)()
+        except ClientError as error:
+            assert error.response["Error"]["Code"] in {"AccessDenied", "UnauthorizedOperation"}  # noqa: PT017
+        else:
+            allowed.add(name)
+    return allowed
+
+
+class Person:
+    """A user, role or root of the member account, with the sessions in which they work."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab, self.account = lab, lab.organization[MEMBER]
+        self.name, self.backend = name, self.account.backend
+        self.sessions: dict[tuple[str, bool], Aws] = {}
+
+    def session(self, way: str, *, mfa: bool) -> Aws:
+        """Return a session of a way to work, with or without MFA."""
+        if (way, mfa) not in self.sessions:
+            self.sessions[way, mfa] = Session(self.lab, self._keys(way, mfa=mfa))
+        return self.sessions[way, mfa]
+
+    def _issued(self, **fields: Any) -> Keys:
+        key, session = self.account.issue(Principal(**fields), 3600)
+        return key, session.secret, session.token
+
+    def _keys(self, way: str, *, mfa: bool) -> Keys:
+        if way == "AssumeRoot":
+            admin = Aws(self.lab, (self.lab.admin.access_key_id, self.lab.admin.secret_access_key, None))
+            task = {"arn": "arn:aws:iam::aws:policy/root-task/IAMAuditRootUserCredentials"}
+            made = admin.sts.assume_root(TargetPrincipal=MEMBER, TaskPolicyArn=task)["Credentials"]
+            return admin.session(made).keys
+        if way == "role session":
+            role = next(one for one in self.backend.roles.values() if f"role/{one.name}" == self.name)
+            arn = f"arn:aws:sts::{MEMBER}:assumed-role/{role.name}/x"
+            return self._issued(arn=arn, id=f"{role.id}:x", role=role, mfa=False, kind="role")
+        user = self.backend.get_user(self.name)
+        if way == "access keys" and not mfa:
+            return user.access_keys[0].access_key_id, user.access_keys[0].secret_access_key, None
+        kind = "session" if way == "access keys" else "user"
+        at = {"mfa_at": self.account.now() - 60} if mfa else {}
+        return self._issued(arn=user.arn, id=user.id, user=user, mfa=mfa, kind=kind, **at)
+
+    def enrolls(self) -> bool:
+        """Return whether the user can create and enable a device in a console session without MFA."""
+        aws = self.session("console", mfa=False)
+        try:
+            serial = aws.enrolled(self.name, "new")
+        except ClientError:
+            self.backend.virtual_mfa_devices.pop(f"arn:aws:iam::{MEMBER}:mfa/new", None)
+            return False
+        self.backend.deactivate_mfa_device(self.name, serial)
+        self.backend.virtual_mfa_devices.pop(serial, None)
+        return True
+
+
+def broken_promise(person: Person, access: UserAccess, before: set[str]) -> str:
+    """Return what the lab does against the promise of one row, or "". `before` has the probes allowed before."""
+    probes = ROOT_PROBES if access.way == "AssumeRoot" else PROBES
+    has_device = access.way == "console" and bool(person.backend.get_user(person.name).mfa_devices)
+    after = works(person.session(access.way, mfa=has_device), probes)
+    kept = True
+    match access.state:
+        case AccessState.FINE | AccessState.RISKS:
+            kept = after == before
+        case AccessState.LOCKED:
+            kept = after != set(probes) if access.way == "AssumeRoot" else not after
+        case AccessState.ENROLLS:
+            kept = not after and person.enrolls()
+        case AccessState.CHANGES if "only in sessions with MFA" in access.why:
+            kept = not after and works(person.session(access.way, mfa=True), probes) == before
+        case AccessState.CHANGES if "no longer enroll" in access.why and not has_device:
+            kept = not person.enrolls()
+    return "" if kept else f"could {before}, and can {after}"
+
+
+@contextmanager
+def attached(lab: Lab, text: str, target: str, *, instead: bool) -> Iterator[None]:
+    number = lab.organization.attach("tried", text, target)
+    if instead:
+        lab.organization.restricted.add(target)
+    yield
+    lab.organization.policies.pop(number)
+    lab.organization.restricted.discard(target)
+
+
+@pytest.mark.slow
+def test_the_lab_does_what_lockout_promises(scp_lab: Lab, record_property: Any) -> None:
+    """Attach each policy: who is fine works as before, who is locked out is denied, and who can enroll does so."""
+    ways = {(row.user, row.way) for row in rows(scps.DENIES[0])}
+    people = {user: Person(scp_lab, user) for user, _ in ways}
+    before = {}
+    for user, way in ways:
+        person = people[user]
+        mfa = way == "console" and bool(person.backend.get_user(user).mfa_devices)
+        before[user, way] = works(person.session(way, mfa=mfa), ROOT_PROBES if way == "AssumeRoot" else PROBES)
+    states, broken = [], []
+    for number, (text, instead) in enumerate(sample(scps.TRIALS, 8)):
+        target = scps.LEVELS[number % 3]
+        accesses = rows(text, target=target, instead=instead)
+        with attached(scp_lab, text, target, instead=instead):
+            for access in accesses:
+                states.append(access.state)
+                if broke := broken_promise(people[access.user], access, before[access.user, access.way]):
+                    broken.append((access, broke, text))
+    record_property(COUNTED, ("promises of lockout tried in the lab", len(states)))
+    assert broken == []
+    assert {AccessState.FINE, AccessState.LOCKED, AccessState.ENROLLS, AccessState.CHANGES} <= set(states)
+
+
+def rows(text: str, *, target: str = scps.UNIT, instead: bool = False) -> list[UserAccess]:
+    snapshot = scps.member()
+    trial = control_trial(snapshot, text, target=target, instead=instead)
+    assert trial is not None
+    return access_under(snapshot, trial)
+
+
+def test_the_printed_policy_spares_roles_and_root() -> None:
+    """Only users are limited. Who has no device can enroll one, and the roles of mfa-kit are listed first."""
+    found = rows(scps.SHOWN)
+    states = {(row.user, row.way): row.state for row in found}
+    assert found[0].user == "role/mfa-kit-audit"
+    assert {states["role/mfa-kit-audit", "role session"], states["role/ci", "role session"]} == {AccessState.FINE}
+    assert states["<root_account>", "AssumeRoot"] is AccessState.FINE
+    assert states["bob", "console"] is AccessState.ENROLLS
+    assert states["dave", "access keys"] is AccessState.LOCKED
+    assert states["alice", "console"] is AccessState.RISKS
+
+
+def test_a_policy_about_all_principals_stops_the_roles_of_mfa_kit() -> None:
+    """Roles never have MFA, and what AssumeRoot sessions have is not documented."""
+    deny = {"Effect": "Deny", "NotAction": scps.ENROLL, "Resource": "*", "Condition": scps.WITHOUT_MFA[1]}
+    states = {(row.user, row.way): row.state for row in rows(scps.policy(deny))}
+    assert states["role/mfa-kit-audit", "role session"] is AccessState.LOCKED
+    assert states["<root_account>", "AssumeRoot"] is AccessState.UNKNOWN
+    with_bool = scps.policy({**deny, "Condition": scps.WITHOUT_MFA[2]})
+    states = {(row.user, row.way): row.state for row in rows(with_bool)}
+    assert states["role/ci", "role session"] is AccessState.UNKNOWN
+
+
+def test_enrolling_and_services_count() -> None:
+    """A deny of iam:* has no word of MFA but ends enrolling. Requests that services send for a user have no MFA."""
+    found = {
+        (row.user, row.way): row for row in rows(scps.policy({"Effect": "Deny", "Action": "iam:*", "Resource": "*"}))
+    }
+    assert "can no longer enroll an MFA device" in found["bob", "console"].why
+    deny = {"Effect": "Deny", "NotAction": scps.ENROLL, "Resource": "*", "Condition": scps.WITHOUT_MFA[1]}
+    alice = next(row for row in rows(scps.policy(deny)) if (row.user, row.way) == ("alice", "console"))
+    assert (alice.state, "AWS services" in alice.why) == (AccessState.CHANGES, True)
+
+
+def test_an_account_elsewhere_and_the_management_account_are_not_affected() -> None:
+    """Neither has a level with the target."""
+    assert control_trial(scps.member(), scps.SHOWN, target="ou-lab0-99999999") is None
+    assert control_trial(replace(scps.member(), control=()), scps.SHOWN, target=scps.ROOT) is None
+
+
+def test_nobody_is_fine_if_the_policies_could_not_be_read() -> None:
+    """Without the levels of the account, each result is a lockout or unknown."""
+    hole = UnreadPart(SnapshotPart.CONTROL, "denied")
+    snapshot = replace(scps.member(), control=None, holes=(hole,))
+    trial = control_trial(snapshot, scps.SHOWN, target=scps.ROOT)
+    assert trial is not None
+    found = access_under(snapshot, trial)
+    assert {row.state for row in found} <= {AccessState.LOCKED, AccessState.UNKNOWN}
+    assert "denied" in json.dumps([row.why for row in found])
