@@ -238,6 +238,8 @@ def parcel_letter(parcel: Parcel, plan: Plan, *, text: str, sender: Mapping[str,
     """
     row, spec = parcel.step.row, parcel.entry.spec if parcel.entry else None
     is_token = spec is not None and spec.card is None
+    device = (spec.name, spec.serial, spec.label) if spec else ("", "", "")
+    kinds = {"token": is_token, "security_key": not is_token, "oath": spec and not is_token, "codes": spec}
     return fill_template(
         text,
         {
@@ -246,14 +248,9 @@ def parcel_letter(parcel: Parcel, plan: Plan, *, text: str, sender: Mapping[str,
             "user": row.user,
             "csv_user": csv_user(row.user),
             "account": plan.account,
-            "device": spec.name if spec else "",
-            "serial": spec.serial if spec else "",
-            "label": spec.label if spec else "",
+            **dict(zip(("device", "serial", "label"), device, strict=True)),
+            **{name: "yes" if applies else "" for name, applies in kinds.items()},
             "key": parcel.key,
-            "token": "yes" if is_token else "",
-            "security_key": "" if is_token else "yes",
-            "oath": "yes" if spec and not is_token else "",
-            "codes": "yes" if spec else "",
             "fido": (parcel.registered.row.name or row.user) if parcel.registered else "",
         },
     )

@@ -124,7 +124,7 @@ def post(
                 )
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
-                work.record(recording, how=(how or "").strip() if arrived else None)
+                work.record(recording, how=how and how.strip())
     work.show(output)
     work.note_next_steps(str(plan_file), letters or secrets)
     return int(bool(work.refused))
@@ -213,6 +213,14 @@ class _Work:
                 self._refuse(parcel, f"no letter: the key is {why_not(parcel)}")
         return [parcel for parcel in self.parcels if parcel.is_ready]
 
+    def _arrived(self) -> list[Parcel]:
+        """Return the parcels that have arrived. Refuse the others one by one, unless they were not sent."""
+        arrived = [parcel for parcel in self.parcels if parcel.is_staged and parcel.state is DeviceState.ARRIVED]
+        for parcel in self.parcels:
+            if parcel not in arrived and not parcel.has_nothing_staged:
+                self._refuse(parcel, f"no second letter: the key is {why_not(parcel)}, not arrived")
+        return arrived
+
     def write_letters(
         self,
         folder: Path,
@@ -249,12 +257,7 @@ class _Work:
         wiring.files.need_letters()
         if (folder.absolute().parent / TABLE).exists() or (folder / TABLE).exists():
             raise UsageFault(f"{folder} is a folder of the letters without secrets", "name another folder")
-        arrived = []
-        for parcel in self.parcels:
-            if parcel.is_staged and parcel.state is DeviceState.ARRIVED:
-                arrived.append(parcel)
-            elif not parcel.has_nothing_staged:
-                self._refuse(parcel, f"no second letter: the key is {why_not(parcel)}, not arrived")
+        arrived = self._arrived()
         if not arrived or self._settings.dry_run:
             return
         count = count_of(len(arrived), "letter")
