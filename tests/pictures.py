@@ -105,7 +105,7 @@ def station(folder: Path) -> dict[Path, tuple[str, bytes]]:
             press(admin, "Start")
             colleague.see("document.querySelector('#qr svg') && document.querySelector('#code0[data-code]')")
             shown = {}
-            for file, view, width in ((ADMIN, admin, 900), (COLLEAGUE, colleague, 700)):
+            for file, view, width in ((ADMIN, admin, 900), (COLLEAGUE, colleague, 1000)):
                 view.see("document.querySelector('[data-next]').textContent")
                 view.size(width=width)
                 shown[file] = view.ask("document.querySelector('main').innerHTML"), view.picture()
@@ -135,8 +135,8 @@ def letters(folder: Path) -> tuple[str, Path]:
 
 
 def words(text: str) -> str:
-    """Return the words that must not change, without symbols, numbers and spaces."""
-    shown = re.sub(r"(?s)<style>.*?</style>|<[^>]*>|\d{8}T\d{6}Z-[0-9a-f]{8}", " ", text)
+    """Return the words that must not change, without dates, symbols, numbers and spaces."""
+    shown = re.sub(r"(?s)<style>.*?</style>|<[^>]*>|\d{8}T\d{6}Z-[0-9a-f]{8}|\d+ [A-Z][a-z]{2} \d{4}", " ", text)
     return " ".join(re.findall(r"[A-Za-z]{2,}", shown))
 
 

@@ -101,7 +101,7 @@ def _enroll(
         request = replace(
             request, user=resolve_user(request.user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
         )
-        place.name(request.user)
+        place.name(request.user, account=wiring.aws.account_label(caller.account, lab=caller.lab))
         context = wiring.ports.method_context(settings, ports.iam_reader, oath_keys)
         backend = method_options.backend(context)
         run = wiring.ports.new_run_id(ports.iam_reader)

@@ -150,4 +150,5 @@ def clauses(texts: Iterable[str]) -> Message:
 
 ENTER = Wording("press Enter", admin="press Start")
 STOP = Wording("press Ctrl-C", admin="press Stop", colleague="ask the admin to press Stop")
+STOP_NOW = Wording("Press Ctrl-C again to stop immediately", admin="Please wait")
 END_WAIT = Wording("press Ctrl-C to stop", admin="press Stop to end the wait")

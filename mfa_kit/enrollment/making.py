@@ -29,7 +29,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.message import Message, mfa_kit, suggest
+from mfa_kit.core.message import STOP_NOW, Message, mfa_kit, suggest
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -360,9 +360,7 @@ def _settle_after(
         # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press Ctrl-C again. Worker
         # threads do not print it, because only a second Ctrl-C interrupts them.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            ports.progress.note(
-                f"cancelling: removing {entry.spec.serial} from AWS first. Press Ctrl-C again to stop immediately"
-            )
+            ports.progress.note(Message(f"cancelling: removing {entry.spec.serial} from AWS first. ", STOP_NOW))
         with INTERRUPTS.settling():
             if settle(entry, backend, ports=ports) is JournalState.CONFIRMED:
                 return entry

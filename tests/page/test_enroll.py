@@ -25,6 +25,8 @@ def test_a_user_enrolls_on_the_page(at_page: Command, browser: Browser, lab: Lab
     colleague.see("document.querySelector('#qr svg')")
     colleague.see(f"document.querySelector('#title').textContent === {user!r}")
     assert not admin.ask("document.querySelector('svg')")
+    for view in (admin, colleague):
+        assert "AWS account 000000000000 (LAB" in view.ask("document.querySelector('#owner').textContent")
     first, second = shown_codes(lab, user)
     colleague.see("document.activeElement.id === 'code0'")
     colleague.paste(f"{first[:3]} {first[3:]}")

@@ -132,6 +132,41 @@ def test_a_view_can_be_read(page: Page, browser: Browser, role: Role) -> None:
                 assert [each for each in controls if each[0] < 3 or each[1] < 24] == [], where
 
 
+# The sides of the QR code and of the fields, in CSS pixels.
+BOXES = """['#qr svg', '#form form'].map((place) => {
+  const box = document.querySelector(place).getBoundingClientRect();
+  return [box.left, box.right, box.top, box.bottom]; })"""
+
+
+def test_the_qr_code_is_left_of_the_fields_on_a_wide_window(page: Page, browser: Browser) -> None:
+    """Both are on the screen of a laptop at once. On a phone, the QR code is above the fields."""
+    put(page, "scan")
+    opened(page, browser, Role.COLLEAGUE)
+    browser.see("document.querySelector('#qr svg') && document.querySelector('#form form')")
+    browser.size(width=DESKTOP)
+    symbol, form = browser.ask(BOXES)
+    assert symbol[1] < form[0]
+    assert symbol[2] < form[2] < form[3] < symbol[3] < 720
+    browser.size(width=PHONE)
+    symbol, form = browser.ask(BOXES)
+    assert symbol[3] < form[2]
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_view_names_the_company_and_the_account(page: Page, browser: Browser, role: Role) -> None:
+    """A user sees who asks for the codes, and for what. Before the account is known, there is the company alone."""
+    put(page, "scan")
+    opened(page, browser, role)
+    with page.state.change():
+        page.state.company = "Example <Ltd>"
+    browser.see("document.querySelector('#owner').textContent.trim() === 'Example <Ltd>'")
+    with page.state.change():
+        page.state.account = "123456789012"
+    browser.see("document.querySelector('#owner').textContent.includes('Example <Ltd>, AWS account 123456789012')")
+    with page.state.change():
+        page.state.company = page.state.account = ""
+
+
 def tree(browser: Browser) -> list[dict[str, Any]]:
     """Return the nodes of the page as a screen reader gets them."""
     nodes: list[dict[str, Any]] = browser.tab("Accessibility.getFullAXTree")["nodes"]

@@ -9,8 +9,11 @@ from mfa_kit.cli.browser.page_state import SHOWN, Asks, PageState, Question, Rol
 from mfa_kit.cli.browser.person import PageProgress
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.rollout.session import STOPPED
+from mfa_kit.core import message
 from mfa_kit.core.message import ENTER, STOP, Message, UserAction, Wording
 from mfa_kit.core.otp import Symbol
+from tests.cli.test_manual_pages import texts_of
+from tests.conftest import ROOT
 from tests.page.served import CODE
 
 
@@ -40,6 +43,26 @@ def test_only_the_colleague_is_told_to_ask_the_admin() -> None:
     state = PageState(said=[Message("to start over, ", STOP), STOPPED])
     assert part(state, Role.COLLEAGUE, "said").count("ask the admin") == 2
     assert part(state, Role.ADMIN, "said") == "To start over, press Stop. The enrollment was stopped."
+
+
+# What only a terminal shows: the address and the windows of the page, a drill on the phone, prompts without a page, the
+# end of a worker, and the help of commands.
+AT_TERMINAL = {
+    *("cli/browser/opened.py", "cli/key/list.py", "cli/main.py", "cli/shutdown.py", "cli/verify/fido2.py"),
+    *("core/wrong_codes.py", "core/message.py", "security_keys/attestation.py"),
+}
+
+
+def test_no_message_of_the_page_names_a_key_of_the_terminal() -> None:
+    """A text with Ctrl-C is a Wording, which has other words for the page, or it is for a terminal alone."""
+    files = {
+        str(file.relative_to(ROOT / "mfa_kit"))
+        for file in (ROOT / "mfa_kit").rglob("*.py")
+        if any("Ctrl-C" in text for text in texts_of(file))
+    }
+    assert files == AT_TERMINAL
+    assert [name for name, words in vars(message).items() if isinstance(words, Wording) and "Ctrl" in words.admin] == []
+    assert not any("Ctrl-C" in file.read_text("utf-8") for file in (ROOT / "mfa_kit/cli/html").glob("view*"))
 
 
 @pytest.mark.parametrize("asks", list(Asks))

@@ -97,7 +97,7 @@ POLICY = (
 )
 USED = (
     "This address was opened before, and it can be opened only once.\n"
-    "If you did not open it, press Ctrl-C in the terminal.\n"
+    "If you did not open it, press Stop in the admin's view, or end the command in the terminal.\n"
 )
 
 

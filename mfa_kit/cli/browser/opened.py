@@ -22,8 +22,8 @@ from mfa_kit.wiring.settings import Settings
 MODULES = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
 # The parts of each view, without the QR code: the blocks of view_parts.html.
 PARTS = {
-    Role.ADMIN: ("title", "said", "form", "controls", "stopping", "keys", "windows", "queue", "log", "end"),
-    Role.COLLEAGUE: ("title", "calls", "said", "form", "end"),
+    Role.ADMIN: ("title", "owner", "said", "form", "controls", "stopping", "keys", "windows", "queue", "log", "end"),
+    Role.COLLEAGUE: ("title", "owner", "calls", "said", "form", "end"),
 }
 
 
@@ -79,10 +79,10 @@ class OpenPage:
     person: PersonAtPage
     settings: Settings
 
-    def name(self, user: str) -> None:
-        """Show the name of the user whose turn it is."""
+    def name(self, user: str, *, account: str) -> None:
+        """Show the name of the user whose turn it is, and the account."""
         with self.state.change():
-            self.state.user = user
+            self.state.user, self.state.account = user, account
 
     def finish(self, *, admin: str, colleague: str) -> None:
         """Show the last message in each of the two views. The page does not change after that."""
@@ -171,7 +171,7 @@ def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> It
     if settings.no_input:
         raise UsageFault("--page asks questions, which --no-input forbids", "omit --no-input or --page")
     wiring.settings.harden()
-    state = PageState(user=user, calls=calls)
+    state = PageState(company=settings.config.company or "", user=user, calls=calls)
     progress = PageProgress(settings.progress, state)
     views = PageViews(state, settings.progress)
     server = wiring.browser.serve(views)

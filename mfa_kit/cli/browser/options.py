@@ -31,7 +31,7 @@ class AtTerminal:
 
     settings: Settings
 
-    def name(self, user: str) -> None:
+    def name(self, user: str, *, account: str) -> None:
         """Do nothing, because the terminal shows no name."""
 
     def finish(self, *, admin: str, colleague: str) -> None:

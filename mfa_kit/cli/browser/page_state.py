@@ -97,18 +97,20 @@ class LogEntry:
 class PageState:
     """The state of the page. The lock of `changed` protects the other fields. `changed` also wakes waiting threads.
 
-    `user` is the user whose turn it is. `calls` tells the user what to do during a question, and `busy` while no
-    question is asked. `keys` are the inserted keys. `said` are the messages to the user about the last answer, `scan`
-    tells the user what to do with the QR code, and `touch` means that a key waits for a touch. `thanked` is a sentence
-    that thanks the previous user. `number` is the number of the current question; an answer with another number is
-    refused. `can_interrupt` means that the command is waiting but asks no question, and that Stop calls `interrupt` to
-    end the wait. `windows` has the number of windows of each view.
+    `company` and `account` say who the page is from. `user` is the user whose turn it is. `calls` tells the user what
+    to do during a question, and `busy` while no question is asked. `keys` are the inserted keys. `said` are the
+    messages to the user about the last answer, `scan` tells the user what to do with the QR code, and `touch` means
+    that a key waits for a touch. `thanked` is a sentence that thanks the previous user. `number` is the number of the
+    current question; an answer with another number is refused. `can_interrupt` means that the command is waiting but
+    asks no question, and that Stop calls `interrupt` to end the wait. `windows` has the number of windows of each view.
     """
 
     on_change: Callable[[], None] = lambda: None
     clock: Callable[[], float] = uptime
     interrupt: Callable[[], None] = interrupt_main_thread
     changed: threading.Condition = field(default_factory=threading.Condition)
+    company: str = ""
+    account: str = ""
     user: str = ""
     calls: str = ""
     queue: Sequence[QueueRow] = ()

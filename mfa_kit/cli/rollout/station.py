@@ -344,6 +344,7 @@ def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> No
         watches=session.watches,
         reasons=session.reasons,
     )
+    place.name("", account=wiring.aws.account_label(session.caller.account, lab=session.caller.lab))
     shown.attach(place)
     session.show_error = shown.show_error
 
