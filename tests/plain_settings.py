@@ -4,7 +4,7 @@ import time
 
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
-from mfa_kit.cli.terminal import Nobody
+from mfa_kit.core.interaction import Nobody
 from mfa_kit.wiring.settings import Config, Settings
 
 

@@ -4,12 +4,22 @@ A record has a stable ID and an ARN, and says when the finding was first and las
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from mfa_kit.account.snapshot import Entity, OpenFinding, PastAudit, Snapshot
 from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult, Severity
+from mfa_kit.core.results import (
+    AuditReport,
+    ReportedAcceptance,
+    ReportedFinding,
+    ReportedHole,
+    ReportedUnknown,
+    RuleReport,
+)
+from mfa_kit.core.text import iso_time
+from mfa_kit.organization.accounts import in_account
 
 # Maps the first part of a rule's ID to the kind of IAM entity that the rule's subjects are.
 KINDS = {"users": "user", "admins": "user", "groups": "group", "roles": "role", "sessions": "user"}
@@ -206,3 +216,50 @@ def compare_audits(
         record_audit(history, snapshot.account, answers, findings, time=snapshot.at)
     since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in findings}
     return EarlierAudits(past=past, now=figures(answers, time=snapshot.at), since=since)
+
+
+def rule_report(answer: RuleAnswer, *, account: str | None = None) -> RuleReport:
+    """Return the result of a rule for the account, and its findings.
+
+    With `account`, the commands that fix the findings name that account, because the reader may have the credentials of
+    another account.
+    """
+    return RuleReport(
+        rule=answer.rule.id,
+        title=answer.rule.title,
+        severity=answer.rule.severity,
+        references=answer.references,
+        result=answer.result,
+        why=answer.why or None,
+        findings=tuple(
+            ReportedFinding(
+                subject=finding.subject,
+                evidence=finding.evidence,
+                remedy=tuple(in_account(line, account) for line in finding.remedy) if account else finding.remedy,
+            )
+            for finding in answer.findings
+        ),
+        accepted=tuple(
+            ReportedAcceptance(
+                subject=finding.subject,
+                evidence=finding.evidence,
+                owner=finding.owner,
+                reason=finding.reason,
+                until=finding.until,
+            )
+            for finding in answer.accepted
+        ),
+        unknown=tuple(ReportedUnknown(subject=unknown.subject, why=unknown.why) for unknown in answer.unknown),
+    )
+
+
+def audit_report(snapshot: Snapshot, answers: Iterable[RuleAnswer]) -> AuditReport:
+    """Return the audit of one account: the caller, the times, the parts that could not be read, and the rules."""
+    return AuditReport(
+        account=snapshot.account,
+        caller=snapshot.caller,
+        at=iso_time(snapshot.at),
+        report_made=iso_time(snapshot.report.made) if snapshot.report else None,
+        holes=tuple(ReportedHole(part=hole.part, about=hole.about, why=hole.why) for hole in snapshot.holes),
+        rules=tuple(map(rule_report, answers)),
+    )

@@ -10,6 +10,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
 from mfa_kit.core.otp import Png
+from mfa_kit.core.results import BackupCheck
 from mfa_kit.core.stopping import Stop, await_result
 
 
@@ -26,6 +27,17 @@ class Verified:
     fault: str | None = None
     hint: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def checked(self) -> BackupCheck:
+        """The result for output."""
+        return BackupCheck(
+            file=str(self.file),
+            opens=self.fault is None,
+            label=self.label,
+            remarks=self.remarks or None,
+            fault=self.fault,
+        )
 
 
 MISSING = suggest("put the missing files back from a copy, or replace the devices", "replace USER --with KIND")

@@ -5,7 +5,7 @@ In many accounts, it prints a row for each account, and can write a folder for e
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,7 @@ from mfa_kit.account.snapshot import RootVerdict, Snapshot, SnapshotPart, unread
 from mfa_kit.audit.baseline import overview_of
 from mfa_kit.audit.finding import DAY, AuditRule, Framework, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import FRAMEWORKS, answer_controls, choose_framework, framework_rules
-from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
+from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records, rule_report
 from mfa_kit.audit.registry import (
     ALL_RULES,
     RULES,
@@ -39,17 +39,15 @@ from mfa_kit.cli.audit_output import (
     print_audit,
     print_controls,
     print_records,
-    rule_row,
 )
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
-from mfa_kit.cli.results import VERSION
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.results import Cell, ResultRow
-from mfa_kit.core.text import age_text, count_of, counts_of
+from mfa_kit.core.text import VERSION, age_text, count_of, counts_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
 from mfa_kit.wiring.settings import Settings
@@ -311,7 +309,7 @@ class OrganizationAudit:
         keeps, document = self.output.form in {"json", "jsonl"}, None
         records: tuple[FindingRecord, ...] = ()
         if self.folders or keeps:
-            rules = [rule_row(answer, account=account.id) for answer in audit.answers]
+            rules = [asdict(rule_report(answer, account=account.id)) for answer in audit.answers]
             document = {**audit_head(audit.snapshot), "account_name": account.name or None, "rules": rules}
         if self.folders:
             whole = {"schema": "mfa-kit/audit", "version": VERSION, **(document or {})}

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from mfa_kit import wiring
@@ -12,14 +12,14 @@ from mfa_kit.account.users import WAYS, account_users
 from mfa_kit.audit.baseline import AuditOverview
 from mfa_kit.audit.finding import AuditRule, Framework, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult
-from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
+from mfa_kit.audit.records import EarlierAudits, FindingRecord, audit_report, finding_records, rule_report
 from mfa_kit.cli.output import Output, load_place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.text import count_of, counts_of, iso_time
-from mfa_kit.organization.accounts import OrgAccount, by_reason, in_account
+from mfa_kit.organization.accounts import OrgAccount, by_reason
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.wiring.settings import Settings, command_for_extra
 
@@ -262,48 +262,9 @@ def _failed_rules(entry: ReadAccount, rules: Sequence[AuditRule]) -> list[AuditR
 
 def audit_head(snapshot: Snapshot) -> ResultRow:
     """Return the row about the account: its ID, the caller, the times, and the parts that could not be read."""
-    return {
-        "account": snapshot.account,
-        "caller": snapshot.caller,
-        "at": iso_time(snapshot.at),
-        "report_made": iso_time(snapshot.report.made) if snapshot.report else None,
-        "holes": [{"part": hole.part, "about": hole.about, "why": hole.why} for hole in snapshot.holes],
-    }
-
-
-def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
-    """Return the row of a rule: its result for the account, and its findings.
-
-    With `account`, the commands that fix the findings name that account, because the reader may have the credentials of
-    another account.
-    """
-    return {
-        "rule": answer.rule.id,
-        "title": answer.rule.title,
-        "severity": answer.rule.severity,
-        "references": answer.references,
-        "result": answer.result,
-        "why": answer.why or None,
-        "findings": [
-            {
-                "subject": finding.subject,
-                "evidence": finding.evidence,
-                "remedy": [in_account(line, account) for line in finding.remedy] if account else finding.remedy,
-            }
-            for finding in answer.findings
-        ],
-        "accepted": [
-            {
-                "subject": finding.subject,
-                "evidence": finding.evidence,
-                "owner": finding.owner,
-                "reason": finding.reason,
-                "until": finding.until,
-            }
-            for finding in answer.accepted
-        ],
-        "unknown": [{"subject": unknown.subject, "why": unknown.why} for unknown in answer.unknown],
-    }
+    row: dict[str, Cell] = asdict(audit_report(snapshot, ()))
+    del row["rules"]
+    return row
 
 
 def print_audit(
@@ -324,7 +285,7 @@ def print_audit(
         case "html":
             output.text(audit_page(snapshot, answers, before))
         case "json":
-            output.one("audit", {**audit_head(snapshot), "rules": [rule_row(answer) for answer in answers]})
+            output.one("audit", {**audit_head(snapshot), "rules": [asdict(rule_report(answer)) for answer in answers]})
         case _:
             records = finding_records(snapshot, answers, before.since)
             print_records(records, output, settings=settings, partition=snapshot.partition)
@@ -396,7 +357,9 @@ def print_controls(snapshot: Snapshot, framework: Framework, controls: Sequence[
             for control in controls:
                 _print_control(control, output, names)
         case "json":
-            answers = {answer.rule.id: rule_row(answer) for control in controls for answer in control.answers}
+            answers = {
+                answer.rule.id: asdict(rule_report(answer)) for control in controls for answer in control.answers
+            }
             source = {
                 "id": framework.id,
                 "name": framework.name,

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 import click
 
 from mfa_kit.cli.fitting import hanging, on_one_line, window_width
-from mfa_kit.cli.results import VERSION
 from mfa_kit.core.errors import MfaKitError, aws_code_of, name_in_ledgers, notes_of
 from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.text import iso_time, one_line
+from mfa_kit.core.text import VERSION, iso_time, one_line
 
 if TYPE_CHECKING:
     from mfa_kit.core.interaction import LiveProgress

@@ -11,7 +11,6 @@ from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options, options_of_old
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.revoke import confirm_removal
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
 from mfa_kit.core.results import Cell
@@ -77,8 +76,8 @@ def replace(
             )
             return
         if old:
-            when = "before the new device is created" if lost else "after the new device works"
-            confirm_removal(old, when=when, settings=settings)
+            when = revoke.WHEN_LOST if lost else revoke.WHEN_REPLACED
+            revoke.confirm_removal(old, when=when, person=None if settings.yes else settings.interaction)
         done = revoke.replace_device(
             spec, old, backend, lost=lost, ports=ports, run=run, procedure=enrollment_method.procedure
         )

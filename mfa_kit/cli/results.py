@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from mfa_kit.core.results import ResultRow
 
-# The version of all schemas.
-VERSION = 1
-
 
 class Results(NamedTuple):
     """One result (`single`), or a list of results with the same fields. No result contains a secret.

@@ -6,7 +6,7 @@ from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
 from mfa_kit.cli.output import Output
-from mfa_kit.core.models import JournalEntry, JournalState, RunKind
+from mfa_kit.core.models import JournalState, RunKind
 from mfa_kit.core.results import Cell
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.planning import resolve_user
@@ -62,22 +62,12 @@ def revoke(
             row["steps"] = use_case.removal_steps(entry, lost=lost, ports=ports)
         else:
             if entry.reached is not JournalState.REVOKED:  # otherwise the device is already removed
-                confirm_removal(entry, when="permanently", settings=settings)
+                use_case.confirm_removal(
+                    entry, when="permanently", person=None if settings.yes else settings.interaction
+                )
             done = use_case.retire(entry, purpose=RunKind.LOST if lost else RunKind.REVOKE, ports=ports)
             row["outcome"] = "revoked"
             # The commands that end the user's sessions are printed on stderr, so a table does not repeat them.
             if lost and output.form != "table":
                 row["end_sessions"] = done.end_sessions
         output.one("revoke", row)
-
-
-def confirm_removal(entry: JournalEntry, *, when: str, settings: Settings) -> None:
-    """Ask the user to type the name of the device to remove, unless --yes is given.
-
-    `entry` is the journal's entry for the device. `when` says when the device will be removed, such as "after the new
-    device works". Raise Declined if the user types something else or cannot be asked.
-    """
-    if not settings.yes:
-        settings.interaction.confirm(
-            f"{entry.spec.serial} will be removed from {entry.spec.user} {when}", typed=entry.spec.name
-        )

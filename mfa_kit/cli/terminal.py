@@ -2,7 +2,7 @@
 
 The control sequences that mfa-kit writes itself are in this file and messages.py. Secrets are shown on the alternate
 screen, and are erased line by line, because a terminal multiplexer keeps the content of a screen that is erased with
-one command. If the user cannot be asked, `Nobody` takes the place of `Terminal` and raises Declined.
+one command. If the user cannot be asked, `Nobody` in core/interaction.py takes the place of `Terminal`.
 """
 
 import math
@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
 from types import FrameType
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, TypeVar
 
 from mfa_kit.cli.messages import BACK, STATUS
 from mfa_kit.core.errors import Declined, UsageFault
-from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.interaction import Interaction, Nobody
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line, printable
@@ -131,63 +131,6 @@ LINE_ABOVE, RETURN = "\x1b7\x1b[A\x1b[{}G", "\x1b[K\x1b8"
 ANSWER = 12
 # The signals that end a process and can be caught.
 FATAL = (processes.TERMINATED, processes.HUNG_UP, processes.QUIT)
-
-
-class Nobody:
-    """Takes the place of Terminal in a command that must not ask questions, or has no terminal.
-
-    Each question raises Declined with the reason `why`. With `dry`, `check` does not, because what it looks for is
-    needed only when the command is run without --dry-run.
-    """
-
-    def __init__(self, why: str, *, dry: bool = False) -> None:
-        self._why, self._dry = why, dry
-
-    def _decline(self, requirement: str, instead: str) -> NoReturn:
-        raise Declined(f"{requirement}, but {self._why}", f"use {instead}")
-
-    def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined, because the user cannot be asked. In a dry run, do nothing."""
-        if not self._dry:
-            self._decline("this command needs interactive input", instead)
-
-    def say(self, text: str) -> None:
-        """Do nothing, because the text belongs to a question that is not asked."""
-
-    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline(f"{prompt} must be typed", instead)
-
-    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline(f"{prompt} must be typed", instead)
-
-    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline(f"{prompt} must be typed", instead)
-
-    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline(f"{action}; this needs to be confirmed", instead)
-
-    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline(f"the {prompt} must be chosen", instead)
-
-    def pause(self, prompt: str, *, instead: str) -> None:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline("Enter must be pressed", instead)
-
-    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline("this command needs interactive input", instead)
-
-    def show(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined, because secrets are shown only on a terminal."""
-        self._decline("a secret must be shown", instead)
-
-    def clear(self) -> None:
-        """Do nothing, because no secret is shown."""
 
 
 class Terminal:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+
+from mfa_kit.core.errors import Declined
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -143,3 +145,60 @@ class Interaction(Protocol):
     def clear(self) -> None:
         """Erase the shown secrets from the screen and its scrollback. Does nothing if no secret is shown."""
         ...
+
+
+class Nobody:
+    """Takes the place of a terminal in a command that must not ask questions, or has no terminal.
+
+    Each question raises Declined with the reason `why`. With `dry`, `check` does not, because what it looks for is
+    needed only when the command is run without --dry-run.
+    """
+
+    def __init__(self, why: str, *, dry: bool = False) -> None:
+        self._why, self._dry = why, dry
+
+    def _decline(self, requirement: str, instead: str) -> NoReturn:
+        raise Declined(f"{requirement}, but {self._why}", f"use {instead}")
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        """Raise Declined, because the user cannot be asked. In a dry run, do nothing."""
+        if not self._dry:
+            self._decline("this command needs interactive input", instead)
+
+    def say(self, text: str) -> None:
+        """Do nothing, because the text belongs to a question that is not asked."""
+
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
+        """Raise Declined, because the user cannot be asked."""
+        self._decline(f"{prompt} must be typed", instead)
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Raise Declined, because the user cannot be asked."""
+        self._decline(f"{prompt} must be typed", instead)
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Raise Declined, because the user cannot be asked."""
+        self._decline(f"{prompt} must be typed", instead)
+
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
+        """Raise Declined, because the user cannot be asked."""
+        self._decline(f"{action}; this needs to be confirmed", instead)
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        """Raise Declined, because the user cannot be asked."""
+        self._decline(f"the {prompt} must be chosen", instead)
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        """Raise Declined, because the user cannot be asked."""
+        self._decline("Enter must be pressed", instead)
+
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        """Raise Declined, because the user cannot be asked."""
+        self._decline("this command needs interactive input", instead)
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        """Raise Declined, because secrets are shown only on a terminal."""
+        self._decline("a secret must be shown", instead)
+
+    def clear(self) -> None:
+        """Do nothing, because no secret is shown."""

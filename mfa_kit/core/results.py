@@ -155,3 +155,110 @@ class UserResult:
     admin_backup: str | None
     run: str | None
     name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChange:
+    """The names of a user's devices before a plan, and after its end."""
+
+    user: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSummary:
+    """A plan for one account, in the schema mfa-kit/rollout-plan-summary. `plan` is the path of its file."""
+
+    plan: str
+    sha256: str
+    account: str
+    enroll: int
+    bench: int
+    self: int
+    staged: int
+    skip: int
+    blocked: int
+    no_own_copy: tuple[str, ...]
+    no_admin_backup: str | None
+    keys_changed: tuple[str, ...] | None
+    report_age_s: int | None
+    api_calls: int
+    estimated_s: int
+    users: tuple[DeviceChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedFinding:
+    """What a rule found about a subject, and the commands that fix it."""
+
+    subject: str
+    evidence: str
+    remedy: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedAcceptance:
+    """A finding that the baseline accepts."""
+
+    subject: str
+    evidence: str
+    owner: str
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedUnknown:
+    """A subject that a rule could not evaluate."""
+
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleReport:
+    """The result of one rule of an audit."""
+
+    rule: str
+    title: str
+    severity: str
+    references: tuple[str, ...]
+    result: str
+    why: str | None
+    findings: tuple[ReportedFinding, ...]
+    accepted: tuple[ReportedAcceptance, ...]
+    unknown: tuple[ReportedUnknown, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedHole:
+    """A part of the account that could not be read."""
+
+    part: str
+    about: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """The audit of one account, in the schema mfa-kit/audit."""
+
+    account: str
+    caller: str
+    at: str
+    report_made: str | None
+    holes: tuple[ReportedHole, ...]
+    rules: tuple[RuleReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessAfterPolicy:
+    """The access of one user if a policy were attached, in the schema mfa-kit/policy-lockout."""
+
+    user: str
+    way: str
+    standing: str
+    why: str
+    first: str | None
+    already: bool

@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
+# The version of all JSON schemas.
+VERSION = 1
+
 
 def encoding_of(octets: bytes) -> str:
     """Return the name of a text's encoding: UTF-16 if its byte order mark says so, or else UTF-8, without its mark."""

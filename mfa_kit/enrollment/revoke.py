@@ -21,6 +21,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.message import Message, ShellText, command, mfa_kit, suggest
 from mfa_kit.core.models import (
     CARD_TAG,
@@ -263,6 +264,20 @@ def _continues_note(entry: JournalEntry, *, listed: bool | None) -> str:
         None: f"the removal of {serial} is not finished",
     }[listed]
     return f"{state}; the next command for {user} continues it"
+
+
+# When the old device of a replacement is removed.
+WHEN_LOST, WHEN_REPLACED = "before the new device is created", "after the new device works"
+
+
+def confirm_removal(entry: JournalEntry, *, when: str, person: Interaction | None) -> None:
+    """Ask a person to type the name of the device to remove, unless `person` is None.
+
+    `entry` is the journal's entry for the device. `when` says when the device will be removed. Raise Declined if the
+    person types something else or cannot be asked.
+    """
+    if person is not None:
+        person.confirm(f"{entry.spec.serial} will be removed from {entry.spec.user} {when}", typed=entry.spec.name)
 
 
 def removal_steps(entry: JournalEntry, *, lost: bool, ports: EnrollmentPorts) -> list[str]:

@@ -41,11 +41,12 @@ from mfa_kit.account.evaluator import (
 )
 from mfa_kit.account.snapshot import ControlLevel, Entity, RootVerdict, Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
-from mfa_kit.core.errors import MfaKitError, UsageFault
-from mfa_kit.core.message import Message, command, mfa_kit
+from mfa_kit.core.errors import Lockout, MfaKitError, UsageFault
+from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.models import REPORTED_ROOT, DeviceType
+from mfa_kit.core.results import AccessAfterPolicy
 from mfa_kit.core.text import few, iso_time
-from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE
+from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, in_account
 from mfa_kit.organization.control_policies import with_policy
 
 if TYPE_CHECKING:
@@ -127,6 +128,34 @@ class UserAccess:
     def shut(self) -> bool:
         """Whether the user would or might be locked out."""
         return self.state in SHUT
+
+
+# The states in which nothing changes for the user.
+UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
+
+
+def after_policy(access: UserAccess, *, account: str | None = None) -> AccessAfterPolicy:
+    """Return a UserAccess for output. With the ID of an account, the commands name it."""
+    first = in_account(access.first, account) if access.first and account else access.first
+    return AccessAfterPolicy(
+        user=access.user,
+        way=access.way,
+        standing=access.state,
+        why=access.why,
+        first=first or None,
+        already=access.already,
+    )
+
+
+def unread_users(why: str) -> Lockout:
+    """Return the error for an account of which a part could not be read, so that users may not have been checked."""
+    return Lockout(
+        f"some users may not have been checked, because this could not be read: {why}",
+        suggest(
+            "get the missing permission, then run this again; to see the permissions of the job",
+            "policy show --for auditor",
+        ),
+    )
 
 
 def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:

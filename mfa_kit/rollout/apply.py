@@ -10,7 +10,7 @@ from mfa_kit.core.message import clauses
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.making import create_and_enable, stage_device
-from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed, settle_each
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, confirm_devices, run_row
 from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
@@ -47,6 +47,12 @@ def check_copies(
             f"their secret: {few(shut_out)}",
             "add their public keys to the roster, use --stage now and activate later, or use --accept-lockout",
         )
+
+
+def check_backup_folder(store: BackupStore, steps: Sequence[PlanStep]) -> None:
+    """Raise UsageFault if backups cannot be written. Without recipients there are no backups, so nothing is checked."""
+    if store.recipients() or any(step.row.recipient for step in steps):
+        store.check()
 
 
 def apply_plan(

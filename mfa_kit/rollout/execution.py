@@ -7,10 +7,10 @@ is damaged, or cannot be read or written, but not if S3 denies access to one bac
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mfa_kit.core.errors import (
     BackupDenied,
@@ -26,6 +26,7 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, copies_of
+from mfa_kit.core.results import UserResult
 from mfa_kit.core.stopping import take
 from mfa_kit.enrollment.planning import devices_while_there
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
@@ -130,6 +131,17 @@ class RowResult:
     def failure(self) -> Failure:
         """The cause and reason of a failed row, for the ledger."""
         return Failure(key=self.key, cause=self.cause, reason=self.reason)
+
+
+COLUMNS = tuple(column.name for column in fields(UserResult))
+FAULTY = {RowOutcome.FAILED, RowOutcome.BLOCKED}
+TO_RETRY = {*FAULTY, RowOutcome.REFUSED, RowOutcome.HALF_MADE}
+
+
+def user_result(result: RowResult) -> UserResult:
+    """Return a result for output. Fields that are empty are None."""
+    cells: dict[str, Any] = {name: getattr(result, name) or None for name in COLUMNS}
+    return UserResult(**cells)
 
 
 @dataclass(slots=True, kw_only=True)

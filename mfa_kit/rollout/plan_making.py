@@ -1,11 +1,18 @@
 """Makes a plan: compares the rows of a roster, or the selected users, with IAM. Changes nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
+from mfa_kit.account.reading import AccountSource
+from mfa_kit.account.snapshot import CredentialReport
 from mfa_kit.core.device_records import NO_RECORDS, RunRecords
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import LiveProgress, Progress, counting
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalEntry, JournalState, RunTag
+from mfa_kit.core.results import DeviceChange, ResultRow
+from mfa_kit.core.text import few
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import delete_command
 from mfa_kit.rollout.further_devices import (
@@ -19,7 +26,8 @@ from mfa_kit.rollout.further_devices import (
 )
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
 from mfa_kit.rollout.proven_devices import prove_devices
-from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, key_fingerprint
+from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
+from mfa_kit.rollout.row_status import look_up_counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,3 +193,147 @@ def _describe_stranger(serial: str, run: str | None, *, ports: EnrollmentPorts) 
         return suggest(f"another computer left {serial} half-made, or is creating it now; see", "orphans list")
     reason = f"the device name is taken by {serial}, which is not assigned to a user"
     return Message(f"{reason}; choose another name, or delete this device if it is unused", delete_command(serial))
+
+
+# The maximum age in seconds of a credential report. Until the last report is this old, IAM creates no new one.
+REPORT_AGE = 4 * 3600
+
+
+class UserSource(Protocol):
+    """Lists the users of one account."""
+
+    def users(self, *, details: bool) -> Iterable[ListedUser]:
+        """Return every user. Without `details`, groups and tags are empty."""
+        ...
+
+
+class PlanPorts(Protocol):
+    """The ports through which users are planned for, in one account."""
+
+    @property
+    def ports(self) -> EnrollmentPorts: ...
+    @property
+    def people(self) -> UserSource: ...
+    @property
+    def account(self) -> AccountSource: ...
+    @property
+    def caller(self) -> Caller: ...
+    @property
+    def record(self) -> RunRecords: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """The users to plan for: the users in `rows` of a roster, or the selected users if `rows` is None.
+
+    If `only` has names, other users are left out. With `trust_report`, the credential report says who has a device.
+    `workers` users are looked up at a time. `several` is true if plans are made for several accounts. It is then no
+    error if the selection matches no user of this account, or if `only` names users of other accounts.
+    """
+
+    rows: Sequence[RosterRow] | None
+    selection: UserSelection
+    only: Sequence[str]
+    trust_report: bool
+    workers: int
+    several: bool = False
+
+    @property
+    def by_report(self) -> bool:
+        """Whether the credential report is needed."""
+        return self.selection.without_mfa or self.trust_report
+
+
+def plan_users(request: PlanOptions, ports: PlanPorts, *, fit: Callable[..., Plan], progress: LiveProgress) -> Plan:
+    """Compare the users with IAM, and return the plan. `fit` is `fit_plan`.
+
+    Raise UsageFault if `only` names a user who is not in the roster or the selection, unless `several` is true.
+    """
+    with progress.showing("reading the credential report"):
+        report = ports.account.report(max_age=REPORT_AGE) if request.by_report else None
+    with counting(progress, "reading users", ports.people.users(details=request.selection.by_details)) as counted:
+        users = list(counted)
+    with counting(progress, "reading virtual devices", ports.account.virtual()) as devices:
+        listing = AccountListing.of(users, devices)
+    rows = _kept(
+        request,
+        _select_rows(users, request, report=report, progress=progress) if request.rows is None else request.rows,
+    )
+    if request.trust_report and any(row.action is not RosterAction.ENROLL for row in rows):
+        raise UsageFault(
+            "the credential report does not say which devices a user has, and rows add or replace devices",
+            "omit --trust-report",
+        )
+    trusted = report if request.trust_report else None
+    with progress.showing("comparing"):
+        plan = make_plan(
+            rows,
+            listing,
+            look=_lookup(ports, trusted, workers=request.workers, progress=progress),
+            caller=ports.caller,
+            ports=ports.ports,
+            record=ports.record,
+            report_age=ports.ports.iam_reader.now() - trusted.made if trusted else None,
+        )
+    with progress.showing("checking the room for new devices"):
+        return fit(plan, listing.holders, account=ports.account, progress=progress)
+
+
+def _select_rows(
+    people: Iterable[ListedUser], request: PlanOptions, *, report: CredentialReport | None, progress: Progress
+) -> list[RosterRow]:
+    """Return a row for each user of the account who matches the selection."""
+    passwords = {name for name, credentials in report.users.items() if credentials.password} if report else set()
+    rows = [RosterRow(user=person.name) for person in people if request.selection.matches(person, passwords)]
+    if not rows and not request.several:
+        progress.alert("no user in the account matches this selection")
+    return rows
+
+
+def _kept(request: PlanOptions, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
+    """Return the rows. If `only` has names, return only the rows of these users.
+
+    Raise UsageFault for a name without a row, unless `several` is true.
+    """
+    if request.several and request.only:
+        names = {name.lower() for name in request.only}
+        return [row for row in rows if row.user.lower() in names]
+    return keep_users(rows, request.only) if request.only else rows
+
+
+def _lookup(
+    ports: PlanPorts, trusted: CredentialReport | None, *, workers: int, progress: LiveProgress
+) -> DeviceLookup:
+    """Return a function that looks up users' devices in the report `trusted`, or in IAM if `trusted` is None.
+
+    The report has no serials of devices, so a phrase takes the place of a serial.
+    """
+    if trusted is None:
+        return lambda users: look_up_counted(users, ports.ports, workers=workers, progress=progress)
+    with_mfa = {name for name, credentials in trusted.users.items() if credentials.mfa}
+    return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
+
+
+# The maximum number of names in a table cell, and of users whose devices are listed.
+SHOWN = 20
+
+
+def plan_summary(new_plan: Plan, changes: Sequence[DeviceChange], *, full_lists: bool) -> ResultRow:
+    """Return the fields of the summary that follow the counts. With `full_lists`, for JSON, lists are not shortened.
+
+    `changes` has the devices of users with rows that add or replace devices.
+    """
+    keys = [step for step in new_plan.steps if step.row.recipient]
+    return {
+        "no_own_copy": new_plan.without_copy if full_lists else _shorten(new_plan.without_copy),
+        "no_admin_backup": None if full_lists else f"{len(keys)}, unless apply gets -r" if keys else None,
+        "keys_changed": [step.user for step in keys if step.key_before] or None,
+        "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
+        "api_calls": new_plan.calls,
+        "estimated_s": round(new_plan.seconds),
+        **({"users": [asdict(change) for change in changes]} if full_lists and changes else {}),
+    }
+
+
+def _shorten(names: Sequence[str]) -> str | None:
+    return f"{len(names)}: {few(names, SHOWN)}" if names else None

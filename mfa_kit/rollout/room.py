@@ -6,7 +6,7 @@ until `rollout finish` removes the old one.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from mfa_kit.account.evaluator import WITH_MFA, Decision, EntityPolicies, about, entity_policies, group_policies
@@ -16,6 +16,7 @@ from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
 from mfa_kit.core.models import Device
+from mfa_kit.core.results import DeviceChange
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.planning import MAX_DEVICES
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
@@ -26,15 +27,6 @@ OWN_DEVICE = ("iam:CreateVirtualMFADevice", "iam:DeleteVirtualMFADevice")
 # The maximum number of users in a message.
 SHOWN = 20
 DENIED = {Decision.EXPLICIT, Decision.IMPLICIT}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceChange:
-    """The names of a user's devices before a plan, and after its end."""
-
-    user: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
 
 
 def fit_plan(plan: Plan, holders: Mapping[str, str | None], *, account: AccountSource, progress: Progress) -> Plan:

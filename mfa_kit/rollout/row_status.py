@@ -6,6 +6,7 @@ from threading import Event
 
 from mfa_kit.core.device_records import DeviceState, RecordedState, RunRecords
 from mfa_kit.core.errors import AlreadyExists
+from mfa_kit.core.interaction import LiveProgress, counting
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
@@ -36,6 +37,17 @@ def look_up_devices(users: Iterable[str], *, ports: EnrollmentPorts, workers: in
         return user, serials_of(devices_while_there(user, iam_reader=ports.iam_reader) or ())
 
     return dict(Workers(act=look_up, number=workers, stop=Event()).work_through(users))
+
+
+def look_up_counted(
+    users: Sequence[str], ports: EnrollmentPorts, *, workers: int, progress: LiveProgress
+) -> dict[str, tuple[str, ...]]:
+    """Return the serials of each user's devices from IAM, by user name. Show how many users have been looked up.
+
+    The value is () for a user who was deleted or has no device. Up to `workers` requests are in progress at a time.
+    """
+    with counting(progress, "looking up users", users, len(users)) as counted:
+        return look_up_devices(counted, ports=ports, workers=workers)
 
 
 def entries_by_serial(account: str, *, ports: EnrollmentPorts) -> dict[str, JournalEntry]:

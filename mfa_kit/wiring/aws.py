@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from mfa_kit.wiring.oath_keys import code_of_own_device
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, harden
 
 if TYPE_CHECKING:
+    import boto3
+
     from mfa_kit.adapters.aws.answers import Retry
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
@@ -34,6 +37,39 @@ class OneLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, without control characters."""
         return one_line(super().format(record))
+
+
+class KeptSession:
+    """Opens clients for several commands with the credentials of one boto3 session, so that a code is asked for once.
+
+    Any number of threads may use it. Questions go to the command that opened clients last.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: boto3.Session | None = None
+        self._ask: Callable[[str], str] | None = None
+
+    def opener(self) -> "Callable[[Connection], Clients]":
+        """Return the function that opens the clients of one command. Its second call loads the credentials again."""
+        from mfa_kit.adapters.aws.clients import open_clients, open_session
+
+        used: boto3.Session | None = None
+
+        def ask(serial: str) -> str:
+            assert self._ask is not None  # noqa: S101 - set before the session is opened
+            return self._ask(serial)
+
+        def open_with_session(connection: "Connection") -> "Clients":
+            nonlocal used
+            with self._lock:
+                self._ask = connection.ask_code
+                if self._session is None or self._session is used:
+                    self._session = open_session(replace(connection, ask_code=ask))
+                used = self._session
+                return open_clients(connection, used)
+
+        return open_with_session
 
 
 def open_iam(
@@ -70,7 +106,7 @@ def open_iam(
         ),
         sleep=stop.sleep,
         turn=turn,
-        clients=clients or open_clients,
+        clients=clients or (settings.opener() if settings.opener else open_clients),
         stop=stop,
     )
 

@@ -23,6 +23,7 @@ from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.posix.processes import harden as harden  # noqa: PLC0414 - other modules import it from here
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.security_keys.profile import KeyProfile
 
 # The person who answers the questions of age plugins, or None if the command did not create a Settings object.
@@ -202,7 +203,8 @@ class Settings:
     the locks of runs in PostgreSQL is lost. `account` is the ID that the caller's account must have. `ledger` is the
     URL of the ledger in PostgreSQL, or None if it is a file on this computer. With `typed`, codes of the caller are
     typed even if a key has them. With `whole_names`, messages contain the caller's ARN instead of the caller's name.
-    When `stop` is set, pauses and requests of the command end in all its threads.
+    When `stop` is set, pauses and requests of the command end in all its threads. `opener`, if given, returns the
+    function that opens the clients of a command, as `KeptSession.opener` does.
     """
 
     interaction: Interaction
@@ -224,6 +226,7 @@ class Settings:
     debug: bool = False
     whole_names: bool = True
     stop: Stop = field(default_factory=Stop)
+    opener: "Callable[[], Callable[[Connection], Clients]] | None" = None
 
     @property
     def still(self) -> bool:
@@ -278,8 +281,10 @@ def backup_dir(folder: BackupLocation | None) -> BackupLocation:
     return place.expanduser() if isinstance(place, Path) else place
 
 
-def load_boto3() -> None:
+def load_boto3(*, freeze: bool = True) -> None:
     """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
+
+    Without `freeze`, they are collected as usual, as a program that imports mfa-kit expects.
 
     Call this before zxing-cpp is imported. Otherwise this function does nothing, because the types of zxing-cpp would
     be excluded too, and zxing-cpp would print a line at exit for each of them.
@@ -287,7 +292,8 @@ def load_boto3() -> None:
     if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
         import boto3  # noqa: F401 - adapters use it
 
-        gc.freeze()
+        if freeze:
+            gc.freeze()
 
 
 def command_for_extra(extra: str) -> Command:

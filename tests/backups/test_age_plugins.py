@@ -19,6 +19,7 @@ from mfa_kit.adapters.files.plugins import DEBUG, Plugins, decrypt, encrypt
 from mfa_kit.cli import terminal
 from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, UsageFault
+from mfa_kit.core.interaction import Nobody
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from tests import age_plugin_demo as demo
@@ -425,7 +426,7 @@ def test_a_backup_is_added_tested_and_restored_with_a_plugin(
         assert other.run("backup", "show", made, "-i", tmp_path / "age.txt", "-o", tmp_path / "qr.png").code == 0
     seed = Seed(at_lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{name}"))
 
-    class Person(terminal.Nobody):
+    class Person(Nobody):
         """Types the present code of the phone."""
 
         def check(self, *parts: object, instead: str) -> None:

@@ -17,6 +17,7 @@ from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.cli import terminal
+from mfa_kit.core.interaction import Nobody
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.qr_codes import key_uri, symbol
@@ -138,7 +139,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
 def _type(patch: pytest.MonkeyPatch, lines: Sequence[str]) -> list[str]:
     rest, said = list(lines), list[str]()
 
-    class Person(terminal.Nobody):
+    class Person(Nobody):
         """Types the lines."""
 
         def check(self, *parts: object, instead: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from mfa_kit.adapters.files import layers
 from mfa_kit.break_glass import creating
 from mfa_kit.cli import terminal
+from mfa_kit.core.interaction import Nobody
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, peel, seed_in
 from tests.break_glass.test_faults import ACTS, Counter, another, cases, kill, run
@@ -27,7 +28,7 @@ def agrees(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Type what is asked for at each confirmation. Return the list of what was confirmed."""
     said: list[str] = []
 
-    class Person(terminal.Nobody):
+    class Person(Nobody):
         """Confirms everything."""
 
         def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from mfa_kit.cli import terminal
+from mfa_kit.core.interaction import Nobody
 from mfa_kit.core.otp import Secret
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk
@@ -70,7 +71,7 @@ def _identity(desk: Desk, folder: str) -> bytes:
     return desk.identity({"folder": folder}, *names).split()[-1]
 
 
-class Custodian(terminal.Nobody):
+class Custodian(Nobody):
     """A person at a terminal, who sees what is shown, and types nothing. `shown` has what they saw."""
 
     def __init__(self) -> None:

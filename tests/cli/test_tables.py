@@ -16,9 +16,8 @@ from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.handover import COLUMNS as HANDOVER
-from mfa_kit.cli.rollout.results import COLUMNS
-from mfa_kit.core.results import UserDevice
-from mfa_kit.rollout.room import DeviceChange
+from mfa_kit.core.results import BackupCheck, DeviceChange, UserDevice
+from mfa_kit.rollout.execution import COLUMNS
 
 PACKAGE = Path(mfa_kit.__file__).parent
 USER = "firstname.lastname@example.com"
@@ -145,6 +144,7 @@ SHARED: dict[str, dict[str, object]] = {
 OF_VALUES = {
     "ledger-reconcile": tuple(each.name for each in dataclasses.fields(Discrepancy)),
     "rollout-status": COLUMNS,
+    "backup-verify": tuple(each.name for each in dataclasses.fields(BackupCheck)),
     # The fields of the key, and of the computers that share a ledger, are in SHARED.
     "status": tuple(
         each.name

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from mfa_kit.cli import messages, terminal
-from mfa_kit.cli.terminal import Nobody, Terminal
+from mfa_kit.cli.terminal import Terminal
 from mfa_kit.core.errors import Declined, UsageFault
-from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.interaction import Interaction, Nobody
 from mfa_kit.core.otp import Secret, Symbol
 
 SECRET = Secret("to be shown")

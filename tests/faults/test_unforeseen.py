@@ -24,6 +24,7 @@ from mfa_kit.adapters.ledger.records import DeviceStates
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli import terminal
 from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
+from mfa_kit.core.interaction import Nobody
 from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
@@ -549,7 +550,7 @@ def stages(
         folder = tmp_path / f"stage-{next(numbers)}"
         folder.mkdir()
         monkeypatch.setenv("MFA_KIT_HOME", str(folder / "desk"))
-        monkeypatch.setattr(terminal, "find_person", lambda **_: terminal.Nobody("there is no terminal"))
+        monkeypatch.setattr(terminal, "find_person", lambda **_: Nobody("there is no terminal"))
         return Stage(MfaKit(folder / "desk"), lab, users, folder, recipient, identity_file, at_terminal, monkeypatch)
 
     return make

@@ -11,10 +11,9 @@ from typing import Any
 import pexpect
 import pytest
 
-from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core import models
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
-from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.interaction import Interaction, Nobody
 from mfa_kit.core.models import DeviceType, Enrolled, JournalState, Method, RunKind
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.enrollment import revoke

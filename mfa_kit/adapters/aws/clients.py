@@ -106,12 +106,12 @@ class Clients:
             client.meta.events.register("after-call", answered)
 
 
-def open_clients(connection: Connection) -> Clients:
-    """Create clients for IAM and STS with the credentials of a connection.
+def open_clients(connection: Connection, session: boto3.Session | None = None) -> Clients:
+    """Create clients for IAM and STS with the credentials of a session, or else of a new one of the connection.
 
     Raise UsageFault for an invalid or unencrypted endpoint.
     """
-    session = open_session(connection)
+    session = session or open_session(connection)
     with _valid_endpoint(), our_errors():
         return Clients(_iam(session, connection), _sts(session, connection), session)
 

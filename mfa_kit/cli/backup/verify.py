@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -76,16 +77,7 @@ def verify(
     )
     tried += map(missing_backup, missing)
     _print_notes(tried, settings.progress)
-    rows = [
-        {
-            "file": str(result.file),
-            "opens": result.fault is None,
-            "label": result.label,
-            "remarks": result.remarks or None,
-            "fault": result.fault,
-        }
-        for result in tried
-    ]
+    rows = [asdict(result.checked) for result in tried]
     output.many(
         "backup-verify",
         rows,

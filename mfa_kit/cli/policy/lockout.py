@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,21 +17,23 @@ from mfa_kit.cli.policy.lint import POLICY_FILE, read_policy
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.message import suggest
 from mfa_kit.core.models import ACCOUNT_ID
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.policy.lockout import (
+    UNCHANGED,
     AccessState,
     UserAccess,
     access_under,
     access_with,
     administrators_left,
+    after_policy,
     compare_with_simulator,
     control_trial,
     locked_out,
     may_have_to_change,
+    unread_users,
 )
 from mfa_kit.policy.texts import force_mfa
 from mfa_kit.wiring.settings import Settings
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
 
 # The value of --at: root, or the ID of a root, a unit or an account.
 TARGET = re.compile(rf"root|{UNIT.pattern}|{ACCOUNT_ID.pattern}", re.ASCII)
-# The states in which nothing changes for the user.
-UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 FORM = RowsForm(
     "policy-lockout",
     fields=("user", "way", "standing", "why", "first", "already"),
@@ -241,13 +241,7 @@ def _refuse(tried: Sequence[TriedAccount], noun: str, *, is_many: bool) -> None:
     for account in tried:
         if account.unread:
             why = f"account {account.label}: {account.unread[0]}" if is_many else account.unread[0]
-            raise Lockout(
-                f"some users may not have been checked, because this could not be read: {why}",
-                suggest(
-                    "get the missing permission, then run this again; to see the permissions of the job",
-                    "policy show --for auditor",
-                ),
-            )
+            raise unread_users(why)
 
 
 def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already: bool) -> list[ResultRow]:
@@ -256,17 +250,11 @@ def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already
     With the ID of an account as `account`, the commands in the rows name it. Without `already`, the rows do not have
     the cell that says whether today's policies lock the user out.
     """
-    return [
-        {
-            "user": access.user,
-            "way": access.way,
-            "standing": access.state,
-            "why": access.why,
-            "first": (in_account(access.first, account) if access.first and account else access.first) or None,
-            **({"already": access.already} if already else {}),
-        }
-        for access in accesses
-    ]
+    rows: list[dict[str, Cell]] = [asdict(after_policy(access, account=account)) for access in accesses]
+    if not already:
+        for row in rows:
+            del row["already"]
+    return [*rows]
 
 
 def _compare(document: str, account: "AccountSource", progress: LiveProgress) -> None:

@@ -1,10 +1,9 @@
 """`mfa-kit rollout apply` and `work`: enroll the users of plans, and write a result for each user."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial, wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,34 +19,27 @@ from mfa_kit.cli.rollout import options as shared
 from mfa_kit.cli.rollout.plans import PlannedWork, check_file, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import (
     NOT_DONE,
-    TO_RETRY,
     AccountWork,
-    check_backup_folder,
     counts_of,
     exit_code,
     next_step,
     report_blocked,
-    result_files,
 )
 from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, open_for_changes
-from mfa_kit.core.errors import IntegrityFault, UsageFault, name_in_ledgers
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice
-from mfa_kit.rollout.apply import apply_plan, check_copies
+from mfa_kit.rollout.apply import check_backup_folder, check_copies
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, check_account
-from mfa_kit.rollout.records import PlanRecords
+from mfa_kit.rollout.plan_run import PlanRun
 from mfa_kit.rollout.row_status import look_up_status
-from mfa_kit.rollout.watching import Failure, claim_of
+from mfa_kit.rollout.watching import claim_of
 from mfa_kit.wiring.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., object])
-
-INTERRUPTED = suggest("interrupted; to see the result", "rollout status PLAN")
-MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
 
 
 # One plan, as a tuple with one path, for commands whose code also handles the several paths of PLAN_FILES.
@@ -329,118 +321,33 @@ def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source
     folder = wiring.rollout.results_folder(options.results, source)
     folder = folder if work.alone else folder / work.account.id
     wiring.rollout.open_results_folder(folder, source)
-    run = PlanRun(
-        run=wiring.ports.new_run_id(opened.ports.ports.iam_reader),
-        plan=work.plan,
-        records=opened.ports.records(work.sha256),
-        opened=opened,
-        folder=folder,
-        source=source.name,
-    )
-    record = opened.ports.record
-    lost = run.records.lost_runs(record)
-    run.records.begin(run.run, now=run.now())
-    work.run = run.run
-    opened.tally.progress.note(f"run {run.run}")
-    run.log("run began")
-    try:
-        with opened.ports.recording(folder, plan=work.sha256) as recording:
-            opened.take_all(
-                apply_plan(
-                    run.plan,
-                    ports=recording.ports,
-                    run=run.run,
-                    execution=opened.execution,
-                    staged=options.staged,
-                    record=record,
-                    lost_runs=lost,
-                    begin=partial(recording.begin, run.run),
-                ),
-                run.take,
-            )
-        for lost_run in lost:  # only now, because a kill before would leave half-made devices that have no line
-            run.records.adopt_run(lost_run)
-        run.end()
-    finally:
-        work.results = run.finish()
+    ports = opened.ports
+    with ports.recording(folder, plan=work.sha256) as recording:
+        run = PlanRun(
+            run=wiring.ports.new_run_id(ports.ports.iam_reader),
+            plan=work.plan,
+            records=ports.records(work.sha256),
+            ports=recording.ports,
+            folder=folder,
+            source=source.name,
+            write=partial(wiring.rollout.write_files, folder),
+            keep=opened.tally.keep,
+            log=EVENTS.write,
+        )
+        work.run = run.run
+        opened.tally.progress.note(f"run {run.run}")
 
+        def take(result: RowResult) -> None:
+            run.take(result)
+            opened.tally.take(result)
 
-@dataclass(frozen=True, kw_only=True)
-class PlanRun:
-    """One run of a plan in one account. `run` is the ID of the run.
-
-    `folder` is the folder for the result files. `source` is the name of the file on the command line, which is the plan
-    or the index.
-    """
-
-    run: str
-    plan: Plan
-    records: PlanRecords
-    opened: OpenWork
-    folder: Path
-    source: str
-
-    def now(self) -> float:
-        """Return the Unix time by AWS's clock."""
-        return self.opened.ports.ports.iam_reader.now()
-
-    @cached_property
-    def failed_before(self) -> Mapping[str, Failure]:
-        """The failures that earlier runs of the plan recorded, by the keys of the steps."""
-        return self.records.failures()
-
-    def take(self, result: RowResult) -> None:
-        """Count a result. If the user failed, record the failure in the ledger.
-
-        If a user who failed in an earlier run succeeds now, remove that failure from the ledger.
-        """
-        if result.outcome is RowOutcome.FAILED:
-            self.records.fail(result.failure, now=self.now())
-        elif result.key in self.failed_before and result.outcome in MADE:
-            self.records.forget(result.key)
-        if result.outcome in TO_RETRY or (result.outcome in MADE and not result.reason):
-            self.log(result.outcome, cause=result.cause or None)
-        self.opened.tally.take(result)
-
-    def log(self, event: str, *, cause: str | None = None) -> None:
-        """Write an event of this run to the log of events, if it is on."""
-        EVENTS.write(event, account=self.plan.account, run=self.run, cause=cause)
-
-    def end(self) -> None:
-        """If each user has a result, record in the ledger that the run is complete, for `rollout status --watch`."""
-        if not self.opened.tally.left:
-            self.records.end(self.run, now=self.now())
-
-    def finish(self) -> Path | None:
-        """Write the result files, and return their folder.
-
-        If this run has no results, but an earlier run wrote files to the folder, keep those files and return None.
-        Raise UsageFault or IntegrityFault if the files cannot be written.
-        """
-        error = sys.exception()
-        self.log("run ended", cause=name_in_ledgers(error) if error else None)
-        self._keep_broken_off()
-        if not self.opened.tally.results and (self.folder / "results.csv").exists():
-            return None
-        called = {step.key for step in self.plan.steps}
-        texts = result_files(self.plan, self.opened.tally.by_row, source=self.source, run=self.run, called=called)
-        wiring.rollout.write_files(self.folder, texts)
-        return self.folder
-
-    def _keep_broken_off(self) -> None:
-        """Add a "half-made" result for each row that has no result, but may have a device.
-
-        There can be such rows after a second Ctrl-C.
-        """
-        if not self.opened.tally.left:
-            return
-        known = self.opened.tally.by_row
-        rows = {self.plan.intent_of(step.row).serial: step.row for step in self.plan.steps}
-        with suppress(IntegrityFault):  # the run may have ended because the ledger failed
-            for entry in self.records.journal.made(self.plan.account):
-                row = rows.get(entry.spec.serial) if entry.run == self.run else None
-                if row and row.key not in known:
-                    self.opened.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED).of_row(row))
+        try:
+            with run.results(
+                opened.execution, staged=options.staged, record=ports.record, begin=recording.begin
+            ) as results:
+                opened.take_all(results, take)
+        finally:
+            work.results = run.written
 
 
 def _next_step(works: Sequence[PlannedWork], bases: Mapping[Path, Path], sources: Mapping[str, Path]) -> str:

@@ -12,12 +12,12 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, planned_works, read_files, report_without_plan
-from mfa_kit.cli.rollout.results import TO_RETRY, exit_code
+from mfa_kit.cli.rollout.results import exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, confirm_at_terminal, open_for_changes
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice
-from mfa_kit.rollout.execution import RowOutcome
+from mfa_kit.rollout.execution import TO_RETRY, RowOutcome
 from mfa_kit.rollout.finish import Exchange, Finishing, exchanges_of
 from mfa_kit.rollout.roster import keep_users
 from mfa_kit.wiring.settings import Settings

@@ -3,9 +3,8 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +14,6 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
-from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.visits import (
     account_cells,
     account_columns,
@@ -27,7 +25,7 @@ from mfa_kit.cli.visits import (
 )
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import error_of_faults
-from mfa_kit.core.interaction import LiveProgress, Progress, counting
+from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.results import ResultRow
@@ -35,114 +33,14 @@ from mfa_kit.core.text import count_of, few
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.rollout.chosen_accounts import ChosenAccounts
-from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlannedAccount, PlanStep, RolloutIndex, UnplannedAccount
+from mfa_kit.rollout.plan import Action, Plan, PlannedAccount, PlanStep, RolloutIndex, UnplannedAccount
 from mfa_kit.rollout.plan_files import index_text, plan_digest, plan_file_name, plan_text
-from mfa_kit.rollout.plan_making import AccountListing, make_plan
+from mfa_kit.rollout.plan_making import SHOWN, PlanOptions, plan_summary, plan_users
 from mfa_kit.rollout.records import entries_of_runs
 from mfa_kit.rollout.room import device_changes, fit_plan
-from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
+from mfa_kit.rollout.roster import RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
 from mfa_kit.rollout.roster_files import CellFault, RosterAccounts, faults_table
 from mfa_kit.wiring.settings import Settings
-
-if TYPE_CHECKING:
-    from mfa_kit.account.snapshot import CredentialReport
-
-# The maximum age in seconds of a credential report. Until the last report is this old, IAM creates no new one.
-REPORT_AGE = 4 * 3600
-# The maximum number of names in a table cell, and of users whose devices are listed.
-SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
-    """The users to plan for: the users in `rows` of a roster, or the selected users if `rows` is None.
-
-    If `only` has names, other users are left out. With `trust_report`, the credential report says who has a device.
-    `workers` users are looked up at a time. `several` is true if plans are made for several accounts. It is then no
-    error if the selection matches no user of this account, or if `only` names users of other accounts.
-    """
-
-    rows: Sequence[RosterRow] | None
-    selection: UserSelection
-    only: Sequence[str]
-    trust_report: bool
-    workers: int
-    several: bool = False
-
-    @property
-    def by_report(self) -> bool:
-        """Whether the credential report is needed."""
-        return self.selection.without_mfa or self.trust_report
-
-
-def plan_users(request: PlanOptions, ports: "wiring.rollout.RolloutPorts", *, progress: LiveProgress) -> Plan:
-    """Compare the users with IAM, and return the plan.
-
-    Raise UsageFault if `only` names a user who is not in the roster or the selection, unless `several` is true.
-    """
-    with progress.showing("reading the credential report"):
-        report = ports.account.report(max_age=REPORT_AGE) if request.by_report else None
-    with counting(progress, "reading users", ports.people.users(details=request.selection.by_details)) as counted:
-        users = list(counted)
-    with counting(progress, "reading virtual devices", ports.account.virtual()) as devices:
-        listing = AccountListing.of(users, devices)
-    rows = _kept(
-        request,
-        _select_rows(users, request, report=report, progress=progress) if request.rows is None else request.rows,
-    )
-    if request.trust_report and any(row.action is not RosterAction.ENROLL for row in rows):
-        raise UsageFault(
-            "the credential report does not say which devices a user has, and rows add or replace devices",
-            "omit --trust-report",
-        )
-    trusted = report if request.trust_report else None
-    with progress.showing("comparing"):
-        plan = make_plan(
-            rows,
-            listing,
-            look=_lookup(ports, trusted, workers=request.workers, progress=progress),
-            caller=ports.caller,
-            ports=ports.ports,
-            record=ports.record,
-            report_age=ports.ports.iam_reader.now() - trusted.made if trusted else None,
-        )
-    with progress.showing("checking the room for new devices"):
-        return fit_plan(plan, listing.holders, account=ports.account, progress=progress)
-
-
-def _select_rows(
-    people: Iterable[ListedUser], request: PlanOptions, *, report: "CredentialReport | None", progress: Progress
-) -> list[RosterRow]:
-    """Return a row for each user of the account who matches the selection."""
-    passwords = {name for name, credentials in report.users.items() if credentials.password} if report else set()
-    rows = [RosterRow(user=person.name) for person in people if request.selection.matches(person, passwords)]
-    if not rows and not request.several:
-        progress.alert("no user in the account matches this selection")
-    return rows
-
-
-def _kept(request: PlanOptions, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
-    """Return the rows. If `only` has names, return only the rows of these users.
-
-    Raise UsageFault for a name without a row, unless `several` is true.
-    """
-    if request.several and request.only:
-        names = {name.lower() for name in request.only}
-        return [row for row in rows if row.user.lower() in names]
-    return keep_users(rows, request.only) if request.only else rows
-
-
-def _lookup(
-    ports: "wiring.rollout.RolloutPorts", trusted: "CredentialReport | None", *, workers: int, progress: LiveProgress
-) -> DeviceLookup:
-    """Return a function that looks up users' devices in the report `trusted`, or in IAM if `trusted` is None.
-
-    The report has no serials of devices, so a phrase takes the place of a serial.
-    """
-    if trusted is None:
-        return lambda users: look_up_counted(users, ports.ports, workers=workers, progress=progress)
-    with_mfa = {name for name, credentials in trusted.users.items() if credentials.mfa}
-    return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
 
 
 def note_surprises(new_plan: Plan, *, progress: Progress) -> None:
@@ -167,25 +65,6 @@ def _may_want_second(step: PlanStep) -> bool:
 
 def _key(row: RosterRow) -> str:
     return key_fingerprint(row.recipient) if row.recipient else ""
-
-
-def plan_summary(new_plan: Plan, *, full_lists: bool) -> ResultRow:
-    """Return the fields of the summary that follow the counts. With `full_lists`, for JSON, lists are not shortened."""
-    keys = [step for step in new_plan.steps if step.row.recipient]
-    changes = device_changes(new_plan.steps)
-    return {
-        "no_own_copy": new_plan.without_copy if full_lists else _shorten(new_plan.without_copy),
-        "no_admin_backup": None if full_lists else f"{len(keys)}, unless apply gets -r" if keys else None,
-        "keys_changed": [step.user for step in keys if step.key_before] or None,
-        "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
-        "api_calls": new_plan.calls,
-        "estimated_s": round(new_plan.seconds),
-        **({"users": [asdict(change) for change in changes]} if full_lists and changes else {}),
-    }
-
-
-def _shorten(names: Sequence[str]) -> str | None:
-    return f"{len(names)}: {few(names, SHOWN)}" if names else None
 
 
 def read_roster_rows(
@@ -314,7 +193,7 @@ def plan(
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         if rollouts.organization is None:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
-            new_plan = plan_users(request, ports, progress=progress)
+            new_plan = plan_users(request, ports, fit=fit_plan, progress=progress)
             _write_plan(new_plan, out, settings=settings, output=output)
             return 0
         _check_replaced(out, rollouts, progress)
@@ -341,7 +220,7 @@ def _write_plan(new_plan: Plan, out: Path, *, settings: Settings, output: Output
     }
     if output.form == "table":
         _show_changes(new_plan, output)
-    summary = plan_summary(new_plan, full_lists=output.form in {"json", "jsonl"})
+    summary = plan_summary(new_plan, device_changes(new_plan.steps), full_lists=output.form in {"json", "jsonl"})
     output.one("rollout-plan-summary", {**head, **summary})
     posted = [step for step in new_plan.steps if step.row.by_post and step.action is Action.STATION]
     if posted and not settings.dry_run:
@@ -379,7 +258,7 @@ def _plan_accounts(
     def work(account: OrgAccount) -> Plan:
         of_account = AccountProgress(progress=progress, id=account.id, label=account.label)
         mine = request if rows is None else replace(request, rows=rows[account.id], only=())
-        return plan_users(mine, rollouts.enter(account, progress=of_account), progress=of_account)
+        return plan_users(mine, rollouts.enter(account, progress=of_account), fit=fit_plan, progress=of_account)
 
     selection = rollouts.selection
     if rows is not None:
@@ -509,7 +388,7 @@ def _row(visit: Visit[Plan], planned: PlannedAccount | None, *, full_lists: bool
     """Return the row of an account. If the account has no plan, the cells about the plan are None."""
     plan = visit.found
     counts = plan.counts if plan else {}
-    summary = plan_summary(plan, full_lists=full_lists) if plan else {}
+    summary = plan_summary(plan, device_changes(plan.steps), full_lists=full_lists) if plan else {}
     return {
         **account_cells(visit),
         "state": "planned" if visit.state is VisitState.READ else state_of(visit),

@@ -3,33 +3,24 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from mfa_kit.cli.forms import json_document
 from mfa_kit.cli.messages import EVENTS, Redrawable
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import Results
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
-from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
 from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.pacing import RateLimiter
-from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, by_reason, in_account
-from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.further_devices import join_pairs
+from mfa_kit.rollout.execution import COLUMNS, FAULTY, TO_RETRY, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.roster import roster_table
 
-COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "user_backup", "admin_backup", "run", "name")
-FAULTY = {RowOutcome.FAILED, RowOutcome.BLOCKED}
-TO_RETRY = {*FAULTY, RowOutcome.REFUSED, RowOutcome.HALF_MADE}
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 
@@ -149,40 +140,6 @@ def result_row(result: RowResult, *, shared: bool = False) -> dict[str, str | No
 def columns_of(*, shared: bool) -> Sequence[str]:
     """Return the columns of the users' results. If the ledger is `shared`, one of them has the computer."""
     return (*COLUMNS, "computer") if shared else COLUMNS
-
-
-def check_backup_folder(store: BackupStore, steps: Sequence[PlanStep]) -> None:
-    """Raise UsageFault if backups cannot be written. Without recipients there are no backups, so nothing is checked."""
-    if store.recipients() or any(step.row.recipient for step in steps):
-        store.check()
-
-
-def result_files(
-    plan: Plan, results_by_row: Mapping[str, RowResult], *, source: str, run: str | None, called: Collection[str]
-) -> dict[str, str]:
-    """Return the texts of the result files by file name. `called` are the keys of the steps to carry out.
-
-    `source` is the file name of the plan or the index. results.csv and results.json have a row for every step of the
-    plan. failed.csv is a roster of the rows to try again: those that failed, were refused, are blocked or are
-    half-made, and the rows in `called` that were not started.
-    """
-    results = [
-        results_by_row.get(step.key) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED).of_row(step.row)
-        for step in plan.steps
-    ]
-    rows = [result_row(result) for result in results]
-    cells = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in rows]
-    document = Results("rollout-apply", [{"plan": source, "run": run, "rows": rows}], single=True)
-    again = [
-        step.row
-        for step, result in zip(plan.steps, results, strict=True)
-        if result.outcome in TO_RETRY or (result.outcome is RowOutcome.NOT_STARTED and step.key in called)
-    ]
-    return {
-        "results.csv": csv_table(COLUMNS, cells),
-        "results.json": json_document(document) + "\n",
-        "failed.csv": roster_table(join_pairs(again)),
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from mfa_kit.cli.messages import EVENTS
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.results import AccountWork, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -29,18 +28,18 @@ from mfa_kit.core.errors import (
     name_in_ledgers,
     only_our_errors,
 )
-from mfa_kit.core.interaction import LiveProgress, Progress, counting
+from mfa_kit.core.interaction import LiveProgress, Nobody, Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.results import ResultRow
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import count_of
-from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, AccountsChoice, OrgAccount, accounts_in_words, labels
 from mfa_kit.rollout.execution import Execution, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.posting import describe_posted
 from mfa_kit.rollout.records import PlanRecords
-from mfa_kit.rollout.row_status import look_up_devices, look_up_status
+from mfa_kit.rollout.row_status import look_up_counted, look_up_status
 from mfa_kit.wiring.settings import Settings
 
 # The seconds between two attempts to begin with a plan or an account on which another worker is working.
@@ -203,17 +202,6 @@ class SharedTurns:
         working = f"other workers are working in {count_of(busy, 'account')}"
         maybe = f"a run may still be in progress in {count_of(uncertain, 'account')}"
         return ", and ".join(clause for clause, number in ((working, busy), (maybe, uncertain)) if number)
-
-
-def look_up_counted(
-    users: Sequence[str], ports: EnrollmentPorts, *, workers: int, progress: LiveProgress
-) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user's devices from IAM, by user name. Show how many users have been looked up.
-
-    The value is () for a user who was deleted or has no device. Up to `workers` requests are in progress at a time.
-    """
-    with counting(progress, "looking up users", users, len(users)) as counted:
-        return look_up_devices(counted, ports=ports, workers=workers)
 
 
 def look_up_results(

@@ -15,7 +15,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import planned_accounts, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import AccountWork, exit_code, is_alone
-from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, look_up_counted, open_for_changes
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, suggest
@@ -25,6 +25,7 @@ from mfa_kit.organization.accounts import AccountsChoice, accounts_in_words, by_
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, RolloutIndex
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
+from mfa_kit.rollout.row_status import look_up_counted
 from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, has_replaced, undo_devices
 from mfa_kit.wiring.settings import Settings
 

@@ -1,0 +1,684 @@
+"""The API of mfa-kit for Python: the commands `status`, `enroll`, `replace`, `revoke`, `rollout` and others as methods.
+
+Only the names in `__all__` are public. Everything else in the package is private, and can change in any release.
+docs/releasing.md says what a release may change here, and docs/rollout-script.md shows how to use it.
+
+An `MfaKit` reads the configuration file, as the commands do, but no environment variable of mfa-kit except
+MFA_KIT_HOME. boto3 reads its own variables. No method prints, asks at the terminal, installs a signal handler or ends
+the process. No method returns or accepts a secret: secrets are only in encrypted backups, whose paths are returned.
+
+Threads may share an MfaKit, and several can be open at the same time: each call opens the ledger and the keys for
+itself, and an open MfaKit keeps only AWS credentials. Two calls must not use the same key at the same time. The methods
+of your Interaction, and `progress`, are called in the thread of the call or in a thread of `apply`.
+
+The first `with` statement changes the process in four ways, so that no secret leaks: it writes no core file, other
+processes of the user cannot read its memory, botocore does not log request bodies, and no response that botocore reads
+may be longer than 32 MiB or take more than two minutes.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
+from weakref import WeakSet
+
+from mfa_kit import wiring
+from mfa_kit.account.status import DeviceCells
+from mfa_kit.audit.finding import Limits, Severity
+from mfa_kit.audit.records import audit_report
+from mfa_kit.audit.registry import ALL_RULES, AuditOptions, audit_account, choose_rules
+from mfa_kit.core import interaction as inside
+from mfa_kit.core.errors import (
+    AwsFault,
+    Declined,
+    DeviceFault,
+    IntegrityFault,
+    InternalError,
+    Lockout,
+    MfaKitError,
+    Throttled,
+    UsageFault,
+    only_our_errors,
+)
+from mfa_kit.core.file_formats import error_of_faults
+from mfa_kit.core.message import UserAction, action_of
+from mfa_kit.core.models import BackupLocation, Caller, JournalState, RunKind, parse_location
+from mfa_kit.core.otp import Secret
+from mfa_kit.core.recorded_keys import KeysOfDevices
+from mfa_kit.core.results import (
+    AccessAfterPolicy,
+    AuditReport,
+    BackupCheck,
+    DeviceChange,
+    EnrolledUser,
+    PlanSummary,
+    ReplacedDevice,
+    ReportedAcceptance,
+    ReportedFinding,
+    ReportedHole,
+    ReportedUnknown,
+    RevokedDevice,
+    RuleReport,
+    SkippedUser,
+    UserDevice,
+    UserResult,
+    enroll_result,
+)
+from mfa_kit.core.stopping import Stop, sleep
+from mfa_kit.enrollment import enroll, revoke
+from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
+from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.policy.lint import find_traps
+from mfa_kit.policy.lockout import UNCHANGED, access_with, after_policy, may_have_to_change, unread_users
+from mfa_kit.policy.texts import force_mfa
+from mfa_kit.rollout.apply import check_backup_folder, check_copies
+from mfa_kit.rollout.execution import Execution, RowResult, user_result
+from mfa_kit.rollout.plan import WORKERS, check_account
+from mfa_kit.rollout.plan_files import plan_digest, plan_text
+from mfa_kit.rollout.plan_making import PlanOptions, plan_summary, plan_users
+from mfa_kit.rollout.plan_run import PlanRun
+from mfa_kit.rollout.room import device_changes, fit_plan
+from mfa_kit.rollout.roster import UserSelection
+from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options
+from mfa_kit.wiring.methods.oath import OathOptions
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.methods.virtual import Codes, VirtualOptions
+from mfa_kit.wiring.settings import Settings
+
+__all__ = [
+    "AccessAfterPolicy",
+    "AuditReport",
+    "AwsFault",
+    "BackupCheck",
+    "Declined",
+    "DeviceChange",
+    "DeviceFault",
+    "EnrolledUser",
+    "IntegrityFault",
+    "Interaction",
+    "InternalError",
+    "Lockout",
+    "MfaKit",
+    "MfaKitError",
+    "OathKey",
+    "PlanSummary",
+    "ReplacedDevice",
+    "ReportedAcceptance",
+    "ReportedFinding",
+    "ReportedHole",
+    "ReportedUnknown",
+    "RevokedDevice",
+    "RuleReport",
+    "SkippedUser",
+    "Throttled",
+    "UsageFault",
+    "UserDevice",
+    "UserResult",
+    "Virtual",
+]
+
+T = TypeVar("T")
+Place: TypeAlias = str | Path
+# The ages of the commands' options --max-age and --drilled-within, in seconds.
+REPORT_AGE, DRILLED_WITHIN = 4 * 3600.0, 90 * 86400.0
+
+
+class Interaction(Protocol):
+    """Answers the questions of an MfaKit. To refuse a question, raise Declined. Nothing secret is passed to it.
+
+    Any other exception of these methods is reported as an InternalError.
+    """
+
+    def pin(self, prompt: str) -> str:
+        """Return the PIN of a key."""
+        ...
+
+    def passphrase(self, prompt: str) -> str:
+        """Return the passphrase of an identity, or the OATH password of a key."""
+        ...
+
+    def code(self, prompt: str) -> str:
+        """Return the six digits that the caller's own MFA device shows, if the AWS profile needs a session with MFA."""
+        ...
+
+    def touch(self, prompt: str) -> None:
+        """Tell the user to touch the key now. Return at once: the touch itself ends the wait."""
+        ...
+
+    def confirm(self, action: str, word: str) -> str:
+        """Return `word` to confirm an action, such as the removal of a device. Any other answer refuses it."""
+        ...
+
+
+class _Answers(inside.Nobody):
+    """Passes the questions that the API allows to an Interaction, and refuses all others."""
+
+    def __init__(self, person: Interaction) -> None:
+        super().__init__("a program cannot answer this")
+        self._person = person
+
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
+        """Return a code of the caller's own device."""
+        return self._person.code(prompt)
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Return the PIN, passphrase or password for which the prompt asks."""
+        return Secret(self._person.pin(prompt) if "PIN" in prompt else self._person.passphrase(prompt))
+
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
+        """Raise Declined unless the answer is the word `typed`."""
+        if self._person.confirm(action, typed) != typed:
+            raise Declined(f"not confirmed: {action}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Messages:
+    """Passes messages to `show`, and the request to touch a key to the Interaction."""
+
+    show: Callable[[str], None]
+    person: Interaction | None
+
+    def note(self, text: str) -> None:
+        """Pass a message that is not part of the result."""
+        self.alert(text)
+
+    def alert(self, text: str) -> None:
+        """Pass a message."""
+        if self.person is not None and action_of(text) is UserAction.TOUCH:
+            self.person.touch(str(text))
+        else:
+            self.show(str(text))
+
+    def showing(self, _: str | Callable[[], str]) -> "nullcontext[None]":
+        """Show nothing: there is no status line."""
+        return nullcontext()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Virtual:
+    """A virtual MFA device whose codes mfa-kit computes. Its encrypted backup is the only copy of the secret."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OathKey:
+    """A virtual MFA device whose secret is on an OATH key that is plugged in.
+
+    `key` is its serial or the name of its reader; None if it is the only key. With `touch`, each code needs a touch.
+    `asset` is a name for the key, for a tag of the device. With `wait`, mfa-kit waits for the next code instead of
+    computing the previous one.
+    """
+
+    key: str | None = None
+    touch: bool = True
+    asset: str | None = None
+    wait: bool = False
+
+
+VIRTUAL = Virtual()
+
+
+class MfaKit:
+    """The commands of mfa-kit in one AWS account. Use it in a `with` statement.
+
+    `profile`, `region`, `endpoint`, `account` and `ledger` are the options of the commands, with the defaults of the
+    configuration file. `interaction` answers questions; without it, each question raises Declined. `progress` is called
+    with each message. Each method raises one of the errors of this module, and no other exception.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: str | None = None,
+        region: str | None = None,
+        endpoint: str | None = None,
+        account: str | None = None,
+        ledger: str | None = None,
+        interaction: Interaction | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self._options = {"profile": profile, "region": region, "account": account, "ledger": ledger}
+        self._endpoint, self._person, self._show = endpoint, interaction, progress
+        self._settings: Settings | None = None
+        self._iterators: WeakSet[Generator[UserResult, None, None]] = WeakSet()
+
+    def __enter__(self) -> Self:
+        """Read the configuration file. AWS is called by the methods only. Raise UsageFault if the file is invalid."""
+        with only_our_errors():
+            wiring.settings.load_boto3(freeze=False)
+            config = wiring.settings.load_config()
+            options: dict[str, Any] = {
+                name: getattr(config, name) if option is None else option for name, option in self._options.items()
+            }
+            no_person = inside.Nobody("the program gave no Interaction")
+            self._settings = Settings(
+                interaction=no_person if self._person is None else _Answers(self._person),
+                progress=_Messages(self._show or (lambda _: None), self._person),
+                sleep=sleep,
+                end=_Loss(Stop()).end,
+                config=config,
+                endpoint_url=self._endpoint,
+                no_input=self._person is None,
+                plain=True,
+                opener=wiring.aws.KeptSession().opener,
+                **options,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the iterators of `apply`, and forget the credentials."""
+        self._settings = None
+        for iterator in [*self._iterators]:
+            iterator.close()
+
+    def status(
+        self,
+        user: str | None = None,
+        *,
+        each_user: bool = False,
+        max_age: float = REPORT_AGE,
+        backup_dir: Place | None = None,
+        drilled_within: float = DRILLED_WITHIN,
+    ) -> tuple[UserDevice, ...]:
+        """Return the devices of a user, or of all users. A user without a device has one entry of the kind `none`.
+
+        `max_age` is that of the credential report, and `drilled_within` that of the last test of a backup, in seconds.
+        """
+        with self._call() as settings, wiring.organization.open_organization(settings, None) as organization:
+            (account,) = organization.selection.chosen
+            keys = KeysOfDevices.of(wiring.ledger.recorded_keys(organization.ledger))
+            rows, _ = wiring.audit.list_devices(
+                settings,
+                organization,
+                account,
+                lambda uses: DeviceCells(account=account.id, uses=uses, keys=keys, unused=None, details=True),
+                user=user,
+                each_user=each_user,
+                max_age=max_age,
+                backup_dir=_place(backup_dir),
+                drilled_within=drilled_within,
+            )
+            return _plain(tuple(UserDevice(**cast("dict[str, Any]", row)) for row in rows))
+
+    def enroll(
+        self,
+        user: str,
+        method: Virtual | OathKey = VIRTUAL,
+        *,
+        name: str | None = None,
+        path: str = "/",
+        add: bool = False,
+        to: Sequence[str] = (),
+        backup_dir: Place | None = None,
+        local_backups: bool = False,
+    ) -> EnrolledUser | SkippedUser:
+        """Give a user a device. `to` has the public keys that can decrypt its backup.
+
+        A user who has a device is skipped, unless `add` is true. With `local_backups`, the backup may be in a folder
+        of this computer although other computers share the ledger.
+        """
+        with self._device_work(user, method, to, backup_dir, local=local_backups) as work:
+            request = EnrollRequest(user=work.user, method=work.method.method, name=name, path=path, add=add)
+            backend = work.options.backend(work.context)
+            return _plain(
+                enroll_result(
+                    enroll.enroll(
+                        request,
+                        backend,
+                        caller=work.caller,
+                        ports=work.ports,
+                        run=wiring.ports.new_run_id(work.ports.iam_reader),
+                        procedure=work.method.procedure,
+                    )
+                )
+            )
+
+    def replace(
+        self,
+        user: str,
+        method: Virtual | OathKey = VIRTUAL,
+        *,
+        device: str | None = None,
+        lost: bool = False,
+        name: str | None = None,
+        path: str = "/",
+        to: Sequence[str] = (),
+        backup_dir: Place | None = None,
+        local_backups: bool = False,
+    ) -> ReplacedDevice:
+        """Give a user a new device, and remove the old one. The Interaction confirms the removal.
+
+        `device` names the old device if there are several. If it is lost, it is removed first.
+        """
+        with self._device_work(user, method, to, backup_dir, local=local_backups) as work:
+            request = EnrollRequest(user=work.user, method=work.method.method, name=name, path=path)
+            backend, ports = work.options.backend(work.context), work.ports
+            run = wiring.ports.new_run_id(ports.iam_reader)
+            spec, old = revoke.look_to_replace(
+                request, backend, device_name=device, lost=lost, caller=work.caller, ports=ports, run=run
+            )
+            if old:
+                when = revoke.WHEN_LOST if lost else revoke.WHEN_REPLACED
+                revoke.confirm_removal(old, when=when, person=work.context.settings.interaction)
+            done = revoke.replace_device(
+                spec, old, backend, lost=lost, ports=ports, run=run, procedure=work.method.procedure
+            )
+            return ReplacedDevice(
+                outcome="replaced",
+                user=request.user,
+                device=spec.serial,
+                kind=spec.method.name,
+                revoked=done.revoked.serial if done.revoked else None,
+                backup=done.enrolled.backup,
+                run=run,
+                listed=done.enrolled.listed,
+                end_sessions=done.end_sessions,
+            )
+
+    def revoke(
+        self, user: str, *, device: str | None = None, lost: bool = False, leave_without_mfa: bool = False
+    ) -> RevokedDevice:
+        """Remove a device of a user. The Interaction confirms this.
+
+        `device` names the device if there are several. The last device of a user is removed only with
+        `leave_without_mfa`.
+        """
+        with self._call() as settings:
+            store, oath_keys = wiring.stores.open_backup_store(settings), wiring.oath_keys.OathKeys(settings)
+            with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
+                entry = revoke.look_to_revoke(
+                    resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
+                    device,
+                    leave_without_mfa=leave_without_mfa,
+                    caller=caller,
+                    ports=ports,
+                    run=wiring.ports.new_run_id(ports.iam_reader),
+                    lost=lost,
+                )
+                if entry.reached is not JournalState.REVOKED:  # otherwise the device is already removed
+                    revoke.confirm_removal(entry, when="permanently", person=settings.interaction)
+                done = revoke.retire(entry, purpose=RunKind.LOST if lost else RunKind.REVOKE, ports=ports)
+                return RevokedDevice(
+                    outcome="revoked",
+                    user=entry.spec.user,
+                    device=entry.spec.serial,
+                    backup=entry.backup,
+                    end_sessions=done.end_sessions,
+                )
+
+    def verify_backup(
+        self, *backups: Place, identities: Sequence[Place], accept_label: bool = False
+    ) -> tuple[BackupCheck, ...]:
+        """Check that backups can be decrypted and contain a QR code for AWS. Return a result for each.
+
+        `identities` are files. The Interaction returns the passphrase of a file that has one.
+        """
+        with self._call() as settings:
+            keys = wiring.age_keys.Identities([*map(Path, identities)], passphrase_fd=None, person=settings.interaction)
+            files = [_location(backup) for backup in backups]
+            checked = wiring.backups.verify_backups(settings, files, keys, accept_label=accept_label)
+            return _plain(tuple(result.checked for result in checked))
+
+    def plan(self, roster: Place, plan: Place, *, only: Sequence[str] = ()) -> PlanSummary:
+        """Compare a roster with IAM, and write a plan to the file `plan`. Changes nothing in AWS.
+
+        With `only`, the plan has only these users of the roster. Raise UsageFault with a note for each wrong row.
+        """
+        with self._call() as settings:
+            file, rows = Path(plan), wiring.rollout.read_roster(Path(roster))
+            if rows.faults:
+                raise error_of_faults(str(roster), rows.faults, "fix the errors in the roster")
+            request = PlanOptions(
+                rows=rows.rows, selection=UserSelection(), only=tuple(only), trust_report=False, workers=WORKERS
+            )
+            store, record = wiring.stores.open_backup_store(settings), wiring.rollout.read_run_records([file], ())
+            with wiring.rollout.open_rollouts(settings, None, store=store, workers=WORKERS, record=record) as rollouts:
+                ports = rollouts.enter(rollouts.selection.chosen[0], progress=settings.progress)
+                new_plan = plan_users(request, ports, fit=fit_plan, progress=settings.progress)
+            text = plan_text(new_plan)
+            wiring.rollout.write_file(file, text)
+            changes = device_changes(new_plan.steps)
+            cells: dict[str, Any] = {
+                **new_plan.counts,
+                **plan_summary(new_plan, changes, full_lists=True),
+                "users": changes,
+            }
+            return _plain(PlanSummary(plan=str(file), sha256=plan_digest(text), account=new_plan.account, **cells))
+
+    def apply(
+        self,
+        plan: Place,
+        *,
+        sha256: str | None = None,
+        to: Sequence[str] = (),
+        backup_dir: Place | None = None,
+        local_backups: bool = False,
+        staged: bool = False,
+        accept_lockout: bool = False,
+        max_failures: int | None = None,
+        results: Place | None = None,
+        workers: int = WORKERS,
+    ) -> Iterator[UserResult]:
+        """Enroll the users of a plan. Yield the result of each user as soon as it is known, in any order.
+
+        The work begins with the first result. If the iterator is closed before its end, the users in progress are
+        finished, and no others are begun. Afterward, apply the same plan again to continue. `sha256` is that of the
+        plan's file, `to` has public keys that can decrypt all backups, and `results` is the folder for the result
+        files. With `accept_lockout`, users without a public key are enrolled too. Stop when more than `max_failures`
+        users have failed. The other arguments are the options of the command.
+        """
+        iterator = self._apply(
+            Path(plan),
+            expected=[sha256] if sha256 else [],
+            to=to,
+            place=_place(backup_dir),
+            local=local_backups,
+            staged=staged,
+            accept_lockout=accept_lockout,
+            max_failures=max_failures,
+            results=Path(results) if results else None,
+            workers=workers,
+        )
+        self._iterators.add(iterator)
+        return iterator
+
+    def _apply(
+        self,
+        file: Path,
+        *,
+        expected: Sequence[str],
+        to: Sequence[str],
+        place: BackupLocation | None,
+        local: bool,
+        staged: bool,
+        accept_lockout: bool,
+        max_failures: int | None,
+        results: Path | None,
+        workers: int,
+    ) -> Generator[UserResult, None, None]:
+        with self._call() as settings:
+            store = wiring.stores.open_backup_store(settings, place, to=to, local_backups=local)
+            plan, digest = wiring.rollout.read_plan(file, expected=expected)
+            record = wiring.rollout.read_run_records([file], (), results=results)
+            with wiring.rollout.open_rollouts(settings, None, store=store, workers=workers, record=record) as rollouts:
+                check_account(plan, rollouts.caller)
+                check_copies(
+                    plan.without_copy,
+                    plan.shut_out,
+                    staged=staged,
+                    accept_lockout=accept_lockout,
+                    sealed=bool(store.recipients()),
+                )
+                check_backup_folder(store, plan.steps)
+                wiring.rollout.record_lost_hashes(rollouts.ledger, record)
+                folder = wiring.rollout.open_results_folder(results, file)
+                opened = rollouts.enter(rollouts.selection.chosen[0], progress=settings.progress)
+                with opened.recording(folder, plan=digest) as recording:
+                    run = PlanRun(
+                        run=wiring.ports.new_run_id(opened.ports.iam_reader),
+                        plan=plan,
+                        records=opened.records(digest),
+                        ports=recording.ports,
+                        folder=folder,
+                        source=file.name,
+                        write=partial(wiring.rollout.write_files, folder),
+                    )
+                    execution = opened.execution(workers=workers, max_failures=max_failures)
+                    with run.results(execution, staged=staged, record=record, begin=recording.begin) as row_results:
+                        yield from _taken(row_results, run, execution)
+
+    def audit(
+        self, *, rules: Sequence[str] = (), baseline: Place | None = None, max_age: float = REPORT_AGE
+    ) -> AuditReport:
+        """Check the account for MFA problems, and record the findings in the ledger. Changes nothing in AWS.
+
+        `rules` has the IDs of rules or subjects; without them, all rules are checked. `baseline` is a file of accepted
+        findings. `max_age` is that of the credential report in seconds.
+        """
+        with self._call() as settings:
+            options = AuditOptions(
+                rules=choose_rules(rules),
+                limits=Limits(),
+                fail_on=Severity.LOW,
+                accepted=wiring.audit.open_baseline(Path(baseline) if baseline else None, ALL_RULES),
+            )
+            source = wiring.audit.SnapshotSource(file=None, max_age=max_age, central_root=True)
+            with wiring.audit.open_snapshots(settings, source, None) as snapshots:
+                audited = audit_account(snapshots.take(snapshots.selection.chosen[0]), options)
+                wiring.audit.compare_with_ledger(settings, snapshots.organization, audited)
+            return _plain(audit_report(audited.snapshot, audited.answers))
+
+    def lockout(
+        self, policy: str | None = None, *, group: str | None = None, max_age: float = REPORT_AGE
+    ) -> tuple[AccessAfterPolicy, ...]:
+        """Return the users for whom something would change if a policy were attached to a group, or to all users.
+
+        `policy` is the policy as JSON; without it, it is the one of `mfa-kit policy show`. A user whose `standing` is
+        `locked out`, `locked out until they enroll` or `unknown` would or might lose access. Raise Lockout if some
+        users could not be checked.
+        """
+        if policy is not None:
+            find_traps(policy)  # raises UsageFault if the text is not a policy
+        source = wiring.audit.SnapshotSource(
+            file=None,
+            max_age=max_age,
+            passwords_of=may_have_to_change,
+            afresh=lambda user: group in user.user.groups,
+        )
+        with self._call() as settings:
+            snapshot = wiring.audit.snapshot_of_account(settings, source)
+            accesses = access_with(snapshot, policy or force_mfa(snapshot.partition), group=group)
+            if snapshot.unread_users:
+                raise unread_users(snapshot.unread_users[0])
+            return _plain(tuple(after_policy(access) for access in accesses if access.state not in UNCHANGED))
+
+    @contextmanager
+    def _call(self) -> Iterator[Settings]:
+        """Yield the settings of one call, whose Stop no other call shares."""
+        if self._settings is None:
+            raise UsageFault("this MfaKit is not open", "use it in a with statement: with MfaKit() as kit")
+        loss = _Loss(Stop())
+        with only_our_errors():
+            try:
+                yield replace(self._settings, stop=loss.stop, end=loss.end)
+            except KeyboardInterrupt:
+                if loss.fault is None:
+                    raise
+                raise loss.fault from None
+
+    @contextmanager
+    def _device_work(
+        self, user: str, device: Virtual | OathKey, to: Sequence[str], backup_dir: Place | None, *, local: bool
+    ) -> "Iterator[_DeviceWork]":
+        """Open what a call needs that makes a device for a user, who must exist."""
+        with self._call() as settings:
+            options = self._options_of(device)
+            backups = wiring.stores.NewBackupOptions(
+                to=to,
+                to_files=(),
+                passphrase=False,
+                passphrase_fd=None,
+                backup_dir=_place(backup_dir),
+                local_backups=local,
+            )
+            store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
+            oath_keys = wiring.oath_keys.OathKeys(settings)
+            with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
+                yield _DeviceWork(
+                    user=resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True),
+                    method=METHODS["virtual" if isinstance(device, Virtual) else "oath"],
+                    options=options,
+                    ports=ports,
+                    caller=caller,
+                    context=wiring.ports.method_context(settings, ports.iam_reader, oath_keys),
+                )
+
+    def _options_of(self, device: Virtual | OathKey) -> Options:
+        if isinstance(device, Virtual):
+            return VirtualOptions(codes=Codes.GENERATED)
+        if device.touch and self._person is None:
+            raise Declined("the key must be touched for each code", "give an interaction, or touch=False")
+        return OathOptions(key=device.key, touch=device.touch, asset=device.asset, wait=device.wait)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DeviceWork:
+    """What a call needs that makes a device for a user."""
+
+    user: str
+    method: EnrollmentMethod
+    options: Options
+    ports: EnrollmentPorts
+    caller: Caller
+    context: Context
+
+
+def _taken(
+    results: Generator[RowResult, None, None], run: PlanRun, execution: Execution
+) -> Generator[UserResult, None, None]:
+    """Yield the results, and record them. If the generator is closed, finish the rows in progress, and record them."""
+    try:
+        for result in results:
+            run.take(result)
+            yield _plain(user_result(result))
+    except GeneratorExit:
+        execution.stop.set()
+        for result in results:
+            run.take(result)
+        raise
+
+
+@dataclass(slots=True)
+class _Loss:
+    """The loss of the session with a shared ledger, at which a command ends its process. A call ends its threads."""
+
+    stop: Stop
+    fault: IntegrityFault | None = None
+
+    def end(self, fault: IntegrityFault) -> NoReturn:
+        """End the work of the call in all threads, because another process may already settle its runs."""
+        self.fault = fault
+        self.stop.set()
+        raise fault
+
+
+def _location(place: Place) -> BackupLocation:
+    """Return a path or an S3 URL. Raise UsageFault if the URL is invalid."""
+    return parse_location(str(place))
+
+
+def _place(place: Place | None) -> BackupLocation | None:
+    return None if place is None else _location(place)
+
+
+def _plain(value: T) -> T:
+    """Return a result with plain strings in place of enums and messages, and with tuples in place of lists."""
+    plain: Any = value
+    if isinstance(value, str):
+        plain = str(value)
+    elif isinstance(value, list | tuple):
+        plain = tuple(map(_plain, value))
+    elif is_dataclass(value) and not isinstance(value, type):
+        plain = replace(value, **{each.name: _plain(getattr(value, each.name)) for each in fields(value)})
+    return cast("T", plain)
