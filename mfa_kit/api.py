@@ -1,7 +1,7 @@
 """The API of mfa-kit for Python: the commands `status`, `enroll`, `replace`, `revoke`, `rollout` and others as methods.
 
 Only the names in `__all__` are public. Everything else in the package is private, and can change in any release.
-docs/releasing.md says what a release may change here, and docs/rollout-script.md shows how to use it.
+docs/development.md says what a release may change here, and docs/rollout-script.md shows how to use it.
 
 An `MfaKit` reads the configuration file, as the commands do, but no environment variable of mfa-kit except
 MFA_KIT_HOME. boto3 reads its own variables. No method prints, asks at the terminal, installs a signal handler or ends
@@ -170,7 +170,7 @@ class _Answers(inside.Nobody):
     def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the answer is the word `typed`."""
         if self._person.confirm(action, typed) != typed:
-            raise Declined(f"not confirmed: {action}")
+            raise Declined(f"not confirmed: {action}", f"return the word {typed!r} from confirm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Created, Secret, Seed
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.lab.aws.server import Lab
-from tests.conftest import ACCOUNT, ROOT
+from tests.conftest import ACCOUNT, ROOT, bare
 from tests.conftest import MfaKit as Program
 from tests.postgresql import Server
 from tests.test_secrets import Frames, loudest, secrets_in
@@ -108,7 +108,7 @@ def _default(field: "dataclasses.Field[Any]") -> str:
 
 
 def test_the_names_and_signatures_are_those_of_the_stored_file() -> None:
-    """docs/releasing.md promises them. After a change that it allows, write the file again with the failing text."""
+    """docs/development.md promises them. After a change that it allows, write the file again with the failing text."""
     assert written() == STORED.read_text("utf-8")
 
 
@@ -501,3 +501,40 @@ def test_a_lost_session_of_the_ledger_raises(
     later = {call.operation for call in at_lab.calls[calls[0] :]}
     assert calls
     assert not [name for name in later if not name.startswith(("Get", "List"))]
+
+
+@pytest.mark.slow
+def test_the_script_of_the_page_enrolls_fifty_users_with_two_interruptions(
+    home: Path, at_lab: Lab, users: Callable[[], str], recipient: str, identity_file: Path
+) -> None:
+    """After Ctrl-C nothing is half-made. After a kill, the next start settles, and each user has one device."""
+    page = (ROOT / "docs/rollout-script.md").read_text("utf-8")
+    script, roster, plan = home / "rollout.py", home / "roster.csv", home / "plan.json"
+    script.write_text(page.partition("cat >rollout.py <<'END'\n")[2].partition("\nEND\n")[0])
+    names = [users() for _ in range(50)]
+    roster.write_text("user,recipient\n" + "".join(f"{name},{recipient}\n" for name in names))
+    words = [sys.executable, str(script), str(roster), str(plan), recipient]
+    env = {**bare(), **at_lab.env, "MFA_KIT_HOME": str(home / "home")}
+
+    def devices() -> list[str]:
+        return sorted(serial for serial in at_lab.serials() if serial.rpartition("/")[2] in names)
+
+    for number, kind in enumerate([signal.SIGINT, signal.SIGKILL], 1):
+        process = subprocess.Popen(
+            words, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        while len(devices()) < 15 * number:
+            assert process.poll() is None
+        process.send_signal(kind)
+        process.communicate()
+        assert process.returncode != 0
+        assert len(devices()) < 50
+        assert kind is signal.SIGKILL or all(map(at_lab.assigned, devices()))
+    done = subprocess.run(words, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {tuple(line.split()[:2]) for line in done.stdout.splitlines()} == {(name, "enrolled") for name in names}
+    assert [at_lab.assigned(serial) for serial in devices()] == sorted(names)
+    rows = json.loads((home / "plan-results/results.json").read_text())["rows"]
+    with MfaKit() as kit:
+        checks = kit.verify_backup(*(row["backup"] for row in rows), identities=[identity_file])
+    assert [check.fault for check in checks] == [None] * 50
