@@ -322,7 +322,7 @@ def test_each_page_is_in_one_group_of_the_index() -> None:
 # they are repeated from a page with sources, to which they lead.
 WITHOUT_SOURCES = {
     *("README", "break-glass", "changelog", "commands", "configuration", "development", "formats", "glossary"),
-    *("not-verified", "rollout-station", "security", "sources", "troubleshooting", "what-now"),
+    *("not-verified", "rollout-script", "rollout-station", "security", "sources", "troubleshooting", "what-now"),
 }
 OTHERS = re.compile(r"\b(?:AWS|IAM|STS|S3|FIDO2?|CTAP|GovCloud|NIST|YubiKey|PostgreSQL|GitHub|GitLab|c7n-org)\b")
 SOURCES = dict(re.findall(r"^## (.+)\n\n((?:.+\n|\n(?!#))+)", PAGES["docs/sources.md"] + "\n", re.MULTILINE))
