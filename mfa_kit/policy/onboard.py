@@ -10,7 +10,7 @@ cannot be undone.
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,7 +28,8 @@ from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
-from mfa_kit.core.models import check_user
+from mfa_kit.core.models import Seal, check_user
+from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.revoke import session_commands
 
 ADMINISTRATORS, PEOPLE, ROLE, SUPPORT_ROLE = "administrators", "people", "ec2-instances", "support"
@@ -390,8 +391,48 @@ def shell_script(steps: Sequence[SetupStep]) -> str:
 BY_NAME = "AttributeKey=Username,AttributeValue="
 
 
-def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
-    """Return the steps for a user who leaves. mfa-kit runs none of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminTraces:
+    """What this computer knows about the keys of a user who may have been an admin.
+
+    `keys` are the public keys of the user's own files, and `opens` is the number of the administrators' backups that
+    are encrypted to one of them. `others` are the other recipients of these backups. `configured` says whether the
+    configuration has one of the keys. `custodians` are the names of the custodians of the break-glass identity.
+    """
+
+    keys: tuple[str, ...] = ()
+    opens: int = 0
+    others: tuple[str, ...] = ()
+    configured: bool = False
+    custodians: tuple[str, ...] = ()
+
+
+def find_traces(
+    user: str,
+    seals: Sequence[Seal],
+    *,
+    users: Mapping[str, str],
+    configured: Collection[str] = (),
+    custodians: Sequence[str] = (),
+) -> AdminTraces:
+    """Return what is known about the keys of a user.
+
+    `seals` are the ledger's records of recipients, and `users` has the user of each backup by its name. `configured`
+    are the recipients in the configuration.
+    """
+    own = {seal.recipient for seal in seals if seal.own and users.get(seal.backup, "").lower() == user.lower()}
+    now = [seal for seal in seals if not seal.own and seal.until is None]
+    return AdminTraces(
+        keys=tuple(sorted(own)),
+        opens=len({seal.backup for seal in now if seal.recipient in own}),
+        others=tuple(sorted({seal.recipient for seal in now} - own)),
+        configured=bool(own & {*configured}),
+        custodians=tuple(custodians),
+    )
+
+
+def offboard_steps(snapshot: Snapshot, user: str, traces: AdminTraces | None = None) -> list[SetupStep]:
+    """Return the steps for a user who leaves. mfa-kit runs none of them. `traces` is None if nothing could be read.
 
     Raise UsageFault for a name that IAM would refuse, or if there is no such user.
     """
@@ -404,6 +445,7 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
         *_sign_in(name, account_user),
         _remove_devices(name, account_user),
         _remove_from_groups(name, account_user),
+        *_admin_steps(name, traces or AdminTraces()),
         _checks(name),
     ]
 
@@ -469,6 +511,54 @@ def _remove_from_groups(name: str, account_user: AccountUser | None) -> SetupSte
             command("aws iam remove-user-from-group --user-name {} --group-name {}", name, group) for group in groups
         )
         or (command("aws iam list-groups-for-user --user-name {}", name),),
+    )
+
+
+def _admin_steps(name: str, traces: AdminTraces) -> Iterator[SetupStep]:
+    """Yield the steps that take back what a user who was an admin can decrypt.
+
+    A state is unknown if nothing shows it, because the user may have keys, and names, that no record has.
+    """
+    yield _encrypt_again(name, traces)
+    named = f"the custodians are {', '.join(traces.custodians)}" if traces.custodians else "this computer knows none"
+    yield SetupStep(
+        what=f"if {name} was a custodian: change the custodians, and rotate the break-glass identity",
+        why=f"{named}; the old files still open the old identity, so only a new identity ends that",
+        state=_state(done=False, known=name.lower() in {person.lower() for person in traces.custodians}),
+        commands=(
+            mfa_kit("break-glass status"),
+            mfa_kit("break-glass custodians --threshold M --custodian NAME"),
+            mfa_kit("break-glass rotate"),
+        ),
+    )
+    yield SetupStep(
+        what=f"if {name} was an admin: remove the keys of {name} from the configuration and from rosters",
+        why="new backups would be encrypted to them too. Make plans of such rosters again",
+        state=_state(done=False, known=traces.configured),
+        commands=(
+            mfa_kit("config show"),
+            f"# in each roster: the column recipient{''.join(f', {key}' for key in traces.keys)}",
+            "# if computers share the ledger: change the password of the role of this user in the database",
+        ),
+    )
+
+
+def _encrypt_again(name: str, traces: AdminTraces) -> SetupStep:
+    """Return the step that encrypts backups again. It names keys only if it is known which one is the user's."""
+    why = f"no record says that a backup is encrypted to a key of {name}, so look at the recipients"
+    recipients = "-r RECIPIENT"
+    if traces.opens:
+        why = f"{count_of(traces.opens, 'backup')} can be opened with a key of {name}"
+        recipients = " ".join(command("-r {}", key) for key in traces.others) or recipients
+    return SetupStep(
+        what=f"if {name} was an admin: encrypt the backups to the keys of the other admins",
+        why=f"{why}; this cannot reach copies, so replace each device that backup exposed lists",
+        state=_state(done=False, known=bool(traces.opens)),
+        commands=(
+            mfa_kit("backup recipients"),
+            f"{mfa_kit('backup rekey -i IDENTITY')} {recipients}",
+            *(mfa_kit("backup exposed -r {}", key) for key in traces.keys or ("KEY",)),
+        ),
     )
 
 

@@ -2,18 +2,23 @@
 
 import json
 import shlex
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, evaluate
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Seal
 from mfa_kit.enrollment.revoke import session_commands
 from mfa_kit.lab.aws.policies import EvalDecision, decide
-from mfa_kit.policy.onboard import StepState, offboard_steps, shell_script
+from mfa_kit.policy.onboard import AdminTraces, StepState, find_traces, offboard_steps, shell_script
 from tests.audit.conftest import changed, sound, taken
 from tests.audit.test_rules import KEY, user
+from tests.conftest import ACCOUNT, MfaKit
 from tests.policy.test_onboard import aws_lines, check
 
 
@@ -31,6 +36,7 @@ def test_what_can_be_undone_comes_first() -> None:
         ("delete", todo),
         ("remove", todo),
         ("remove", todo),
+        *[("if", StepState.UNKNOWN)] * 3,
         ("what", todo),
     ]
     script = shell_script(offboard_steps(snapshot, "alice"))
@@ -89,3 +95,65 @@ def test_every_command_is_real() -> None:
     assert len(found) > 8
     for words in found:
         check(words)
+
+
+OLD, NEW, BACKUP = "age1old", "age1new", f"{ACCOUNT}/bob/bob-20261125T011906Z-ddc94635.png.age"
+
+
+def test_what_an_admin_leaves_behind_is_named() -> None:
+    """The key of the user's own file, the backups that it opens, the custodians, the configuration and rosters.
+
+    Without a record of a key, nothing is said to be done, and no key is named as one of somebody else.
+    """
+    users = {BACKUP: "bob", BACKUP.replace("bob", "alice"): "Alice"}
+    own = Seal(backup=BACKUP.replace("bob", "alice"), recipient=OLD, since=1, own=True)
+    gone = Seal(backup=BACKUP, recipient="age1gone", since=1, until=2)
+    seals = [own, *(Seal(backup=BACKUP, recipient=key, since=1) for key in (OLD, NEW)), gone]
+    traces = find_traces("alice", seals, users=users, configured=[OLD], custodians=["ALICE", "carol"])
+    assert traces == AdminTraces(keys=(OLD,), opens=1, others=(NEW,), configured=True, custodians=("ALICE", "carol"))
+    rekey, custodians, rosters = offboard_steps(taken(sound())[0], "alice", traces)[-4:-1]
+    assert {step.state for step in (rekey, custodians, rosters)} == {StepState.TO_DO}
+    assert rekey.commands[1:] == (
+        f"mfa-kit backup rekey -i IDENTITY -r {NEW}",
+        f"mfa-kit backup exposed -r {OLD}",
+    )
+    assert rekey.why.startswith("1 backup can be opened with a key of alice")
+    assert custodians.why.startswith("the custodians are ALICE, carol")
+    assert rosters.commands[1] == f"# in each roster: the column recipient, {OLD}"
+    unknown = find_traces("carol", seals, users=users)
+    rekey, custodians, rosters = offboard_steps(taken(sound())[0], "alice", unknown)[-4:-1]
+    assert {step.state for step in (rekey, custodians, rosters)} == {StepState.UNKNOWN}
+    assert rekey.commands[1:] == ("mfa-kit backup rekey -i IDENTITY -r RECIPIENT", "mfa-kit backup exposed -r KEY")
+
+
+def test_the_ledger_and_the_custodians_of_this_computer_are_read(
+    mfa_kit: MfaKit, users: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin with an own file whose key opens another backup, who is a custodian too.
+
+    If the ledger cannot be read, the steps are printed all the same.
+    """
+    admin, other = users(), users()
+    key, spare = (str(pyrage.x25519.Identity.generate().to_public()) for _ in range(2))
+    roster = tmp_path / "roster.csv"
+    roster.write_text(f"user,recipient\n{admin},{key}\n")
+    plan = tmp_path / "plan.json"
+    assert mfa_kit.run("rollout", "plan", roster, "-o", plan).code == 0
+    assert mfa_kit.run("rollout", "apply", plan, "-r", spare).code == 0
+    made = mfa_kit.run("enroll", other, "--with", "virtual", "--codes", "generated", "-r", key, "-r", spare)
+    assert made.code == 0, made.err
+    custodians = ("--custodian", f"{admin}={key}", "--custodian", f"carol={spare}")
+    assert mfa_kit.run("break-glass", "create", "--threshold", "1", *custodians).code == 0
+    done = mfa_kit.run("policy", "offboard", admin)
+    assert done.code == 0, done.err
+    assert f"{admin} was an admin: encrypt the backups to the keys of the other admins [to do]" in done.out
+    assert f"mfa-kit backup rekey -i IDENTITY -r {spare}\nmfa-kit backup exposed -r {key}\n" in done.out
+    assert "rotate the break-glass identity [to do]" in done.out
+
+    def fail(_: object) -> None:
+        raise IntegrityFault("the ledger is damaged", "restore it")
+
+    monkeypatch.setattr("mfa_kit.wiring.backups.read_seals", fail)
+    done = mfa_kit.run("policy", "offboard", admin)
+    assert (done.code, "can decrypt is not known: the ledger is damaged; restore it" in done.err) == (0, True), done.err
+    assert "encrypt the backups to the keys of the other admins [unknown]" in done.out

@@ -10,10 +10,20 @@ from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.cli.letters import letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.message import clauses
 from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import printable
-from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleague_steps, offboard_steps, shell_script
+from mfa_kit.policy.onboard import (
+    AdminTraces,
+    SetupStep,
+    StepState,
+    account_steps,
+    colleague_steps,
+    find_traces,
+    offboard_steps,
+    shell_script,
+)
 from mfa_kit.policy.root_ceremony import root_ceremony as ceremony
 from mfa_kit.wiring.settings import Settings
 
@@ -92,6 +102,26 @@ def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings
         file=file, max_age=max_age, afresh=lambda account_user: account_user.name.lower() == user.lower()
     )
     snapshot = wiring.audit.snapshot_of_account(settings, source)
-    steps = offboard_steps(snapshot, user)
+    steps = offboard_steps(snapshot, user, _traces(user, settings))
     note_unread_users(snapshot, settings.progress)
     _print_steps("policy-offboard", steps, _script(steps), output)
+
+
+def _traces(user: str, settings: Settings) -> AdminTraces | None:
+    """Return what this computer knows about the keys of a user, or None if the ledger cannot be read."""
+    try:
+        seals = wiring.backups.read_seals(settings)
+        names = _custodians(settings)
+    except MfaKitError as error:
+        settings.progress.alert(clauses([f"what {user} can decrypt is not known: {error}", error.hint]))
+        return None
+    backups = wiring.backups.backups_named(sorted({seal.backup for seal in seals}))
+    users = {backup.name: backup.user for backup in backups}
+    return find_traces(user, seals, users=users, configured=settings.config.recipients, custodians=names)
+
+
+def _custodians(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the custodians of the newest break-glass identity, or () if this computer has none."""
+    ports = wiring.break_glass.open_ports(settings)
+    newest = ports.folders.newest()
+    return tuple(ports.folders.read(newest).manifest.group.names) if newest else ()
