@@ -64,7 +64,10 @@ def show_help(*, words: tuple[str, ...], output: Output) -> None:
     output.many("help", rows, empty="")
     # In a pipe, only the rows count.
     if sys.stdout.isatty():
-        output.prose(Message("to read a page", mfa_kit("help TOPIC"), "or a part of it", mfa_kit("help TOPIC/HEADING")))
+        part, after = "or a part of it", mfa_kit("help TOPIC/HEADING")
+        if not words:  # in a small window, the first page is no longer on the screen
+            part, after = "if something happened, begin with", mfa_kit("help what-now")
+        output.prose(Message("to read a page", mfa_kit("help TOPIC"), part, after))
 
 
 def _first_sections(pages: Mapping[str, str]) -> Iterator[Section]:

@@ -31,7 +31,7 @@ def packaged_text(name: str) -> str:
 
 
 # Pages for people who change mfa-kit, or read about it on the web. `mfa-kit help` does not show them.
-NOT_SHOWN = {"README", "changelog", "commands", "development", "releasing"}
+NOT_SHOWN = {"README", "changelog", "commands", "development"}
 
 
 def manual_pages() -> dict[str, str]:

@@ -5,11 +5,14 @@ import json
 import re
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from mfa_kit.cli.help import find_sections, find_topic, render_page, sections_of
 from mfa_kit.wiring.files import manual_pages
-from tests.conftest import ROOT, MfaKit
+from tests.conftest import ROOT, MfaKit, bare
+from tests.terminal.test_progress import MFA_KIT
+from tests.terminal.window import Window
 
 PAGES = manual_pages()
 
@@ -102,6 +105,16 @@ def test_the_words_of_a_question_find_the_heading_with_the_answer(question: str,
     shown = find_topic(f"{page}/{heading}", PAGES)
     assert shown is not None
     assert shown.startswith(f"# {heading}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [((), "help what-now"), (("lost", "phone"), "or a part of it: mfa-kit help TOPIC/HEADING")]
+)
+def test_a_small_window_shows_where_to_begin(words: tuple[str, ...], hint: str, tmp_path: Path) -> None:
+    """The list of pages is longer than the window, so its last line names the first page."""
+    window = Window([*MFA_KIT, "help", *words], env=bare(), cwd=tmp_path, size=(80, 24), apart=False)
+    window.child.expect(pexpect.EOF)
+    assert hint in " ".join(str(window.child.before).split())
 
 
 def test_every_letter_to_a_user_names_the_page_for_users() -> None:
