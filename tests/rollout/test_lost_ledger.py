@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from mfa_kit.core.device_records import RecordedDevice, RecordedRun
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec
 from mfa_kit.core.otp import KeyUri, Seed, code_at
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.posix.open_files import try_to_lock
 from mfa_kit.qr_codes import symbol
-from tests.conftest import ACCOUNT, Result
+from tests.conftest import ACCOUNT, Result, users_of
 from tests.faults.test_disk import full  # noqa: F401 - a fixture
 from tests.rollout.conftest import Rollout, key_file, lose_ledger
 from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
@@ -33,6 +34,18 @@ from tests.tokens.person import Person
 
 USERS = size(10, 5000)
 ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Run a lab of its own. These commands read all devices of the account, and other tests leave theirs."""
+    with Lab() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def users(lab: Lab) -> Callable[[], str]:
+    return users_of(lab)
 
 
 def command(rollout: Rollout, verb: str, *more: str | Path) -> Result:

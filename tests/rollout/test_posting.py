@@ -7,7 +7,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +28,7 @@ from mfa_kit.rollout.roster import RosterAction, RosterRow
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import PasswordFiles
 from tests import pcsc
-from tests.conftest import ACCOUNT, Result
+from tests.conftest import ACCOUNT, Result, users_of
 from tests.lab.client import Aws
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout, key_file
@@ -41,6 +41,18 @@ from tests.tokens.person import Person
 People = Callable[[int], list[str]]
 COLUMNS = "user,kind,action,delivery,address"
 HOW = "phone call"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Run a lab of its own. These commands read all devices of the account, and other tests leave theirs."""
+    with Lab() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def users(lab: Lab) -> Callable[[], str]:
+    return users_of(lab)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -653,13 +665,13 @@ def test_a_key_by_post_gets_one_device(rollout: Rollout, people: People) -> None
     ]
 
 
+VERBS = ("stage", "letters", "arrived", "lost", "activate")
 FAULTS = ("throttle", "error-before", "error-after", "lost-before", "lost-after", "denied")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("verb", ["stage", "letters", "arrived", "lost", "activate"])
+@pytest.mark.parametrize(("verb", "fault"), sample([*product(VERBS, FAULTS)], 8))
 def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     verb: str, fault: str, rollout: Rollout, people: People, aws: Aws, at_lab: Lab
 ) -> None:
