@@ -301,9 +301,9 @@ def test_a_desk_keeps_the_uses_of_its_own_ledger_in_a_copy(own: Roles, folder: P
     with sqlite_ledger(folder) as ledger:
         UsageRecords(ledger).record(account, [use], [read])
     own.execute(grants({"desk1": "berlin", "heir": "berlin"}, [], owner="heir"), "postgres")
-    for count in (1, 0):
+    for number in (1, 0):
         copied = OwnedLedger(own.place("heir").at).copy_from(folder)
-        assert (copied["device_uses"], copied["event_reads"]) == (count, count)
+        assert (copied["device_uses"], copied["event_reads"]) == (number, number)
     with own.place("desk1").open() as ledger:
         usage = UsageRecords(ledger).usage(account)
     assert [(use.at, use.from_files) for use in usage.uses] == [(5.0, True)]
