@@ -11,13 +11,13 @@ Threads may share an MfaKit, and several can be open at the same time: each call
 itself, and an open MfaKit keeps only AWS credentials. Two calls must not use the same key at the same time. The methods
 of your Interaction, and `progress`, are called in the thread of the call or in a thread of `apply`.
 
-The first `with` statement changes the process in four ways, so that no secret leaks: it writes no core file, other
-processes of the user cannot read its memory, botocore does not log request bodies, and no response that botocore reads
-may be longer than 32 MiB or take more than two minutes.
+The first `with` statement changes the process in three ways, so that no secret leaks: it writes no core file, other
+processes of the user cannot read its memory, and botocore does not log request bodies. While an MfaKit is open, no
+response that botocore reads in this process may be longer than 32 MiB or take more than two minutes.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.file_formats import error_of_faults
 from mfa_kit.core.message import UserAction, action_of
-from mfa_kit.core.models import BackupLocation, Caller, JournalState, RunKind, parse_location
+from mfa_kit.core.models import BackupLocation, JournalState, RunKind, parse_location
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.recorded_keys import KeysOfDevices
 from mfa_kit.core.results import (
@@ -69,7 +69,6 @@ from mfa_kit.core.results import (
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.enrollment import enroll, revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
-from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.policy.lockout import UNCHANGED, access_with, after_policy, may_have_to_change, unread_users
 from mfa_kit.policy.texts import force_mfa
@@ -81,7 +80,7 @@ from mfa_kit.rollout.plan_making import PlanOptions, plan_summary, plan_users
 from mfa_kit.rollout.plan_run import PlanRun
 from mfa_kit.rollout.room import device_changes, fit_plan
 from mfa_kit.rollout.roster import UserSelection
-from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options
+from mfa_kit.wiring.methods.method import EnrollmentMethod, Options
 from mfa_kit.wiring.methods.oath import OathOptions
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.methods.virtual import Codes, VirtualOptions
@@ -241,6 +240,7 @@ class MfaKit:
         self._options = {"profile": profile, "region": region, "account": account, "ledger": ledger}
         self._endpoint, self._person, self._show = endpoint, interaction, progress
         self._settings: Settings | None = None
+        self._stack = ExitStack()
         self._iterators: WeakSet[Generator[UserResult, None, None]] = WeakSet()
 
     def __enter__(self) -> Self:
@@ -251,6 +251,8 @@ class MfaKit:
             options: dict[str, Any] = {
                 name: getattr(config, name) if option is None else option for name, option in self._options.items()
             }
+            session = self._stack.enter_context(closing(wiring.aws.keep_session()))
+            self._stack.callback(self._close_iterators)
             no_person = inside.Nobody("the program gave no Interaction")
             self._settings = Settings(
                 interaction=no_person if self._person is None else _Answers(self._person),
@@ -261,7 +263,7 @@ class MfaKit:
                 endpoint_url=self._endpoint,
                 no_input=self._person is None,
                 plain=True,
-                opener=wiring.aws.KeptSession().opener,
+                opener=session.opener,
                 **options,
             )
         return self
@@ -269,8 +271,12 @@ class MfaKit:
     def __exit__(self, *_: object) -> None:
         """Close the iterators of `apply`, and forget the credentials."""
         self._settings = None
+        self._stack.close()
+
+    def _close_iterators(self) -> None:
         for iterator in [*self._iterators]:
-            iterator.close()
+            with suppress(ValueError):  # another thread is in it, and goes on
+                iterator.close()
 
     def status(
         self,
@@ -315,12 +321,12 @@ class MfaKit:
     ) -> EnrolledUser | SkippedUser:
         """Give a user a device. `to` has the public keys that can decrypt its backup.
 
-        A user who has a device is skipped, unless `add` is true. With `local_backups`, the backup may be in a folder
+        Skip a user with a device, unless `add` is true. With `local_backups`, the backup may be in a folder
         of this computer although other computers share the ledger.
         """
-        with self._device_work(user, method, to, backup_dir, local=local_backups) as work:
-            request = EnrollRequest(user=work.user, method=work.method.method, name=name, path=path, add=add)
-            backend = work.options.backend(work.context)
+        with self._device_work(user, method, to, backup_dir, local=local_backups) as (work, options, chosen):
+            request = EnrollRequest(user=work.user, method=chosen.method, name=name, path=path, add=add)
+            backend = options.backend(work.context)
             return _plain(
                 enroll_result(
                     enroll.enroll(
@@ -329,7 +335,7 @@ class MfaKit:
                         caller=work.caller,
                         ports=work.ports,
                         run=wiring.ports.new_run_id(work.ports.iam_reader),
-                        procedure=work.method.procedure,
+                        procedure=chosen.procedure,
                     )
                 )
             )
@@ -351,9 +357,9 @@ class MfaKit:
 
         `device` names the old device if there are several. If it is lost, it is removed first.
         """
-        with self._device_work(user, method, to, backup_dir, local=local_backups) as work:
-            request = EnrollRequest(user=work.user, method=work.method.method, name=name, path=path)
-            backend, ports = work.options.backend(work.context), work.ports
+        with self._device_work(user, method, to, backup_dir, local=local_backups) as (work, options, chosen):
+            request = EnrollRequest(user=work.user, method=chosen.method, name=name, path=path)
+            backend, ports = options.backend(work.context), work.ports
             run = wiring.ports.new_run_id(ports.iam_reader)
             spec, old = revoke.look_to_replace(
                 request, backend, device_name=device, lost=lost, caller=work.caller, ports=ports, run=run
@@ -362,7 +368,7 @@ class MfaKit:
                 when = revoke.WHEN_LOST if lost else revoke.WHEN_REPLACED
                 revoke.confirm_removal(old, when=when, person=work.context.settings.interaction)
             done = revoke.replace_device(
-                spec, old, backend, lost=lost, ports=ports, run=run, procedure=work.method.procedure
+                spec, old, backend, lost=lost, ports=ports, run=run, procedure=chosen.procedure
             )
             return ReplacedDevice(
                 outcome="replaced",
@@ -463,8 +469,8 @@ class MfaKit:
         """Enroll the users of a plan. Yield the result of each user as soon as it is known, in any order.
 
         The work begins with the first result. If the iterator is closed before its end, the users in progress are
-        finished, and no others are begun. Afterward, apply the same plan again to continue. `sha256` is that of the
-        plan's file, `to` has public keys that can decrypt all backups, and `results` is the folder for the result
+        finished, and no other user is started. Afterward, apply the same plan again to continue. `sha256` is that of
+        the plan's file, `to` has public keys that can decrypt all backups, and `results` is the folder for the result
         files. With `accept_lockout`, users without a public key are enrolled too. Stop when more than `max_failures`
         users have failed. The other arguments are the options of the command.
         """
@@ -552,7 +558,7 @@ class MfaKit:
     def lockout(
         self, policy: str | None = None, *, group: str | None = None, max_age: float = REPORT_AGE
     ) -> tuple[AccessAfterPolicy, ...]:
-        """Return the users for whom something would change if a policy were attached to a group, or to all users.
+        """Return what would change for users if a policy were attached to a group, or to all users.
 
         `policy` is the policy as JSON; without it, it is the one of `mfa-kit policy show`. A user whose `standing` is
         `locked out`, `locked out until they enroll` or `unknown` would or might lose access. Raise Lockout if some
@@ -590,7 +596,7 @@ class MfaKit:
     @contextmanager
     def _device_work(
         self, user: str, device: Virtual | OathKey, to: Sequence[str], backup_dir: Place | None, *, local: bool
-    ) -> "Iterator[_DeviceWork]":
+    ) -> "Iterator[tuple[wiring.ports.DeviceWork, Options, EnrollmentMethod]]":
         """Open what a call needs that makes a device for a user, who must exist."""
         with self._call() as settings:
             options = self._options_of(device)
@@ -603,16 +609,8 @@ class MfaKit:
                 local_backups=local,
             )
             store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
-            oath_keys = wiring.oath_keys.OathKeys(settings)
-            with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
-                yield _DeviceWork(
-                    user=resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True),
-                    method=METHODS["virtual" if isinstance(device, Virtual) else "oath"],
-                    options=options,
-                    ports=ports,
-                    caller=caller,
-                    context=wiring.ports.method_context(settings, ports.iam_reader, oath_keys),
-                )
+            with wiring.ports.open_device_work(settings, user, options, store) as work:
+                yield work, options, METHODS["virtual" if isinstance(device, Virtual) else "oath"]
 
     def _options_of(self, device: Virtual | OathKey) -> Options:
         if isinstance(device, Virtual):
@@ -620,18 +618,6 @@ class MfaKit:
         if device.touch and self._person is None:
             raise Declined("the key must be touched for each code", "give an interaction, or touch=False")
         return OathOptions(key=device.key, touch=device.touch, asset=device.asset, wait=device.wait)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DeviceWork:
-    """What a call needs that makes a device for a user."""
-
-    user: str
-    method: EnrollmentMethod
-    options: Options
-    ports: EnrollmentPorts
-    caller: Caller
-    context: Context
 
 
 def _taken(

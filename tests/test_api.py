@@ -23,6 +23,7 @@ from typing import Any
 import pyotp
 import pyrage
 import pytest
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 
 from mfa_kit import api
 from mfa_kit.adapters.files.agefile import AgeFiles
@@ -31,6 +32,7 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Created, Secret, Seed
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.network.http import BoundedResponse
 from tests.conftest import ACCOUNT, ROOT, bare
 from tests.conftest import MfaKit as Program
 from tests.postgresql import Server
@@ -39,6 +41,7 @@ from tests.test_secrets import Frames, loudest, secrets_in
 STORED = ROOT / "tests/data/api.txt"
 PUBLIC = {name: getattr(api, name) for name in api.__all__}
 ALL = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+CONNECTIONS = (AWSHTTPConnection, AWSHTTPSConnection)
 # Words in a name of something that may be secret.
 SECRET = re.compile(r"(^|_)(secret|seed|password|passphrase|pin|codes?|uri|otpauth|qr|picture|token|credentials?)(_|$)")
 
@@ -372,6 +375,16 @@ def test_threads_and_several_contexts_work_at_the_same_time(users: Callable[[], 
         made = list(pool.map(lambda name, kit: kit.enroll(name, to=[recipient]), names, kits))
     assert [asdict(device)["user"] for device in made] == names
     assert {type(device) for device in made} == {api.EnrolledUser}
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_the_limits_of_responses_end_with_the_last_context(user: str) -> None:
+    """Otherwise the program could not load larger objects from S3 after it used mfa-kit."""
+    with MfaKit() as one, MfaKit() as two:
+        one.status(user)
+        two.status(user)
+        assert [vars(kind).get("response_class") for kind in CONNECTIONS] == [BoundedResponse] * 2
+    assert [vars(kind).get("response_class") for kind in CONNECTIONS] == [None] * 2
 
 
 @pytest.mark.usefixtures("at_lab")

@@ -96,13 +96,9 @@ def _enroll(
     With --dry-run, print what would be done. `request.user` may be an ARN or @me.
     """
     settings, method = place.settings, METHODS[request.method.name]
-    oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
-    with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
-        request = replace(
-            request, user=resolve_user(request.user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
-        )
+    with wiring.ports.open_device_work(settings, request.user, method_options, store) as work:
+        request, ports, caller, context = replace(request, user=work.user), work.ports, work.caller, work.context
         place.name(request.user, account=wiring.aws.account_label(caller.account, lab=caller.lab))
-        context = wiring.ports.method_context(settings, ports.iam_reader, oath_keys)
         backend = method_options.backend(context)
         run = wiring.ports.new_run_id(ports.iam_reader)
         if settings.dry_run:

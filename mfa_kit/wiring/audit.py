@@ -15,6 +15,7 @@ from mfa_kit.account.last_use import LastUses
 from mfa_kit.account.reading import policy_holes, read_account
 from mfa_kit.account.snapshot import Acceptance, Snapshot
 from mfa_kit.account.status import BackupTests, DeviceCells, ask_each_user, read_lists
+from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.answers import observe_reads
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.local_store import backup_at
@@ -274,8 +275,6 @@ def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
 
 def account_source(iam: Iam) -> AccountSource:
     """Return an AccountSource, which reads the users, devices and policies of the account whose client is `iam`."""
-    from mfa_kit.adapters.aws.account import AccountReader
-
     return AccountReader(iam.ask, now=iam.now)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,10 +21,8 @@ from mfa_kit.wiring.oath_keys import code_of_own_device
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, harden
 
 if TYPE_CHECKING:
-    import boto3
-
     from mfa_kit.adapters.aws.answers import Retry
-    from mfa_kit.adapters.aws.clients import Clients, Connection
+    from mfa_kit.adapters.aws.clients import Clients, Connection, KeptSession
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.usage.updating import UseHistory
@@ -39,37 +36,11 @@ class OneLineFormatter(logging.Formatter):
         return one_line(super().format(record))
 
 
-class KeptSession:
-    """Opens clients for several commands with the credentials of one boto3 session, so that a code is asked for once.
+def keep_session() -> "KeptSession":
+    """Return an object that opens clients for several commands with the same credentials."""
+    from mfa_kit.adapters.aws.clients import KeptSession
 
-    Any number of threads may use it. Questions go to the command that opened clients last.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._session: boto3.Session | None = None
-        self._ask: Callable[[str], str] | None = None
-
-    def opener(self) -> "Callable[[Connection], Clients]":
-        """Return the function that opens the clients of one command. Its second call loads the credentials again."""
-        from mfa_kit.adapters.aws.clients import open_clients, open_session
-
-        used: boto3.Session | None = None
-
-        def ask(serial: str) -> str:
-            assert self._ask is not None  # noqa: S101 - set before the session is opened
-            return self._ask(serial)
-
-        def open_with_session(connection: "Connection") -> "Clients":
-            nonlocal used
-            with self._lock:
-                self._ask = connection.ask_code
-                if self._session is None or self._session is used:
-                    self._session = open_session(replace(connection, ask_code=ask))
-                used = self._session
-                return open_clients(connection, used)
-
-        return open_with_session
+    return KeptSession()
 
 
 def open_iam(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
@@ -11,10 +12,11 @@ from mfa_kit.core.models import Caller
 from mfa_kit.core.recorded_keys import KeyEvent
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.pacing import Backoff, CallPolicy, InTurn
+from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, IamReader
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.ledger import TokenRecords, record_key, recorded
-from mfa_kit.wiring.methods.method import Context
+from mfa_kit.wiring.methods.method import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS, Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
@@ -44,6 +46,32 @@ def open_ports(
     """
     with connect(settings, stop=stop) as (iam, ledger, caller):
         yield enrollment_ports(settings, iam=iam, ledger=ledger, store=store, oath_keys=oath_keys), caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceWork:
+    """What a command needs that gives a user a device. `user` is the name in IAM."""
+
+    user: str
+    ports: EnrollmentPorts
+    caller: Caller
+    context: Context
+
+
+@contextmanager
+def open_device_work(settings: Settings, user: str, options: Options, store: BackupStore) -> Iterator[DeviceWork]:
+    """Connect to AWS and the ledger, and find the user, who must exist. `user` may be an ARN or @me.
+
+    `options` are those of the enrollment method. Raise the errors of `connect`, and NoSuchEntity.
+    """
+    oath_keys = OathKeys(settings, password_stdin=options.password_stdin)
+    with open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
+        yield DeviceWork(
+            user=resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True),
+            ports=ports,
+            caller=caller,
+            context=method_context(settings, ports.iam_reader, oath_keys),
+        )
 
 
 def enrollment_ports(

@@ -59,6 +59,13 @@ def bound_answers() -> None:
         connection.response_class = BoundedResponse  # type: ignore[assignment]  # the stubs declare another class
 
 
+def end_limits() -> None:
+    """Apply no limits to the connections that botocore makes from now on."""
+    for connection in (AWSHTTPConnection, AWSHTTPSConnection):
+        if "response_class" in vars(connection):
+            delattr(connection, "response_class")
+
+
 DENIED = suggest("ask an administrator for the permission; to see what is needed", "help permissions")
 SIGN_IN_FIRST = suggest(
     "choose a profile (--profile NAME), or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, "

@@ -1,12 +1,13 @@
 """Creates boto3's clients for IAM, STS, Organizations and S3, and keeps secrets out of their logs."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -19,7 +20,7 @@ from botocore.credentials import CredentialProvider, CredentialResolver, Credent
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache, parse_timestamp
 
-from mfa_kit.adapters.aws.answers import bound_answers, our_errors
+from mfa_kit.adapters.aws.answers import bound_answers, end_limits, our_errors
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.otp import Secret
@@ -130,6 +131,48 @@ def open_session(connection: Connection) -> boto3.Session:
             _ask_by(connection.ask_code, core, stored=connection.stored)
             session = _with_mfa(session, connection, connection.ask_code)
         return session
+
+
+class KeptSession:
+    """Opens clients for several commands with the credentials of one boto3 session, so that a code is asked for once.
+
+    Any number of threads may use it. Questions go to the command that opened clients last. Once no KeptSession of the
+    process is open, the limits of botocore's responses end.
+    """
+
+    _open: ClassVar[set["KeptSession"]] = set()
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: boto3.Session | None = None
+        self._ask: AskCode | None = None
+        self._open.add(self)
+
+    def close(self) -> None:
+        """Forget the credentials."""
+        self._session = None
+        self._open.discard(self)
+        if not self._open:
+            end_limits()
+
+    def opener(self) -> Callable[[Connection], Clients]:
+        """Return the function that opens the clients of one command. Its second call loads the credentials again."""
+        used: boto3.Session | None = None
+
+        def ask(serial: str) -> str:
+            assert self._ask is not None  # noqa: S101 - set before the session is opened
+            return self._ask(serial)
+
+        def open_with_session(connection: Connection) -> Clients:
+            nonlocal used
+            with self._lock:
+                self._ask = connection.ask_code
+                if self._session is None or self._session is used:
+                    self._session = open_session(replace(connection, ask_code=ask))
+                used = self._session
+                return open_clients(connection, used)
+
+        return open_with_session
 
 
 def open_sts(session: boto3.Session, connection: Connection) -> "STSClient":
