@@ -21,7 +21,7 @@ from tests.conftest import ACCOUNT
 from tests.ledgers import Place
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
-from tests.rollout.test_lost_ledger import RUN
+from tests.rollout.test_lost_ledger import RUN, lab, users  # noqa: F401 - a lab of its own
 
 ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
 STATE = RecordedState(run=RUN, at=9.0, serial=f"{ARN}bob", user="bob", state=DeviceState.PREPARED, how="at the desk")
