@@ -24,8 +24,9 @@ from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.letters.sheet import Paper, PrintedSecret, secret_letter
+from mfa_kit.rollout.handover_letter import parcel_letter
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.posting import Parcel, parcel_letter
+from mfa_kit.rollout.posting import Parcel
 from mfa_kit.rollout.roster import RosterAction, RosterRow
 from mfa_kit.wiring.files import LetterFile, packaged_text
 from tests.chromium import chromium

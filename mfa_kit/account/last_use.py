@@ -7,8 +7,8 @@ for a device is a time, or "no use seen since" a time, or unknown; it is never "
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mfa_kit.account.snapshot import AccountUsage, DeviceUse, EventsRead, UseEvent
-from mfa_kit.core.models import Device, DeviceType
+from mfa_kit.account.snapshot import AccountUsage, EventsRead
+from mfa_kit.core.models import Device, DeviceType, DeviceUse, UseEvent
 from mfa_kit.core.text import count_of, iso_time
 
 DAY = 86400.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from mfa_kit.core.firmware import DeviceRecall
-from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device, DeviceType
+from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device, DeviceType, DeviceUse, UseEvent
 from mfa_kit.core.recovery_keys import RecoveryKeyUse
 
 # The feature of centralized root access with which an organization removes the credentials of root users and prevents
@@ -404,32 +404,6 @@ class DeviceBackup:
     drilled: float | None = None
     computer: str | None = None
     recipients: tuple[str, ...] | None = None
-
-
-class UseEvent(StrEnum):
-    """The events of CloudTrail that name the MFA device that was used."""
-
-    CONSOLE_LOGIN = "ConsoleLogin"
-    GET_SESSION_TOKEN = "GetSessionToken"  # noqa: S105 - no password
-    ASSUME_ROLE = "AssumeRole"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUse:
-    """The use of a device at the Unix time `at`.
-
-    `principal` is the ID of the user in IAM (`AIDA...`), or the account's ID for root; "" if the event has none. `user`
-    is the user's name then, or "". With `from_files`, whoever can write to the log bucket or to the shared ledger could
-    have forged the event.
-    """
-
-    serial: str
-    principal: str
-    user: str
-    at: float
-    event: UseEvent
-    region: str
-    from_files: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

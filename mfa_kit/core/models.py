@@ -654,3 +654,29 @@ def copies_of(entry: JournalEntry) -> Copies:
         return Copies(admin=entry.backup)
     own = str(own_copy(recorded_location(entry.backup)))
     return Copies(admin=None if own == entry.backup else entry.backup, user=own)
+
+
+class UseEvent(StrEnum):
+    """The events of CloudTrail that name the MFA device that was used."""
+
+    CONSOLE_LOGIN = "ConsoleLogin"
+    GET_SESSION_TOKEN = "GetSessionToken"  # noqa: S105 - no password
+    ASSUME_ROLE = "AssumeRole"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUse:
+    """The use of a device at the Unix time `at`.
+
+    `principal` is the ID of the user in IAM (`AIDA...`), or the account's ID for root; "" if the event has none. `user`
+    is the user's name then, or "". With `from_files`, whoever can write to the log bucket or to the shared ledger could
+    have forged the event.
+    """
+
+    serial: str
+    principal: str
+    user: str
+    at: float
+    event: UseEvent
+    region: str
+    from_files: bool = False

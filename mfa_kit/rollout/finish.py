@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 
-from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import DeviceState, RecordedState
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -24,7 +23,18 @@ from mfa_kit.core.errors import (
     only_our_errors,
 )
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import RUN_TAG, VIRTUAL, Caller, Device, DeviceType, JournalEntry, JournalState, RunKind
+from mfa_kit.core.models import (
+    RUN_TAG,
+    VIRTUAL,
+    Caller,
+    Device,
+    DeviceType,
+    DeviceUse,
+    JournalEntry,
+    JournalState,
+    RunKind,
+    UseEvent,
+)
 from mfa_kit.core.text import few, iso_time
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts

@@ -1,13 +1,19 @@
-"""The letter to a user of a rollout: the values that its template may use. The built-in template is beside this file.
+"""The letters to users of a rollout: the values that templates may use. The built-in templates are beside this file.
 
 docs/formats.md, "Letter templates", describes the format.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from mfa_kit.core.letter import Letter, fill_template
 from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment.fido_console import HOSTS
 from mfa_kit.rollout.roster import key_fingerprint
+
+if TYPE_CHECKING:  # the names of types alone are not worth the start of a command
+    from mfa_kit.rollout.plan import Plan
+    from mfa_kit.rollout.posting import Parcel
 
 # The placeholders of a template. `staged`, `enrolled`, `key`, `ssh` and `age` are for conditions: each is "yes" or "".
 NAMES = (
@@ -72,3 +78,28 @@ def console_addresses(account: str, partition: str) -> dict[str, str]:
 def csv_user(user: str) -> str:
     """Return a user's name as a cell of CSV. IAM accepts commas in names, but CSV needs quotes then."""
     return f'"{user}"' if "," in user else user
+
+
+def parcel_letter(parcel: "Parcel", plan: "Plan", *, text: str, sender: Mapping[str, str]) -> Letter:
+    """Return the letter that is in a parcel. It has no secret. `text` is its template.
+
+    `sender` has the values of `company`, `contact` and `deadline`, or "".
+    """
+    row, spec = parcel.step.row, parcel.entry.spec if parcel.entry else None
+    is_token = spec is not None and spec.card is None
+    device = (spec.name, spec.serial, spec.label) if spec else ("", "", "")
+    kinds = {"token": is_token, "security_key": not is_token, "oath": spec and not is_token, "codes": spec}
+    return fill_template(
+        text,
+        {
+            **sender,
+            **console_addresses(plan.account, plan.partition),
+            "user": row.user,
+            "csv_user": csv_user(row.user),
+            "account": plan.account,
+            **dict(zip(("device", "serial", "label"), device, strict=True)),
+            **{name: "yes" if applies else "" for name, applies in kinds.items()},
+            "key": parcel.key,
+            "fido": (parcel.registered.row.name or row.user) if parcel.registered else "",
+        },
+    )

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 
 from mfa_kit.core.device_records import DeviceState, RecordedState
 from mfa_kit.core.errors import Lockout, UsageFault
-from mfa_kit.core.letter import Letter, fill_template
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import LostDevice, is_listed, settle
 from mfa_kit.rollout.execution import RowOutcome, RowResult, take_over_runs
 from mfa_kit.rollout.further_devices import half_names
-from mfa_kit.rollout.handover_letter import console_addresses, csv_user
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.row_status import STANDS
 
@@ -229,28 +227,3 @@ def remove_posted(entry: JournalEntry, *, ports: EnrollmentPorts, before: Callab
     leaving = ports.journal.record(replace(entry, purpose=RunKind.LOST, reached=JournalState.REVOKING))
     before()
     settle(leaving, LostDevice(), ports=ports)
-
-
-def parcel_letter(parcel: Parcel, plan: Plan, *, text: str, sender: Mapping[str, str]) -> Letter:
-    """Return the letter that is in a parcel. It has no secret. `text` is its template.
-
-    `sender` has the values of `company`, `contact` and `deadline`, or "".
-    """
-    row, spec = parcel.step.row, parcel.entry.spec if parcel.entry else None
-    is_token = spec is not None and spec.card is None
-    device = (spec.name, spec.serial, spec.label) if spec else ("", "", "")
-    kinds = {"token": is_token, "security_key": not is_token, "oath": spec and not is_token, "codes": spec}
-    return fill_template(
-        text,
-        {
-            **sender,
-            **console_addresses(plan.account, plan.partition),
-            "user": row.user,
-            "csv_user": csv_user(row.user),
-            "account": plan.account,
-            **dict(zip(("device", "serial", "label"), device, strict=True)),
-            **{name: "yes" if applies else "" for name, applies in kinds.items()},
-            "key": parcel.key,
-            "fido": (parcel.registered.row.name or row.user) if parcel.registered else "",
-        },
-    )

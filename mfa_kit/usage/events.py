@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mfa_kit.account.last_use import AHEAD
-from mfa_kit.account.snapshot import DeviceUse, EventsRead, UseEvent
+from mfa_kit.account.snapshot import EventsRead
+from mfa_kit.core.models import DeviceUse, UseEvent
 
 SOURCES = {
     UseEvent.CONSOLE_LOGIN: "signin.amazonaws.com",

@@ -12,11 +12,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.account.last_use import AHEAD, DAY
-from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.core.device_records import LAST_TIME
 from mfa_kit.core.errors import AwsFault, Expired, MfaKitError
 from mfa_kit.core.file_formats import JsonError, object_of, read_json
-from mfa_kit.core.models import Device, DeviceType
+from mfa_kit.core.models import Device, DeviceType, DeviceUse, UseEvent
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.enrollment.pacing import CallPolicy
 from mfa_kit.usage.events import EventPage, EventQuery, EventsReading, UseCollector, parse_time

@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from mfa_kit.account.snapshot import DeviceUse
 from mfa_kit.adapters.aws.account import AccountReader, People
 from mfa_kit.adapters.files import passphrase_files, rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
@@ -29,6 +28,7 @@ from mfa_kit.adapters.ledger.records import (
     progress_of_plans,
     runs_of_all_plans,
 )
+from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.core.device_records import (
     NO_RECORDS,
     DeviceState,
@@ -43,7 +43,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.core.message import Message, mfa_kit, suggest
-from mfa_kit.core.models import BackupLocation, Caller, Device, JournalEntry, recorded_name, run_time
+from mfa_kit.core.models import BackupLocation, Caller, Device, DeviceUse, JournalEntry, recorded_name, run_time
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import count_of, few
 from mfa_kit.disk.files import MAGIC, create_whole_tree
@@ -729,6 +729,11 @@ def record_lost_hashes(ledger: "Ledger", record: RunRecords) -> None:
     if lost := record.lacking(ledger.recorded_devices):
         hashes = {name: sha256 for line in lost for name, sha256 in line.hashes.items()}
         backup_records(ledger).record_sealed((), (), hashes=hashes)
+
+
+def read_ahead(settings: Settings, hashes: Callable[[str], Collection[str]]) -> ReadAhead:
+    """Return a ReadAhead of encrypted files. The parameters are those of `checked_reader`."""
+    return ReadAhead(checked_reader(settings, hashes), settings.stop)
 
 
 def checked_reader(settings: Settings, hashes: Callable[[str], Collection[str]]) -> Callable[[BackupLocation], bytes]:

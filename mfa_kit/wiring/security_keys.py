@@ -21,6 +21,7 @@ from mfa_kit.core.text import day_of
 from mfa_kit.disk.files import faults_of
 from mfa_kit.letters.sheet import Paper, confirm_secret, pin_letter
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.security_keys.at_console import accept_examined
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Evidence, Examined, KeyExaminer, SeenBefore, read_infos
 from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, Pin, PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
@@ -278,6 +279,10 @@ class SecurityKeys:
         """
         with self.metadata() as published:
             return self.examiner(published, policy, seen_keys).examine(key_name)
+
+    def accept(self, key_name: str | None, policy: KeyPolicy, seen_keys: SeenKeys) -> Evidence:
+        """Examine a key, and return the evidence. Raise the errors of `examine` and `accept_examined`."""
+        return accept_examined(self.examine(key_name, policy, seen_keys), self._settings.progress)
 
     def read_policy(self, file: Path | None) -> KeyPolicy:
         """Return the key policy in a file. If `file` is None, return a policy that only requires a key to be genuine.

@@ -9,14 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.adapters.ledger.postgresql.database import BEGIN, FILES
 from mfa_kit.adapters.ledger.postgresql.grants import INSERTED, READ, grants
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
+from mfa_kit.core.models import Call, DeviceSpec, DeviceUse, JournalEntry, JournalState, UseEvent
 from mfa_kit.usage.events import EventsReading
 from tests.ledgers import Place
 from tests.postgresql import OWNER, Server

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.reading import read_account
-from mfa_kit.account.snapshot import AccountUsage, DeviceBackup, DeviceUse, EventsRead, Snapshot, UseEvent
+from mfa_kit.account.snapshot import AccountUsage, DeviceBackup, EventsRead, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import read_central_root_access
@@ -20,7 +20,7 @@ from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.firmware import DeviceRecall, Verdict
-from mfa_kit.core.models import Device, DeviceType
+from mfa_kit.core.models import Device, DeviceType, DeviceUse, UseEvent
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import PolicyChoices, mfa_policy

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.snapshot import AccountUsage, DeviceUse, Snapshot, UseEvent
+from mfa_kit.account.snapshot import AccountUsage, Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import DeviceUse, UseEvent
 from tests.audit.conftest import KEY, sound, taken, usage
 from tests.audit.test_rules import ask, root
 

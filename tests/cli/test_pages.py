@@ -22,9 +22,9 @@ from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoded
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.rollout.handover_letter import letter_values
+from mfa_kit.rollout.handover_letter import letter_values, parcel_letter
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.posting import Parcel, parcel_letter
+from mfa_kit.rollout.posting import Parcel
 from mfa_kit.rollout.roster import RosterAction, RosterRow
 from mfa_kit.wiring.files import letter_printer, packaged_text
 from mfa_kit.wiring.methods.oath import OATH

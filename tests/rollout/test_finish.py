@@ -18,14 +18,23 @@ import pyotp
 import pyrage
 import pytest
 
-from mfa_kit.account.snapshot import DeviceUse, UseEvent
 from mfa_kit.adapters.aws import event_history
 from mfa_kit.adapters.ledger.records import DeviceStates
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.cli import terminal
 from mfa_kit.core.device_records import DeviceState, RecordedRun, RecordedState
-from mfa_kit.core.models import RUN_TAG, Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind
+from mfa_kit.core.models import (
+    RUN_TAG,
+    Device,
+    DeviceSpec,
+    DeviceUse,
+    JournalEntry,
+    JournalState,
+    Method,
+    RunKind,
+    UseEvent,
+)
 from mfa_kit.core.text import iso_time
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.mfa_devices import LabSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.snapshot import DeviceUse, UseEvent
+from mfa_kit.core.models import DeviceUse, UseEvent
 from mfa_kit.usage.events import UnreadableEvent, UseCollector, device_use
 
 ACCOUNT = "111122223333"

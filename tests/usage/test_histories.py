@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from mfa_kit.account.last_use import LastUse, LastUses
-from mfa_kit.account.snapshot import UseEvent
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.errors import AccessDenied, AwsFault
-from mfa_kit.core.models import Device
+from mfa_kit.core.models import Device, UseEvent
 from mfa_kit.core.text import iso_time
 from mfa_kit.usage.events import EventPage, EventQuery
 from mfa_kit.usage.updating import HISTORY_DAYS, HistoryReader, update_account

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from mfa_kit.account.last_use import DAY, LastUses
-from mfa_kit.account.snapshot import AccountUsage, DeviceUse, EventsRead, UseEvent
-from mfa_kit.core.models import Device
+from mfa_kit.account.snapshot import AccountUsage, EventsRead
+from mfa_kit.core.models import Device, DeviceUse, UseEvent
 
 NOW = 1_790_000_000.0
 PHONE = Device("arn:aws:iam::111122223333:mfa/ana-phone", "ana", NOW - 900 * DAY)

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.snapshot import UseEvent
 from mfa_kit.core.errors import AwsFault, Expired, MfaKitError
-from mfa_kit.core.models import Device
+from mfa_kit.core.models import Device, UseEvent
 from mfa_kit.usage.events import EventPage, EventQuery
 from mfa_kit.usage.updating import UseSearch
 from tests.usage.test_events import ACCOUNT, NOW, PHONE, USED, call, login

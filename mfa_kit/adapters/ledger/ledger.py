@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from mfa_kit.account.snapshot import UseEvent
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
 from mfa_kit.core.device_records import (
     DeviceState,
@@ -25,7 +24,7 @@ from mfa_kit.core.device_records import (
 )
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import JsonError, list_of, object_of, read_json
-from mfa_kit.core.models import RUN, Call, Device, HeldWork, JournalEntry, JournalState, RunKind, run_time
+from mfa_kit.core.models import RUN, Call, Device, HeldWork, JournalEntry, JournalState, RunKind, UseEvent, run_time
 from mfa_kit.core.recorded_keys import FACTS, KeyEvent
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.tokens.seeds import DIGITS, Factor, TokenVerdict

@@ -5,8 +5,9 @@ Each computer has rows of its own, so that no other computer can replace what th
 
 from collections.abc import Iterable
 
-from mfa_kit.account.snapshot import AccountUsage, DeviceUse, EventsRead, UseEvent
+from mfa_kit.account.snapshot import AccountUsage, EventsRead
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
+from mfa_kit.core.models import DeviceUse, UseEvent
 from mfa_kit.usage.events import EventsReading
 
 # The sources of rows: CloudTrail's event history, and log files.

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.backups.contents import Opened
-from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import PAPER, letter_page, letter_text, sender_values
@@ -41,6 +40,9 @@ from mfa_kit.rollout.roster import ACCOUNT
 from mfa_kit.rollout.roster_files import Shipping
 from mfa_kit.rollout.row_status import look_up_devices
 from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.backups.opening import ReadAhead
 
 T = TypeVar("T", Handover, LeftOut)
 COLUMNS = ("user", "email", "file", "letter", "device", "state")
@@ -79,7 +81,7 @@ class Letters:
     _files: Counter[str] = field(default_factory=Counter)
     _folders: dict[int, str] = field(default_factory=dict)
 
-    def folders(self, handovers: Sequence[Handover], files: ReadAhead) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def folders(self, handovers: Sequence[Handover], files: "ReadAhead") -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the path of each user's folder, relative to `folder`, with the contents of the user's files by name.
 
         With `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
@@ -248,7 +250,7 @@ def handover(
         hashes = wiring.rollout.known_hashes(rollouts.ledger, record)
         entries = [handover.entry for handover in handovers if handover.entry]
         rollouts.report_computers(entries, settings.progress)
-    files = ReadAhead(wiring.rollout.checked_reader(settings, hashes), settings.stop)
+    files = wiring.rollout.read_ahead(settings, hashes)
     code = write_letters(
         letters,
         handovers,
@@ -338,7 +340,7 @@ def write_letters(
     letters: Letters,
     handovers: list[Handover],
     left_out: list[LeftOut],
-    files: ReadAhead,
+    files: "ReadAhead",
     *,
     only: tuple[str, ...],
     keys: Sequence[Path] = (),
@@ -368,7 +370,7 @@ def write_letters(
     return int(bool(letters.failed) or not letters.rows or any(map(attrgetter("unproven"), left_out)))
 
 
-def _write_tree(letters: Letters, handovers: Sequence[Handover], files: ReadAhead, settings: Settings) -> None:
+def _write_tree(letters: Letters, handovers: Sequence[Handover], files: "ReadAhead", settings: Settings) -> None:
     """Write the folder with the files of users who have their own, and with the letters without a passphrase.
 
     If it exists, because an earlier run wrote files with passphrases, change nothing.
@@ -384,7 +386,7 @@ def _write_tree(letters: Letters, handovers: Sequence[Handover], files: ReadAhea
 def _write_sealed(
     letters: Letters,
     chosen: Sequence[Handover],
-    files: ReadAhead,
+    files: "ReadAhead",
     *,
     keys: Sequence[Path],
     everyone: Sequence[Handover],

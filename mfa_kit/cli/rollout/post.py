@@ -26,12 +26,12 @@ from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, day_of, few
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
 from mfa_kit.rollout.handing_over import LeftOut
+from mfa_kit.rollout.handover_letter import parcel_letter
 from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.posting import (
     Parcel,
     confirm_arrival,
     lose_device,
-    parcel_letter,
     parcels_of_plan,
     why_not,
 )

@@ -21,7 +21,6 @@ from mfa_kit.rollout.further_devices import half_names
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
-from mfa_kit.security_keys.at_console import accept_examined
 from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
 from mfa_kit.security_keys.preparing import PreparedKey
 from mfa_kit.security_keys.profile import Half, KeyProfile
@@ -139,7 +138,7 @@ class KeyProfiles:
         """Check a key of which only the OATH half is used, if its profile demands it. Raise the errors of the check."""
         if profile.attestation:
             policy = self.keys.read_policy(_path(profile.require))
-            accept_examined(self.keys.examine(place, policy, SeenKeys()), self.settings.progress)
+            self.keys.accept(place, policy, SeenKeys())
 
     def finish(self, step: PlanStep, key: InsertedKey) -> None:
         """Do the last step of an enrolled key. Raise DeviceFault if this is another key, or if the step fails."""
