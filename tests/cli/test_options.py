@@ -36,6 +36,7 @@ NO_SECRET = {
     "--key-profile": "the name of a table in the configuration",
     "--custodian": "the name and the public key of a custodian",
     "--lost": "the serial number of a key that is gone",
+    "--passphrases": "the folder for letters",
 }
 # A value of these types is not a secret: a number, a fixed word, a duration, or the place of a file.
 OPEN_TYPES = (
@@ -217,10 +218,11 @@ def test_each_field_of_accounts_choice_is_read() -> None:
 
 @pytest.mark.parametrize("name", registry.METHODS)
 def test_a_method_reads_each_of_its_options(name: str) -> None:
-    """The method's own file reads it, or a verb does through `method_options`."""
+    """The method's own file reads it, or a verb does through `method_options`, or what opens a new device."""
     options = registry.METHODS[name].options
     read = attributes([Path(inspect.getfile(options))])
     read |= attributes((PACKAGE / "cli").rglob("*.py"), of="method_options")
+    read |= attributes([PACKAGE / "wiring/ports.py"], of="options")
     assert {each.name for each in fields(options)} - read == set()
 
 

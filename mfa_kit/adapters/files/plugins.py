@@ -40,16 +40,18 @@ def without_armor(content: Secret[bytes]) -> Secret[bytes]:
     Armor is damaged if age would refuse it (RFC 7468, strict): lines are 64 characters long, but the last may be
     shorter. `content` is a Secret, because it may be an identity file without a passphrase.
     """
-    first, *lines = [line.removesuffix(b"\r") for line in content.reveal().strip().split(b"\n")]
-    if first != ARMOR[0] or len(lines) < 2 or lines.pop() != ARMOR[1]:  # noqa: PLR2004 - a line, and the last
+    text = Secret(content.reveal().strip().replace(b"\r\n", b"\n").split(b"\n"))
+    lines = Secret(text.reveal()[1:-1])
+    if (text.reveal()[0], text.reveal()[-1]) != ARMOR or not lines.reveal():
         return content
-    if {*map(len, lines[:-1])} - {LINE} or not 0 < len(lines[-1]) <= LINE:
+    *whole, last = map(len, lines.reveal())
+    if {*whole} - {LINE} or not 0 < last <= LINE:
         return content
     try:
-        binary = Secret(base64.b64decode(b"".join(lines), validate=True))
+        binary = Secret(base64.b64decode(b"".join(lines.reveal()), validate=True))
     except ValueError:
         return content
-    return binary if base64.b64encode(binary.reveal()) == b"".join(lines) else content
+    return binary if base64.b64encode(binary.reveal()) == b"".join(lines.reveal()) else content
 
 
 def count_recipients(sealed: bytes) -> int:
