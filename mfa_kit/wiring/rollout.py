@@ -771,6 +771,11 @@ def check_handover(folder: Path) -> None:
         raise UsageFault(f"{folder} already exists", "name a new folder: -o DIR")
 
 
+def read_table(path: Path) -> str:
+    """Return the text of the table of a hand-over. Raise UsageFault if it cannot be read."""
+    return rollout_files.read_text(path, hint="name another folder: -o DIR")
+
+
 def write_handover(folder: Path, folders: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
     """Write the folder of a hand-over, complete or not at all, as `create_whole_tree` does.
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyrage
 import pytest
 
 from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.cli import terminal
 from mfa_kit.core.models import JournalState
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.mfa_devices import LabSettings
@@ -25,7 +27,9 @@ from mfa_kit.organization.accounts import AccountState
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import MfaKit, Result
 from tests.policy.test_org_role import READ, actions
+from tests.rollout.conftest import key_file
 from tests.sizes import size
+from tests.tokens.person import Person
 
 ACCOUNTS = 5
 USERS = size(3, 40)
@@ -723,6 +727,12 @@ def test_an_index_is_handed_over_and_reminded_of_in_all_accounts(accounts: Accou
         "rollout", "handover", accounts.index, "--org", "--include", second, "-o", out.with_name("2")
     )
     assert (one.code, [path.name for path in out.with_name("2").iterdir() if path.is_dir()]) == (0, [second])
+    letters = out.with_name("letters")
+    options = ("--passphrase-files", "-i", key_file(accounts.identity, accounts.folder), "--passphrases", letters)
+    with mock.patch.object(terminal, "find_person", return_value=Person()):
+        accounts.desk.run("rollout", "handover", accounts.index, "--org", "-o", out.with_name("3"), *options)
+    [sealed] = (out.with_name("3") / second / "carol").iterdir()
+    assert (letters / second / "carol" / sealed.name.replace(".png.age", ".html")).is_file()
 
 
 @pytest.mark.slow

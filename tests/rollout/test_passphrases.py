@@ -187,6 +187,17 @@ def test_letters_of_other_files_are_kept(rollout: Rollout, people: People) -> No
     assert [*(rollout.folder / "letters").rglob("*.html")] == letters
 
 
+def test_the_folder_of_another_plan_is_refused(rollout: Rollout, people: People) -> None:
+    """Its table, for example that of parcels, would be replaced."""
+    without_keys(rollout, people(1))
+    (rollout.folder / "out").mkdir()
+    for text in ("user,name,email,device,key,state,letter\n", "user,email,file,letter,device,state\nsomebody,,,,,\n"):
+        (rollout.folder / "out" / "handover.csv").write_text(text)
+        done = write(rollout)
+        assert (done.code, "has letters of users who are not in this plan" in done.err) == (2, True), done.err
+    assert not (rollout.folder / "letters").exists()
+
+
 def test_the_copies_are_no_backups(rollout: Rollout, people: People) -> None:
     """Not even in the folder of backups: `list`, `verify`, `exposed` and `rekey` find one backup, and the log no other.
 

@@ -1,5 +1,7 @@
 """`mfa-kit rollout handover`: write a folder for each user, with their encrypted file and a letter."""
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from mfa_kit import wiring
-from mfa_kit.backups.contents import Opened
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import PAPER, letter_page, letter_text, sender_values
@@ -42,6 +43,7 @@ from mfa_kit.rollout.row_status import look_up_devices
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
+    from mfa_kit.backups.contents import Opened
     from mfa_kit.backups.opening import ReadAhead
 
 T = TypeVar("T", Handover, LeftOut)
@@ -353,6 +355,7 @@ def write_letters(
     `left_out` are users without a file. `keys` are identity files for files with passphrases. `plan_or_run` is the plan
     or the run on the command line. In a dry run, write nothing.
     """
+    _check_table(letters, {*(handover.user for handover in handovers), *(omission.user for omission in left_out)})
     named = dict.fromkeys(name.lower() for name in only)
     chosen, left_out = _keep(handovers, named), _keep(left_out, named)
     people: list[Handover | LeftOut] = [*chosen, *left_out]
@@ -368,6 +371,19 @@ def write_letters(
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows or any(map(attrgetter("unproven"), left_out)))
+
+
+def _check_table(letters: Letters, users: Collection[str]) -> None:
+    """Raise UsageFault if the folder has the table of other users, or of parcels, which would be replaced."""
+    file = letters.folder / TABLE
+    if file.is_file():
+        rows = csv.DictReader(io.StringIO(wiring.rollout.read_table(file)))
+        known = {*users, *(f"'{user}" for user in users)}  # an apostrophe keeps spreadsheets from computing a cell
+        if [*(rows.fieldnames or ())] != [*letters.columns] or not {row["user"] for row in rows} <= known:
+            raise UsageFault(
+                f"{letters.folder} has letters of users who are not in this plan, or whose account was not read",
+                "name another folder: -o DIR",
+            )
 
 
 def _write_tree(letters: Letters, handovers: Sequence[Handover], files: "ReadAhead", settings: Settings) -> None:
@@ -421,7 +437,7 @@ def _write_sealed(
 def _write_one(
     letters: Letters,
     handover: Handover,
-    open_backup: Callable[[BackupLocation], Opened],
+    open_backup: "Callable[[BackupLocation], Opened]",
     write: Callable[..., None],
 ) -> None:
     """Write a file that a new passphrase opens, and its letter, and add the row, or else the reason why not."""

@@ -260,6 +260,7 @@ class _Work:
         arrived = self._arrived()
         if not arrived or self._settings.dry_run:
             return
+        values = {**sender_values(self._settings, None), "date": day_of(now)}
         count = count_of(len(arrived), "letter")
         confirm_secret(f"{count} in {folder} will contain the passwords and PINs of keys", self._settings.interaction)
         sealed = [*map(wiring.rollout.secrets_folder, results)]
@@ -269,7 +270,7 @@ class _Work:
             pins = [find_pin(place, self._plan, parcel.step, parcel.key) for place in sealed]
             pin = next(filter(None, pins), None)
             try:
-                self._write_secret(parcel, folder, opener, pin, paper=paper, date=day_of(now))
+                self._write_secret(parcel, folder, opener, pin, paper=paper, values=values)
             except MfaKitError as error:
                 self._refuse(parcel, clauses([str(error), error.hint]))
 
@@ -281,18 +282,12 @@ class _Work:
         pin: Path | None,
         *,
         paper: Paper,
-        date: str,
+        values: Mapping[str, str],
     ) -> None:
-        config, entry = self._settings.config, parcel.entry
+        entry = parcel.entry
         if entry is None or entry.spec.card is None:
             raise UsageFault("no second letter: a token has no password", "leave this user out with --only")
-        values = {
-            "user": entry.spec.user,
-            "key": parcel.key,
-            "company": config.company or "",
-            "contact": config.contact or "",
-            "date": date,
-        }
+        values = {**values, "user": entry.spec.user, "key": parcel.key}
         path, text = folder.absolute() / f"{parcel.folder}.pdf", wiring.files.packaged_text("letters/secret.md")
         secrets = {path: PrintedSecret(label=PASSWORD, text=opener.open(entry))}
         if pin:
