@@ -75,19 +75,35 @@ def station(desk: Desk, published: Published, tmp_path: Path) -> Station:
     return work
 
 
-def test_a_key_inserted_once_gets_both_credentials(
+@dataclass
+class Pairs:
+    """A station, with keys, users who have none, and those who registered one."""
+
+    station: Station
+    box: Callable[..., Key]
+    insert: Callable[[Key], Act]
+    users: Callable[[], str]
+    registered: list[str]
+
+
+@pytest.fixture
+def pairs(
     station: Station,
     box: Callable[..., Key],
     insert: Callable[[Key], Act],
     users: Callable[[], str],
     registered: list[str],
-    desk: Desk,
-) -> None:
+) -> Pairs:
+    """Return all that a test of pairs needs."""
+    return Pairs(station, box, insert, users, registered)
+
+
+def test_a_key_inserted_once_gets_both_credentials(pairs: Pairs, desk: Desk) -> None:
     """The person is asked for each key once, and the ledger has one key with two devices for each user."""
-    people, keys = [users(), users()], [box(serial=1), box(serial=2)]
-    done = station([f"{user},pair,add" for user in people], *map(insert, keys))
+    people, keys = [pairs.users(), pairs.users()], [pairs.box(serial=1), pairs.box(serial=2)]
+    done = pairs.station([f"{user},pair,add" for user in people], *map(pairs.insert, keys))
     assert done.code == 0, done.err
-    assert registered == people
+    assert pairs.registered == people
     assert done.err.count("insert the key for") == 2
     assert done.err.count("you can remove the key now") == 2
     for user, key in zip(people, keys, strict=True):
@@ -102,52 +118,33 @@ def test_a_key_inserted_once_gets_both_credentials(
     assert [len(found) for found in seen.values()] == [2, 2]
 
 
-def test_a_key_without_oath_is_refused_with_a_sentence(
-    station: Station,
-    box: Callable[..., Key],
-    insert: Callable[[Key], Act],
-    users: Callable[[], str],
-    registered: list[str],
-) -> None:
+def test_a_key_without_oath_is_refused_with_a_sentence(pairs: Pairs) -> None:
     """Such a key is seen as a security key only. Nothing is written to it."""
-    user = users()
-    done = station([f"{user},pair,add"], insert(box()), insert(box(serial=1)))
+    user = pairs.users()
+    done = pairs.station([f"{user},pair,add"], pairs.insert(pairs.box()), pairs.insert(pairs.box(serial=1)))
     assert done.code == 0, done.err
     assert f"has no OATH, which a pair needs; insert another key for {user}" in done.err
-    assert registered == [user]
+    assert pairs.registered == [user]
 
 
-def test_a_key_whose_fido_half_is_refused_gets_no_half(
-    station: Station,
-    box: Callable[..., Key],
-    insert: Callable[[Key], Act],
-    users: Callable[[], str],
-    registered: list[str],
-) -> None:
+def test_a_key_whose_fido_half_is_refused_gets_no_half(pairs: Pairs) -> None:
     """The security key is examined before anything is written, so that another key gets both halves."""
-    user, bad, good = users(), box(serial=1), box(serial=2)
+    user, bad, good = pairs.users(), pairs.box(serial=1), pairs.box(serial=2)
     bad.fido.behavior = KeyBehavior(attestation="self")
-    done = station([f"{user},pair,add"], insert(bad), insert(good))
+    done = pairs.station([f"{user},pair,add"], pairs.insert(bad), pairs.insert(good))
     assert done.code == 0, done.err
     assert f"{user}: the key was rejected: genuine:" in done.err
     assert bad.card is not None
     assert not bad.card.credentials
-    assert registered == [user]
+    assert pairs.registered == [user]
     assert good.fido.registered == 1
 
 
-def test_a_key_that_is_no_security_key_gets_no_half(
-    station: Station,
-    box: Callable[..., Key],
-    insert: Callable[[Key], Act],
-    users: Callable[[], str],
-    registered: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    user, key = users(), box(serial=1)
+def test_a_key_that_is_no_security_key_gets_no_half(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, key = pairs.users(), pairs.box(serial=1)
     monkeypatch.setattr(SecurityKeys, "find_same_device", lambda *_: None)
-    done = station([f"{user},pair,add"], insert(key), "q")
-    assert (done.code, registered) == (1, [])
+    done = pairs.station([f"{user},pair,add"], pairs.insert(key), "q")
+    assert (done.code, pairs.registered) == (1, [])
     assert "the key is not found among the security keys, and a pair needs both" in done.err
     assert key.card is not None
     assert not key.card.credentials
@@ -155,76 +152,57 @@ def test_a_key_that_is_no_security_key_gets_no_half(
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "at-another-computer"])
 def test_the_second_half_is_made_on_the_key_of_the_first(
-    station: Station,
-    box: Callable[..., Key],
-    insert: Callable[[Key], Act],
-    users: Callable[[], str],
-    registered: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    elsewhere: bool,
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, elsewhere: bool
 ) -> None:
     """A session that ended between the halves continues with the second half, and refuses other keys.
 
     Another computer knows the key from the tags of the first half.
     """
-    user, mine, other = users(), box(serial=1), box(serial=2)
+    user, mine, other = pairs.users(), pairs.box(serial=1), pairs.box(serial=2)
     real, looks = SecurityKeys.find_same_device, iter([True, False])
     with monkeypatch.context() as patch:
         patch.setattr(SecurityKeys, "find_same_device", lambda *where: real(*where) if next(looks) else None)
-        done = station([f"{user},pair,add"], insert(mine), "q")
-    assert (done.code, registered) == (1, [])
+        done = pairs.station([f"{user},pair,add"], pairs.insert(mine), "q")
+    assert (done.code, pairs.registered) == (1, [])
     assert "the key is no longer inserted" in done.err
     if elsewhere:
         monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
         shutil.rmtree(tmp_path / "plan-results")
-    done = station([], insert(other), insert(box()), insert(mine))
+    done = pairs.station([], pairs.insert(other), pairs.insert(pairs.box()), pairs.insert(mine))
     assert done.code == 0, done.err
     assert done.err.count(f"is not the key with the first half of the pair of {user}") == 2
-    assert registered == [user]
+    assert pairs.registered == [user]
     assert other.card is not None
     assert not other.card.credentials
 
 
-def test_skipping_a_pair_skips_both_halves(
-    station: Station,
-    box: Callable[..., Key],
-    insert: Callable[[Key], Act],
-    users: Callable[[], str],
-    registered: list[str],
-) -> None:
-    first, second = users(), users()
-    done = station([f"{user},pair,add" for user in (first, second)], "s", insert(box(serial=1)), "")
-    assert (done.code, registered) == (1, [second])
+def test_skipping_a_pair_skips_both_halves(pairs: Pairs) -> None:
+    first, second = pairs.users(), pairs.users()
+    done = pairs.station([f"{user},pair,add" for user in (first, second)], "s", pairs.insert(pairs.box(serial=1)), "")
+    assert (done.code, pairs.registered) == (1, [second])
     assert f"2 users not done ({first}-key" in done.err.replace(f"{first}/", "")
     assert {*re.findall(r"\((\d of \d);", done.err)} == {"1 of 2", "2 of 2"}  # a pair is one key
 
 
 def test_two_stations_with_one_roster_give_a_user_one_key(
-    station: Station,
-    box: Callable[..., Key],
-    insert: Callable[[Key], Act],
-    users: Callable[[], str],
-    registered: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The second one to get a key for the user writes nothing to it, and gives it to the next user."""
-    people, keys = [users(), users()], [box(serial=1), box(serial=2)]
-    remove, enter = insert(keys[1])
+    people, keys = [pairs.users(), pairs.users()], [pairs.box(serial=1), pairs.box(serial=2)]
+    remove, enter = pairs.insert(keys[1])
 
     def other_station() -> None:
         remove()
         with monkeypatch.context() as patch:
             patch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
             only = ("--only", people[0], "--results", tmp_path / "other-results")
-            done = station([], insert(keys[0]), more=only)
+            done = pairs.station([], pairs.insert(keys[0]), more=only)
         assert done.code == 0, done.err
         remove()
 
-    done = station([f"{user},pair,add" for user in people], (other_station, enter), insert(keys[1]))
+    done = pairs.station([f"{user},pair,add" for user in people], (other_station, enter), pairs.insert(keys[1]))
     assert done.code == 0, done.err
-    assert registered == people
+    assert pairs.registered == people
     for user, key in zip(people, keys, strict=True):
         assert key.card is not None
         assert [*key.card.credentials] == [f"AWS:{user}-key@{ACCOUNT}".encode()]
