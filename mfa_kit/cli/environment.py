@@ -43,7 +43,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--identity", "--passphrase", "--passphrase-fd", "--password-stdin", "--pin-stdin", "--unlock-stdin"),
         *("--unlock-fd", "--codes-stdin", "--codes", "--seeds", "--readings", "--backup", "--image", "--out"),
         *("--qr-file", "--show-secret", "--generate", "--resume", "--to", "--from", "--sheet"),
-        *("--letters", "--letter", "--protocol", "--secrets"),
+        *("--letters", "--letter", "--protocol", "--secrets", "--passphrase-files", "--passphrases"),
     ),
     "they decide who can decrypt a backup; use the configuration file instead": (
         *("--recipient", "--recipients-file", "--custodian", "--threshold", "--github", "--base-url"),

@@ -432,6 +432,8 @@ def _write_sealed(
         finally:
             rows = [letters.row(handover) for handover in _written(letters, everyone, folders.number)]
             wiring.rollout.write_file(letters.folder / TABLE, csv_table(letters.columns, rows))
+            written = count_of(len(letters.rows) - before, "letter")
+            settings.progress.note(f"{written} with a passphrase written to {letters.secret}: print, then delete them")
 
 
 def _write_one(
