@@ -74,6 +74,12 @@ class Rollout:
     def apply(self, *more: str | Path) -> Result:
         return self.desk.run("rollout", "apply", self.file, "-r", self.recipient, *more)
 
+    def enroll(self, users: Iterable[str], *more: str) -> None:
+        """Plan the rows of `own`, and apply the plan."""
+        self.plan(*self.own(users))
+        done = self.apply(*more)
+        assert done.code == 0, done.err
+
     def lose_ledger(self) -> None:
         """Remove the ledger, as `lose_ledger` does."""
         lose_ledger(self.desk.home)

@@ -114,8 +114,7 @@ def test_each_copy_is_decrypted_only_by_its_recipient(rollout: Rollout, people: 
 def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
     """The result of each user has the ID of the run that enrolled them. Only that run has a record."""
     users = people(3)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply().code == 0
+    rollout.enroll(users)
     since = len(rollout.lab.calls)
     done = rollout.apply()
     assert done.code == 0
@@ -127,8 +126,7 @@ def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
 def test_another_computer_reports_users_without_a_local_copy(rollout: Rollout, people: People, tmp_path: Path) -> None:
     """The same is true on this computer when the copy has been removed. A computer with the record finds the copies."""
     users = people(2)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply().code == 0
+    rollout.enroll(users)
     other = MfaKit(tmp_path / "other", rollout.desk.env)
     apply = ("rollout", "apply", rollout.file, "-r", rollout.recipient)
     done = other.process(*apply, "--results", tmp_path / "results")
@@ -244,8 +242,7 @@ def test_undo_removes_exactly_the_devices_of_a_run(rollout: Rollout, people: Peo
     first, second, other = people(3)
     rollout.plan(*rollout.own([first, second]))
     run = json.loads(rollout.apply("--output", "json").out)["run"]
-    rollout.plan(*rollout.own([other]))
-    assert rollout.apply().code == 0
+    rollout.enroll([other])
     rollout.lab.register_fido(first, "key")
     undo = ("rollout", "undo", run, "--yes")
     assert mfa_kit.run("rollout", "undo", run).code == 8
@@ -317,8 +314,7 @@ def test_too_many_failures_stop_a_rollout(rollout: Rollout, people: People) -> N
 def test_a_run_without_results_keeps_the_earlier_files(rollout: Rollout, people: People) -> None:
     """The files do not list enrolled users as not started."""
     users = people(2)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply().code == 0
+    rollout.enroll(users)
     rollout.lab.faults.add("ListVirtualMFADevices", "denied", at="every")
     assert rollout.apply().code == 4
     assert outcomes(rollout) == dict.fromkeys(users, "enrolled")

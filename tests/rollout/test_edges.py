@@ -258,8 +258,7 @@ def test_the_status_shows_a_half_made_device(rollout: Rollout, people: People) -
 def test_an_enabled_but_unrecorded_device_is_half_made(rollout: Rollout, people: People) -> None:
     """The status does not say that the secret has no copy."""
     (user,) = people(1)
-    rollout.plan(*rollout.own([user]))
-    assert rollout.apply().code == 0
+    rollout.enroll([user])
     with sqlite_ledger(rollout.desk.home) as other:
         (entry,) = (each for each in other.made(ACCOUNT) if each.spec.user == user)
         other.record(entry.at(JournalState.CREATED))

@@ -71,8 +71,7 @@ def test_a_lost_ledger_between_stage_and_activate(
 ) -> None:
     """The record has everything: each user gets a letter, and each device is enabled, and undone twice."""
     users = people(3)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     rollout.lose_ledger()
     assert {outcome for outcome, _ in status(rollout).values()} == {"staged"}
     assert letters(rollout)[:2] == (0, 3)
@@ -129,12 +128,10 @@ def test_a_finished_rollout_whose_ledger_is_lost(
 def test_an_old_ledger(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """A dump from the middle lacks the second half, and has the first half as staged."""
     users = people(4)
-    rollout.plan(*rollout.own(users[:2]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users[:2], "--stage")
     shutil.copytree(rollout.desk.home, rollout.folder / "dump")
     identity = key_file(rollout.identity, rollout.folder)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply().code == 0
+    rollout.enroll(users)
     assert command(rollout, "activate", "-i", identity).code == 0
     rollout.lose_ledger()
     shutil.copytree(rollout.folder / "dump", rollout.desk.home, dirs_exist_ok=True)
@@ -155,8 +152,7 @@ def test_a_ledger_that_lost_the_end_of_a_run(
 ) -> None:
     """It has devices as half-made that the run completed. They stay as they are: a user may have the secret."""
     users = people(3)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     seeds = [rollout.lab.seed(ARN + user) for user in users]
     for file in (rollout.desk.home / "backups").rglob(f"{users[0]}-*"):
         file.unlink()  # this device is half-made indeed
@@ -183,8 +179,7 @@ def test_only_undo_removes_what_a_lost_end_shows_as_half_made(
 ) -> None:
     """No other command has the record, but the backup, which is written last, is complete."""
     user, other = people(2)
-    rollout.plan(*rollout.own([user, other]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([user, other], "--stage")
     seed, [run] = rollout.lab.seed(ARN + user), read_records([rollout.results], computer="here").runs
     lose_the_end(rollout, reached)
     for file in (rollout.desk.home / "backups").glob(f"[0-9]*/*/{other}-*"):
@@ -220,8 +215,7 @@ def test_no_message_deletes_an_untagged_device_with_its_backup(
     rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
 ) -> None:
     (user,) = people(1)
-    rollout.plan(*rollout.own([user]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([user], "--stage")
     iam = boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
     iam.untag_mfa_device(SerialNumber=ARN + user, TagKeys=[RUN_TAG, STAGED_TAG])
     lose_the_end(rollout)
@@ -238,11 +232,9 @@ def test_activate_lists_what_an_old_ledger_lacks(
 ) -> None:
     """It enables what the dump has, lists the other staged devices, and exits with 1 until it has their record."""
     users = people(4)
-    rollout.plan(*rollout.own(users[:2]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users[:2], "--stage")
     shutil.copytree(rollout.desk.home, rollout.folder / "dump")
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     rollout.lose_ledger()
     shutil.copytree(rollout.folder / "dump", rollout.desk.home, dirs_exist_ok=True)
     activate = ("-i", key_file(rollout.identity, tmp_path))
@@ -262,8 +254,7 @@ def test_activate_leaves_a_run_that_is_in_progress_alone(
 ) -> None:
     """Its process is alive, although the ledger is lost."""
     (user,) = people(1)
-    rollout.plan(*rollout.own([user]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([user], "--stage")
     rollout.lose_ledger()
     (file,) = rollout.results.glob("record-*")
     activate = ("-i", key_file(rollout.identity, tmp_path), "--record", rollout.results)
@@ -280,8 +271,7 @@ def test_a_kill_during_the_adoption_leaves_no_device(
 ) -> None:
     """The next start adopts a half-made device that has no line, too."""
     users = people(2)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     (file,) = rollout.results.glob("record-*")
     head, _, _ = file.read_text().partition("\n")
     file.write_text(f"{head}\n")
@@ -304,8 +294,7 @@ def test_without_a_record_nothing_is_adopted(
 ) -> None:
     """Tags and backups prove nothing. `undo --adopt-unrecorded` removes the devices, and they can be staged again."""
     users = people(3)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     rollout.lose_ledger()
     shutil.rmtree(rollout.results)
     for outcome, reason in status(rollout).values():
@@ -336,8 +325,7 @@ def test_a_staged_device_without_its_backup_is_staged_again(
 ) -> None:
     """A kill after its line and before its backup, or between the backup's two files, can leave it."""
     lost, kept = people(2)
-    rollout.plan(*rollout.own([lost, kept]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([lost, kept], "--stage")
     for file in [*(rollout.desk.home / "backups").glob(f"{folder}/*/{lost}-*")]:
         file.unlink()
     rollout.lose_ledger()
@@ -353,8 +341,7 @@ def test_backups_that_are_out_of_reach_cost_no_device(
 ) -> None:
     """If no backup of a run is found, its folder may be away. `apply` leaves its staged devices alone."""
     users = people(2)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     backups, seeds = rollout.desk.home / "backups", [rollout.lab.seed(ARN + user) for user in users]
     backups.rename(tmp_path / "away")
     rollout.lose_ledger()
@@ -373,8 +360,7 @@ def test_backups_that_are_lost_for_good(
 ) -> None:
     """`undo` leaves the staged devices alone. `undo --adopt-unrecorded` removes them, and they can be staged again."""
     users = people(2)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     shutil.rmtree(rollout.desk.home / "backups")
     rollout.lose_ledger()
     assert command(rollout, "undo", rollout.file, "--yes").code == 1
@@ -390,8 +376,7 @@ def test_backups_that_were_encrypted_again_after_the_record(
 ) -> None:
     """Only the lost ledger had their SHA-256. `backup rekey` records it again."""
     users = people(2)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     identity = ("-i", key_file(rollout.identity, tmp_path))
     rekey = ("backup", "rekey", *identity, "-r", rollout.recipient)
     assert rollout.desk.run(*rekey).code == 0
@@ -425,8 +410,7 @@ def test_a_planted_device_is_refused(
 ) -> None:
     """Tags, device and backup agree with each other, and still nobody gets the device."""
     (user,) = people(1)
-    rollout.plan(*rollout.own([user]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([user], "--stage")
     (run,) = read_records([rollout.results], computer="").runs
     iam = boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
     plant(rollout, iam, user, run)
@@ -446,8 +430,7 @@ def test_a_planted_device_is_refused(
 def test_an_adopted_device_keeps_its_hash(rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path) -> None:
     """`apply` writes the device into the new ledger, and then `activate` needs no record to refuse another backup."""
     (user,) = people(1)
-    rollout.plan(*rollout.own([user]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([user], "--stage")
     (run,) = read_records([rollout.results], computer="").runs
     rollout.lose_ledger()
     plant(rollout, boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"]), user, run)
@@ -463,8 +446,7 @@ def test_a_new_device_with_the_name_of_an_undone_one_is_left_alone(
 ) -> None:
     """The ledger that says that the run was undone is lost, and the user has made a device in the console since."""
     (user,) = people(1)
-    rollout.plan(*rollout.own([user]))
-    assert rollout.apply().code == 0
+    rollout.enroll([user])
     undo = ("undo", rollout.file, "--yes", "--leave-without-mfa")
     assert command(rollout, *undo).code == 0
     rollout.lose_ledger()
@@ -501,8 +483,7 @@ def test_a_device_that_cannot_be_adopted_is_not_called_undone(
 def test_undo_waits_for_a_recorded_run(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """The run is at work with another ledger. Only its record shows that."""
     users = people(2)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     rollout.lose_ledger()
     undo = ("undo", rollout.file, "--yes")
     none = command(rollout, *undo, "--adopt-unrecorded")
@@ -661,8 +642,7 @@ def test_a_record_that_cannot_be_written_ends_the_run(
 
 def test_a_wrong_name_is_no_lost_ledger(rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path) -> None:
     """`activate --only` exits with 0, as long as the ledger has a staged device of another user."""
-    rollout.plan(*rollout.own(people(1)))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(people(1), "--stage")
     done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path), "--only", "nobody")
     assert (done.code, "no device is staged on this computer for nobody" in done.err) == (0, True), done.err
 
@@ -670,8 +650,7 @@ def test_a_wrong_name_is_no_lost_ledger(rollout: Rollout, people: Callable[[int]
 def test_undo_refuses_before_it_asks(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """If each device is the last of its user, no question is asked. Otherwise, one reason is printed once."""
     users = people(8)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply().code == 0
+    rollout.enroll(users)
     done = command(rollout, "undo", rollout.file)
     assert (done.code, "all 8 devices are the last MFA device of their user" in done.err) == (6, True), done.err
     rollout.lab.register_fido(users[0], "key")
@@ -697,11 +676,9 @@ def test_reconcile_adopts_what_the_record_proves(
 ) -> None:
     """Afterward, the ledger has the devices, and the recipients and the hashes of their backups."""
     users = people(4)
-    rollout.plan(*rollout.own(users[:2]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users[:2], "--stage")
     shutil.copytree(rollout.desk.home, rollout.folder / "dump")
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
     rollout.lose_ledger()
     lacks = users
     if how == "dump":
@@ -730,11 +707,9 @@ def test_reconcile_adopts_what_the_record_proves(
 def test_reconcile_adopts_nothing_else(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """Devices that no record has, and those that another run made, are reported and not adopted."""
     taken, unrecorded, left = people(3)
-    rollout.plan(*rollout.own([taken, left]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([taken, left], "--stage")
     records = rollout.results.rename(rollout.folder / "records")
-    rollout.plan(*rollout.own([taken, unrecorded, left]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([taken, unrecorded, left], "--stage")
     iam = boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
     plant(rollout, iam, taken, "20261130T120000Z-0123abcd")
     rollout.lose_ledger()
@@ -750,8 +725,7 @@ def test_an_interrupted_adoption_is_completed(
 ) -> None:
     """The ledger fails after the devices, and before the recipients of all backups are recorded."""
     users = people(3)
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply().code == 0
+    rollout.enroll(users)
     rollout.lose_ledger()
     real, written = BackupRecords.record_sealed, list[object]()
 

@@ -190,8 +190,7 @@ def test_a_changed_public_key_is_reported(rollout: Rollout, people: People, iden
     SSH keys are shown as in ssh-keygen.
     """
     changed, same = people(2)
-    rollout.plan(*rollout.own([changed, same]))
-    assert rollout.apply().code == 0
+    rollout.enroll([changed, same])
     rsa = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN"
     done = rollout.plan(f'{changed},"{rsa} \u202ecomment"', *rollout.own([same]))
     assert steps(rollout)[changed]["key"] == "SHA256:" + steps(rollout)[changed]["key"][7:]
@@ -351,8 +350,7 @@ def test_devices_of_another_computer_block_a_row(rollout: Rollout, people: Peopl
     """The tags say who made the device. This computer's own staged devices wait for activation."""
     staged, left = people(2)
     other = MfaKit(tmp_path / "other", rollout.desk.env)
-    rollout.plan(*rollout.own([staged]))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll([staged], "--stage")
     rollout.plan(*rollout.own([staged]))
     assert actions(rollout) == {staged: "staged"}
     rollout.plan(*rollout.own([left]))

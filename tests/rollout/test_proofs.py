@@ -284,8 +284,7 @@ def written(at: float) -> str:
 
 
 def stage(rollout: Rollout, users: list[str]) -> None:
-    rollout.plan(*rollout.own(users))
-    assert rollout.apply("--stage").code == 0
+    rollout.enroll(users, "--stage")
 
 
 def holders(rollout: Rollout, users: list[str]) -> list[str]:

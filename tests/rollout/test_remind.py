@@ -50,7 +50,6 @@ def test_users_for_whom_the_rollout_waits_are_listed(rollout: Rollout, people: P
 
 def test_no_one_is_left_to_remind(rollout: Rollout, people: People) -> None:
     """After everyone is enrolled, the list is empty."""
-    rollout.plan(*rollout.own(people(1)))
-    assert rollout.apply().code == 0
+    rollout.enroll(people(1))
     done = rollout.desk.run("rollout", "remind", rollout.file)
     assert (done.code, done.out) == (0, "no one has to be reminded\n")

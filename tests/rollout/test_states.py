@@ -101,8 +101,7 @@ def test_a_record_has_states_between_its_devices(tmp_path: Path) -> None:
 def test_every_command_reads_a_record_without_devices(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """Also if the ledger is lost. The process that wrote it is no run of the plan."""
     names = people(2)
-    rollout.plan(*rollout.own(names))
-    assert rollout.apply().code == 0
+    rollout.enroll(names)
     process = replace(RUN, plan=plan_digest(rollout.file.read_text()))
     write_record(rollout.results, *(replace(STATE, run=process, serial=f"{ARN}{user}") for user in names))
     rollout.lose_ledger()

@@ -62,8 +62,7 @@ def test_a_plan_that_was_carried_out_ends_the_watch(
     rollout: Rollout, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It asks AWS nothing, needs no credentials, and prints one line."""
-    rollout.plan(*rollout.own([user]))
-    assert rollout.apply().code == 0
+    rollout.enroll([user])
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     done = rollout.desk.run("rollout", "status", rollout.file, "--watch")
     assert (done.code, done.out) == (0, "1 of 1 users, 1 of 1 accounts, 0 failed, 0.0 users/s, workers: 0\n")
