@@ -64,7 +64,6 @@ from mfa_kit.core.results import (
     SkippedUser,
     UserDevice,
     UserResult,
-    enroll_result,
 )
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.enrollment import enroll, revoke
@@ -72,12 +71,11 @@ from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.policy.lockout import UNCHANGED, access_with, after_policy, may_have_to_change, unread_users
 from mfa_kit.policy.texts import force_mfa
-from mfa_kit.rollout.apply import check_backup_folder, check_copies
+from mfa_kit.rollout.apply import PlanRun, check_backup_folder, check_copies
 from mfa_kit.rollout.execution import Execution, RowResult, user_result
 from mfa_kit.rollout.plan import WORKERS, check_account
 from mfa_kit.rollout.plan_files import plan_digest, plan_text
 from mfa_kit.rollout.plan_making import PlanOptions, plan_summary, plan_users
-from mfa_kit.rollout.plan_run import PlanRun
 from mfa_kit.rollout.room import device_changes, fit_plan
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.wiring.methods.method import EnrollmentMethod, Options
@@ -328,7 +326,7 @@ class MfaKit:
             request = EnrollRequest(user=work.user, method=chosen.method, name=name, path=path, add=add)
             backend = options.backend(work.context)
             return _plain(
-                enroll_result(
+                enroll.enroll_result(
                     enroll.enroll(
                         request,
                         backend,

@@ -23,7 +23,7 @@ from mfa_kit.core.models import (
     Skipped,
     recorded_location,
 )
-from mfa_kit.core.results import Cell, ResultRow, enroll_result
+from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.text import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
@@ -221,7 +221,7 @@ def _resume(
 
 def _row(outcome: Outcome) -> ResultRow:
     """Return the outcome of an enrollment as a result row."""
-    row = asdict(enroll_result(outcome))
+    row = asdict(use_case.enroll_result(outcome))
     registered = outcome.registered if isinstance(outcome, Enrolled) else None
     return row | _registered_cells(registered) if registered else row
 

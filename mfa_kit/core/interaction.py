@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from mfa_kit.core.errors import Declined
@@ -147,6 +148,7 @@ class Interaction(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class Nobody:
     """Takes the place of a terminal in a command that must not ask questions, or has no terminal.
 
@@ -154,15 +156,15 @@ class Nobody:
     needed only when the command is run without --dry-run.
     """
 
-    def __init__(self, why: str, *, dry: bool = False) -> None:
-        self._why, self._dry = why, dry
+    why: str
+    dry: bool = field(default=False, kw_only=True)
 
     def _decline(self, requirement: str, instead: str) -> NoReturn:
-        raise Declined(f"{requirement}, but {self._why}", f"use {instead}")
+        raise Declined(f"{requirement}, but {self.why}", f"use {instead}")
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         """Raise Declined, because the user cannot be asked. In a dry run, do nothing."""
-        if not self._dry:
+        if not self.dry:
             self._decline("this command needs interactive input", instead)
 
     def say(self, text: str) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mfa_kit.core.models import Enrolled, Outcome
-
 # The value of a cell. Nested values are for JSON. None means that the cell is empty.
 Cell: TypeAlias = "str | float | Sequence[Cell] | Mapping[str, Cell] | None"
 ResultRow: TypeAlias = "Mapping[str, Cell]"
@@ -37,29 +35,6 @@ class SkippedUser:
     reason: str
     devices: tuple[str, ...]
     backups: tuple[str, ...]
-
-
-def enroll_result(outcome: Outcome) -> EnrolledUser | SkippedUser:
-    """Return the result of an enrollment."""
-    if isinstance(outcome, Enrolled):
-        spec = outcome.spec
-        return EnrolledUser(
-            outcome="enrolled",
-            user=spec.user,
-            device=spec.serial,
-            kind=spec.method.name,
-            hardware=spec.hardware,
-            backup=outcome.backup,
-            run=outcome.run,
-            listed=outcome.listed,
-        )
-    return SkippedUser(
-        outcome="skipped",
-        user=outcome.user,
-        reason=outcome.reason,
-        devices=outcome.serials,
-        backups=outcome.backups,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

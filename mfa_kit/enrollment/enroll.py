@@ -5,7 +5,8 @@ from contextlib import suppress
 
 from mfa_kit.core.errors import AlreadyExists, MfaKitError
 from mfa_kit.core.message import Message
-from mfa_kit.core.models import Caller, Device, DeviceSpec, Outcome, Skipped, check_user
+from mfa_kit.core.models import Caller, Device, DeviceSpec, Enrolled, Outcome, Skipped, check_user
+from mfa_kit.core.results import EnrolledUser, SkippedUser
 from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import EnrollRequest, plan_device, recorded_entry, serials_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
@@ -77,3 +78,26 @@ def _skipped_meanwhile(request: EnrollRequest, *, caller: Caller, ports: Enrollm
     with suppress(MfaKitError):
         return _skipped(request, ports.iam_reader.devices(request.user), caller=caller, ports=ports)
     return None
+
+
+def enroll_result(outcome: Outcome) -> EnrolledUser | SkippedUser:
+    """Return the result of an enrollment."""
+    if isinstance(outcome, Enrolled):
+        spec = outcome.spec
+        return EnrolledUser(
+            outcome="enrolled",
+            user=spec.user,
+            device=spec.serial,
+            kind=spec.method.name,
+            hardware=spec.hardware,
+            backup=outcome.backup,
+            run=outcome.run,
+            listed=outcome.listed,
+        )
+    return SkippedUser(
+        outcome="skipped",
+        user=outcome.user,
+        reason=outcome.reason,
+        devices=outcome.serials,
+        backups=outcome.backups,
+    )

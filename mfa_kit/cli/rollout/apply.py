@@ -31,10 +31,9 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice
-from mfa_kit.rollout.apply import check_backup_folder, check_copies
+from mfa_kit.rollout.apply import PlanRun, check_backup_folder, check_copies
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, check_account
-from mfa_kit.rollout.plan_run import PlanRun
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.watching import claim_of
 from mfa_kit.wiring.settings import Settings

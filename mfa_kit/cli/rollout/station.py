@@ -38,11 +38,10 @@ from mfa_kit.enrollment.making import preparing
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.rollout.apply import check_backup_folder
+from mfa_kit.rollout.apply import check_backup_folder, result_files
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account
-from mfa_kit.rollout.plan_run import result_files
 from mfa_kit.rollout.proven_devices import record_adopted
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import RosterRow, keep_users
