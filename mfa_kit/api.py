@@ -19,9 +19,9 @@ response that botocore reads in this process may be longer than 32 MiB or take m
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 from mfa_kit import wiring
@@ -84,38 +84,13 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.methods.virtual import Codes, VirtualOptions
 from mfa_kit.wiring.settings import Settings
 
-__all__ = [
-    "AccessAfterPolicy",
-    "AuditReport",
-    "AwsFault",
-    "BackupCheck",
-    "Declined",
-    "DeviceChange",
-    "DeviceFault",
-    "EnrolledUser",
-    "IntegrityFault",
-    "Interaction",
-    "InternalError",
-    "Lockout",
-    "MfaKit",
-    "MfaKitError",
-    "OathKey",
-    "PlanSummary",
-    "ReplacedDevice",
-    "ReportedAcceptance",
-    "ReportedFinding",
-    "ReportedHole",
-    "ReportedUnknown",
-    "RevokedDevice",
-    "RuleReport",
-    "SkippedUser",
-    "Throttled",
-    "UsageFault",
-    "UserDevice",
-    "UserResult",
-    "Virtual",
-]
+__all__ = ["AwsFault", "Declined", "DeviceFault", "IntegrityFault", "InternalError", "Lockout", "MfaKitError"]
+__all__ += ["Interaction", "MfaKit", "OathKey", "Throttled", "UsageFault", "Virtual"]
+__all__ += ["AccessAfterPolicy", "AuditReport", "BackupCheck", "DeviceChange", "EnrolledUser", "PlanSummary"]
+__all__ += ["ReplacedDevice", "ReportedAcceptance", "ReportedFinding", "ReportedHole", "ReportedUnknown"]
+__all__ += ["RevokedDevice", "RuleReport", "SkippedUser", "UserDevice", "UserResult"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Place: TypeAlias = str | Path
 # The ages of the commands' options --max-age and --drilled-within, in seconds.
@@ -216,12 +191,28 @@ class OathKey:
 VIRTUAL = Virtual()
 
 
+def _closed_at_exit(
+    method: Callable[Concatenate["MfaKit", P], Iterator[UserResult]],
+) -> Callable[Concatenate["MfaKit", P], Iterator[UserResult]]:
+    """Have an MfaKit close the generators of a method when it is closed itself."""
+
+    @wraps(method)
+    def register(kit: "MfaKit", /, *args: P.args, **options: P.kwargs) -> Iterator[UserResult]:
+        generator = method(kit, *args, **options)
+        kit._iterators.add(generator)  # noqa: SLF001 - a method of this class
+        return generator
+
+    return register
+
+
 class MfaKit:
     """The commands of mfa-kit in one AWS account. Use it in a `with` statement.
 
-    `profile`, `region`, `endpoint`, `account` and `ledger` are the options of the commands, with the defaults of the
-    configuration file. `interaction` answers questions; without it, each question raises Declined. `progress` is called
-    with each message. Each method raises one of the errors of this module, and no other exception.
+    `profile`, `region`, `endpoint`, `account`, `ledger`, `backup_dir` and `local_backups` are the options of the
+    commands, with the defaults of the configuration file. `to` has the public keys that can decrypt all new backups;
+    without it, those of the configuration file can. `interaction` answers questions; without it, each question raises
+    Declined. `progress` is called with each message. Each method raises one of the errors of this module, and no other
+    exception.
     """
 
     def __init__(
@@ -232,14 +223,18 @@ class MfaKit:
         endpoint: str | None = None,
         account: str | None = None,
         ledger: str | None = None,
+        to: Sequence[str] = (),
+        backup_dir: Place | None = None,
+        local_backups: bool = False,
         interaction: Interaction | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self._options = {"profile": profile, "region": region, "account": account, "ledger": ledger}
+        self._to, self._folder, self._local_backups = to, backup_dir, local_backups
         self._endpoint, self._person, self._show = endpoint, interaction, progress
         self._settings: Settings | None = None
         self._stack = ExitStack()
-        self._iterators: WeakSet[Generator[UserResult, None, None]] = WeakSet()
+        self._iterators: WeakSet[Any] = WeakSet()
 
     def __enter__(self) -> Self:
         """Read the configuration file. AWS is called by the methods only. Raise UsageFault if the file is invalid."""
@@ -282,7 +277,6 @@ class MfaKit:
         *,
         each_user: bool = False,
         max_age: float = REPORT_AGE,
-        backup_dir: Place | None = None,
         drilled_within: float = DRILLED_WITHIN,
     ) -> tuple[UserDevice, ...]:
         """Return the devices of a user, or of all users. A user without a device has one entry of the kind `none`.
@@ -300,7 +294,7 @@ class MfaKit:
                 user=user,
                 each_user=each_user,
                 max_age=max_age,
-                backup_dir=_place(backup_dir),
+                backup_dir=self._place,
                 drilled_within=drilled_within,
             )
             return _plain(tuple(UserDevice(**cast("dict[str, Any]", row)) for row in rows))
@@ -313,16 +307,9 @@ class MfaKit:
         name: str | None = None,
         path: str = "/",
         add: bool = False,
-        to: Sequence[str] = (),
-        backup_dir: Place | None = None,
-        local_backups: bool = False,
     ) -> EnrolledUser | SkippedUser:
-        """Give a user a device. `to` has the public keys that can decrypt its backup.
-
-        Skip a user with a device, unless `add` is true. With `local_backups`, the backup may be in a folder
-        of this computer although other computers share the ledger.
-        """
-        with self._device_work(user, method, to, backup_dir, local=local_backups) as (work, options, chosen):
+        """Give a user a device. Skip a user with a device, unless `add` is true."""
+        with self._device_work(user, method) as (work, options, chosen):
             request = EnrollRequest(user=work.user, method=chosen.method, name=name, path=path, add=add)
             backend = options.backend(work.context)
             return _plain(
@@ -347,15 +334,12 @@ class MfaKit:
         lost: bool = False,
         name: str | None = None,
         path: str = "/",
-        to: Sequence[str] = (),
-        backup_dir: Place | None = None,
-        local_backups: bool = False,
     ) -> ReplacedDevice:
         """Give a user a new device, and remove the old one. The Interaction confirms the removal.
 
         `device` names the old device if there are several. If it is lost, it is removed first.
         """
-        with self._device_work(user, method, to, backup_dir, local=local_backups) as (work, options, chosen):
+        with self._device_work(user, method) as (work, options, chosen):
             request = EnrollRequest(user=work.user, method=chosen.method, name=name, path=path)
             backend, ports = options.backend(work.context), work.ports
             run = wiring.ports.new_run_id(ports.iam_reader)
@@ -389,7 +373,8 @@ class MfaKit:
         `leave_without_mfa`.
         """
         with self._call() as settings:
-            store, oath_keys = wiring.stores.open_backup_store(settings), wiring.oath_keys.OathKeys(settings)
+            store = wiring.stores.open_backup_store(settings, self._place)
+            oath_keys = wiring.oath_keys.OathKeys(settings)
             with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
                 entry = revoke.look_to_revoke(
                     resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
@@ -420,7 +405,7 @@ class MfaKit:
         """
         with self._call() as settings:
             keys = wiring.age_keys.Identities([*map(Path, identities)], passphrase_fd=None, person=settings.interaction)
-            files = [_location(backup) for backup in backups]
+            files = [parse_location(str(backup)) for backup in backups]
             checked = wiring.backups.verify_backups(settings, files, keys, accept_label=accept_label)
             return _plain(tuple(result.checked for result in checked))
 
@@ -450,14 +435,12 @@ class MfaKit:
             }
             return _plain(PlanSummary(plan=str(file), sha256=plan_digest(text), account=new_plan.account, **cells))
 
+    @_closed_at_exit
     def apply(
         self,
         plan: Place,
         *,
         sha256: str | None = None,
-        to: Sequence[str] = (),
-        backup_dir: Place | None = None,
-        local_backups: bool = False,
         staged: bool = False,
         accept_lockout: bool = False,
         max_failures: int | None = None,
@@ -468,60 +451,34 @@ class MfaKit:
 
         The work begins with the first result. If the iterator is closed before its end, the users in progress are
         finished, and no other user is started. Afterward, apply the same plan again to continue. `sha256` is that of
-        the plan's file, `to` has public keys that can decrypt all backups, and `results` is the folder for the result
-        files. With `accept_lockout`, users without a public key are enrolled too. Stop when more than `max_failures`
-        users have failed. The other arguments are the options of the command.
+        the plan's file, and `results` is the folder for the result files. With `accept_lockout`, users without a
+        public key are enrolled too. Stop when more than `max_failures` users have failed. The other arguments are the
+        options of the command.
         """
-        iterator = self._apply(
-            Path(plan),
-            expected=[sha256] if sha256 else [],
-            to=to,
-            place=_place(backup_dir),
-            local=local_backups,
-            staged=staged,
-            accept_lockout=accept_lockout,
-            max_failures=max_failures,
-            results=Path(results) if results else None,
-            workers=workers,
-        )
-        self._iterators.add(iterator)
-        return iterator
-
-    def _apply(
-        self,
-        file: Path,
-        *,
-        expected: Sequence[str],
-        to: Sequence[str],
-        place: BackupLocation | None,
-        local: bool,
-        staged: bool,
-        accept_lockout: bool,
-        max_failures: int | None,
-        results: Path | None,
-        workers: int,
-    ) -> Generator[UserResult, None, None]:
+        file, named = Path(plan), Path(results) if results else None
         with self._call() as settings:
-            store = wiring.stores.open_backup_store(settings, place, to=to, local_backups=local)
-            plan, digest = wiring.rollout.read_plan(file, expected=expected)
-            record = wiring.rollout.read_run_records([file], (), results=results)
+            store = wiring.stores.open_backup_store(
+                settings, self._place, to=self._to, local_backups=self._local_backups
+            )
+            users, digest = wiring.rollout.read_plan(file, expected=[sha256] if sha256 else [])
+            record = wiring.rollout.read_run_records([file], (), results=named)
             with wiring.rollout.open_rollouts(settings, None, store=store, workers=workers, record=record) as rollouts:
-                check_account(plan, rollouts.caller)
+                check_account(users, rollouts.caller)
                 check_copies(
-                    plan.without_copy,
-                    plan.shut_out,
+                    users.without_copy,
+                    users.shut_out,
                     staged=staged,
                     accept_lockout=accept_lockout,
                     sealed=bool(store.recipients()),
                 )
-                check_backup_folder(store, plan.steps)
+                check_backup_folder(store, users.steps)
                 wiring.rollout.record_lost_hashes(rollouts.ledger, record)
-                folder = wiring.rollout.open_results_folder(results, file)
+                folder = wiring.rollout.open_results_folder(named, file)
                 opened = rollouts.enter(rollouts.selection.chosen[0], progress=settings.progress)
                 with opened.recording(folder, plan=digest) as recording:
                     run = PlanRun(
                         run=wiring.ports.new_run_id(opened.ports.iam_reader),
-                        plan=plan,
+                        plan=users,
                         records=opened.records(digest),
                         ports=recording.ports,
                         folder=folder,
@@ -591,20 +548,25 @@ class MfaKit:
                     raise
                 raise loss.fault from None
 
+    @property
+    def _place(self) -> BackupLocation | None:
+        """The folder of backups. Raise UsageFault if its URL is invalid."""
+        return None if self._folder is None else parse_location(str(self._folder))
+
     @contextmanager
     def _device_work(
-        self, user: str, device: Virtual | OathKey, to: Sequence[str], backup_dir: Place | None, *, local: bool
+        self, user: str, device: Virtual | OathKey
     ) -> "Iterator[tuple[wiring.ports.DeviceWork, Options, EnrollmentMethod]]":
         """Open what a call needs that makes a device for a user, who must exist."""
         with self._call() as settings:
             options = self._options_of(device)
             backups = wiring.stores.NewBackupOptions(
-                to=to,
+                to=self._to,
                 to_files=(),
                 passphrase=False,
                 passphrase_fd=None,
-                backup_dir=_place(backup_dir),
-                local_backups=local,
+                backup_dir=self._place,
+                local_backups=self._local_backups,
             )
             store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
             with wiring.ports.open_device_work(settings, user, options, store) as work:
@@ -645,15 +607,6 @@ class _Loss:
         self.fault = fault
         self.stop.set()
         raise fault
-
-
-def _location(place: Place) -> BackupLocation:
-    """Return a path or an S3 URL. Raise UsageFault if the URL is invalid."""
-    return parse_location(str(place))
-
-
-def _place(place: Place | None) -> BackupLocation | None:
-    return None if place is None else _location(place)
 
 
 def _plain(value: T) -> T:

@@ -85,6 +85,7 @@ class Person:
 def methods(owner: type) -> dict[str, Callable[..., object]]:
     """Return the public methods of a class, and those that a with statement and a call of the class use."""
     names = [name for name in vars(owner) if not name.startswith("_") or name in {"__init__", "__enter__", "__exit__"}]
+    names = [name for name in names if not (name == "__init__" and owner is api.Interaction)]
     return {name: vars(owner)[name] for name in names if inspect.isfunction(vars(owner)[name])}
 
 
@@ -99,7 +100,7 @@ def written() -> str:
             lines += [] if fields(value) else [f"{name}()"]
         else:
             lines += [f"{name}.{key}{inspect.signature(method)}" for key, method in methods(value).items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace("pathlib._local.Path", "pathlib.Path") + "\n"  # the name of Python 3.13
 
 
 def _type_text(kind: Any) -> str:
@@ -257,16 +258,16 @@ def test_each_method_returns_the_fields_of_its_command(
     one, two = users(), users()
     roster = home / "roster.csv"
     roster.write_text(f"user,recipient\n{two},{recipient}\n")
-    with MfaKit(interaction=Person()) as kit:
-        new = kit.enroll(one, to=[recipient])
+    with MfaKit(to=[recipient], interaction=Person()) as kit:
+        new = kit.enroll(one)
         assert isinstance(new, api.EnrolledUser)
-        old = kit.enroll(one, to=[recipient])
+        old = kit.enroll(one)
         (status,) = kit.status(one)
         (checked,) = kit.verify_backup(new.backup or "", identities=[identity_file])
         plan = kit.plan(roster, home / "plan.json")
-        (row,) = kit.apply(plan.plan, sha256=plan.sha256, to=[recipient])
+        (row,) = kit.apply(plan.plan, sha256=plan.sha256)
         audit, after = kit.audit(rules=["users"]), kit.lockout()
-        other = kit.replace(one, to=[recipient])
+        other = kit.replace(one)
         gone = kit.revoke(two, leave_without_mfa=True)
     assert capfd.readouterr() == ("", "")
     assert checked.opens
@@ -306,18 +307,21 @@ def test_each_method_returns_the_fields_of_its_command(
 @pytest.mark.usefixtures("at_lab")
 def test_without_an_interaction_each_question_is_refused(user: str, recipient: str) -> None:
     """A removal and a touch each raise Declined, and nothing is changed."""
-    with MfaKit() as kit:
-        device = kit.enroll(user, to=[recipient])
+    with MfaKit(to=[recipient]) as kit:
+        device = kit.enroll(user)
         for act in (
             lambda: kit.revoke(user, leave_without_mfa=True),
-            lambda: kit.replace(user, to=[recipient]),
-            lambda: kit.enroll(user, OathKey(), add=True, to=[recipient]),
+            lambda: kit.replace(user),
+            lambda: kit.enroll(user, OathKey(), add=True),
         ):
             with pytest.raises(api.Declined) as refused:
                 act()
             assert refused.value.exit_code == 8
         assert [row.device for row in kit.status(user)] == [asdict(device)["device"]]
-    with MfaKit(interaction=Person(word="no")) as kit, pytest.raises(api.Declined, match="not confirmed"):
+    with (
+        MfaKit(to=[recipient], interaction=Person(word="no")) as kit,
+        pytest.raises(api.Declined, match="not confirmed"),
+    ):
         kit.revoke(user, leave_without_mfa=True)
 
 
@@ -327,12 +331,12 @@ def test_an_interaction_returns_the_passphrase(home: Path, user: str, recipient:
     locked = home / "locked.age"
     locked.write_bytes(pyrage.passphrase.encrypt(identity_file.read_bytes(), "a long passphrase"))
     person = Person(passphrase="a long passphrase")
-    with MfaKit(interaction=person) as kit:
-        made = kit.enroll(user, to=[recipient])
+    with MfaKit(to=[recipient], interaction=person) as kit:
+        made = kit.enroll(user)
         (checked,) = kit.verify_backup(asdict(made)["backup"], identities=[locked])
     assert checked.opens
     assert person.asked == [f"passphrase of {locked}"]
-    with MfaKit() as kit, pytest.raises(api.Declined):
+    with MfaKit(to=[recipient]) as kit, pytest.raises(api.Declined):
         kit.verify_backup(asdict(made)["backup"], identities=[locked])
 
 
@@ -341,8 +345,8 @@ def test_a_code_is_asked_for_once(
 ) -> None:
     """All calls of an MfaKit use the session that the first one got with the code of the caller's device."""
     admin, user = users(), users()
-    with MfaKit() as kit:
-        kit.enroll(admin, to=[recipient])
+    with MfaKit(to=[recipient]) as kit:
+        kit.enroll(admin)
     serial, key = f"arn:aws:iam::{ACCOUNT}:mfa/{admin}", at_lab.account.backend.create_access_key(admin)
     at_lab.account.backend.get_user(admin).policies["all"] = ALL
     config = home / "config"
@@ -356,8 +360,8 @@ def test_a_code_is_asked_for_once(
     monkeypatch.setattr(at_lab.account, "settings", dataclasses.replace(at_lab.account.settings, propagation=0))
     person = Person()
     person.next_code = pyotp.TOTP(base64.b32encode(at_lab.seed(serial)).decode()).now
-    with MfaKit(profile=admin, interaction=person) as kit:
-        kit.enroll(user, to=[recipient])
+    with MfaKit(profile=admin, to=[recipient], interaction=person) as kit:
+        kit.enroll(user)
         with suppress(api.AwsFault):
             kit.revoke("nobody-of-this-name")
         assert kit.status(user)[0].kind == "virtual"
@@ -370,9 +374,9 @@ def test_a_code_is_asked_for_once(
 def test_threads_and_several_contexts_work_at_the_same_time(users: Callable[[], str], recipient: str) -> None:
     """Eight threads share one MfaKit, and another one of the same account is open."""
     names = [users() for _ in range(8)]
-    with MfaKit() as one, MfaKit() as two, ThreadPoolExecutor(8) as pool:
+    with MfaKit(to=[recipient]) as one, MfaKit(to=[recipient]) as two, ThreadPoolExecutor(8) as pool:
         kits = [one if number % 4 else two for number in range(8)]
-        made = list(pool.map(lambda name, kit: kit.enroll(name, to=[recipient]), names, kits))
+        made = list(pool.map(lambda name, kit: kit.enroll(name), names, kits))
     assert [asdict(device)["user"] for device in made] == names
     assert {type(device) for device in made} == {api.EnrolledUser}
 
@@ -412,20 +416,20 @@ def test_a_closed_iterator_finishes_the_users_in_progress(
     roster = home / "roster.csv"
     roster.write_text("user,recipient\n" + "".join(f"{name},{recipient}\n" for name in names))
     before = signal.getsignal(signal.SIGINT)
-    with MfaKit() as kit:
+    with MfaKit(to=[recipient]) as kit:
         plan = kit.plan(roster, home / "plan.json")
         assert plan.enroll == 24
-        for _ in kit.apply(plan.plan, to=[recipient], workers=2):
+        for _ in kit.apply(plan.plan, workers=2):
             break
         made = {serial for serial in at_lab.serials() if serial.rpartition("/")[2] in names}
         assert 1 <= len(made) < 24
         assert all(map(at_lab.assigned, made))
-        rest = kit.apply(plan.plan, to=[recipient], workers=2)
+        rest = kit.apply(plan.plan, workers=2)
         next(rest)
     assert next(rest, None) is None
     assert threading.active_count() == 1 or not [each for each in threading.enumerate() if "worker_" in each.name]
-    with MfaKit() as kit:
-        results = {row.user: row.outcome for row in kit.apply(plan.plan, to=[recipient])}
+    with MfaKit(to=[recipient]) as kit:
+        results = {row.user: row.outcome for row in kit.apply(plan.plan)}
     assert results == dict.fromkeys(names, "enrolled")
     assert signal.getsignal(signal.SIGINT) is before
     assert {row["outcome"] for row in json.loads((home / "plan-results/results.json").read_text())["rows"]} == {
@@ -461,8 +465,8 @@ def test_an_unexpected_exception_shows_no_secret(user: str, recipient: str, monk
         raise RuntimeError(base64.b32encode(created.seed.reveal()).decode())
 
     monkeypatch.setattr(BackupAlone, "install", broken)
-    with MfaKit() as kit, pytest.raises(InternalError) as caught:
-        kit.enroll(user, to=[recipient])
+    with MfaKit(to=[recipient]) as kit, pytest.raises(InternalError) as caught:
+        kit.enroll(user)
     shown = repr(caught.value) + repr(caught.value.__cause__) + repr(getattr(caught.value, "__notes__", ""))
     assert not secrets_in(shown.encode(), seeds[0])
     assert not isinstance(caught.value, DeviceFault)
@@ -474,8 +478,12 @@ def test_no_result_message_log_or_variable_shows_a_secret(
 ) -> None:
     """The test searches results, messages, logs, files and the local variables of mfa-kit at each line."""
     said: list[str] = []
-    with loudest() as loud, Frames() as frames, MfaKit(progress=said.append, interaction=Person()) as kit:
-        made = kit.enroll(user, to=[recipient])
+    with (
+        loudest() as loud,
+        Frames() as frames,
+        MfaKit(to=[recipient], progress=said.append, interaction=Person()) as kit,
+    ):
+        made = kit.enroll(user)
         seed = at_lab.seed(asdict(made)["device"])
         checked = kit.verify_backup(asdict(made)["backup"], identities=[identity_file])
         shown = [made, checked, kit.status(user), kit.revoke(user, leave_without_mfa=True)]
@@ -509,8 +517,11 @@ def test_a_lost_session_of_the_ledger_raises(
 
     monkeypatch.setattr(AgeFiles, "seal", lose)
     bucket = home / "shared"
-    with MfaKit(ledger=address) as kit, pytest.raises(IntegrityFault, match="was lost"):
-        kit.enroll(user, to=[recipient], backup_dir=bucket, local_backups=True)
+    with (
+        MfaKit(ledger=address, to=[recipient], backup_dir=bucket, local_backups=True) as kit,
+        pytest.raises(IntegrityFault, match="was lost"),
+    ):
+        kit.enroll(user)
     later = {call.operation for call in at_lab.calls[calls[0] :]}
     assert calls
     assert not [name for name in later if not name.startswith(("Get", "List"))]
@@ -548,6 +559,6 @@ def test_the_script_of_the_page_enrolls_fifty_users_with_two_interruptions(
     assert {tuple(line.split()[:2]) for line in done.stdout.splitlines()} == {(name, "enrolled") for name in names}
     assert [at_lab.assigned(serial) for serial in devices()] == sorted(names)
     rows = json.loads((home / "plan-results/results.json").read_text())["rows"]
-    with MfaKit() as kit:
+    with MfaKit(to=[recipient]) as kit:
         checks = kit.verify_backup(*(row["backup"] for row in rows), identities=[identity_file])
     assert [check.fault for check in checks] == [None] * 50

@@ -14,11 +14,11 @@ from tests.test_api import Person
 
 
 @pytest.mark.usefixtures("mfa_kit")
-def test_an_enrollment_asks_the_interaction_for_touches(lab: Lab, user: str, card: YkoathCard, recipient: str) -> None:
+def test_an_enrollment_asks_the_interaction_for_touches(lab: Lab, user: str, card: YkoathCard) -> None:
     """The key has IAM's secret, and `touch` is called for each of its two codes. Messages go to `progress`."""
     person, said = Person(), list[str]()
     with api.MfaKit(interaction=person, progress=said.append) as kit:
-        made = asdict(kit.enroll(user, api.OathKey(), to=[recipient]))
+        made = asdict(kit.enroll(user, api.OathKey()))
     assert (made["outcome"], made["kind"], made["hardware"]) == ("enrolled", "oath", "12345678")
     (credential,) = card.credentials.values()
     assert (credential.key, credential.touch) == (lab.seed(serial_of(user)), True)
