@@ -694,7 +694,7 @@ class _Search:
         action = f"iam:Create{kind}"
         for arn in self._new_names(held.principal, kind) if action in held.principal.actions else ():
             bare = Entity(name=arn.rpartition("/")[2], arn=arn, trust=rules.OPEN if kind == "Role" else None)
-            if arn in self.made or arn in self.account.entities or bare.name in self.groups:
+            if bare.name in self.groups:
                 continue
             limits = (None, *self.account.wholes) if kind != "Group" else (None,)  # some rights demand a boundary
             new = (replace(bare, boundary=limit) for limit in limits)
@@ -710,7 +710,7 @@ class _Search:
             self.targets[entity.arn] = entity
 
     def _new_names(self, caller: _Principal, kind: str) -> list[str]:
-        """Return ARNs that match the patterns by which a caller may create, and the held ones may use, a new entity."""
+        """Return new ARNs that match patterns by which a caller may create, and the held ones may use, an entity."""
         snapshot = self.account.snapshot
         names = {f"arn:{snapshot.partition}:iam::{snapshot.account}:{kind.lower()}/*"}
         names = overlaps(names, caller.named(f"iam:Create{kind}"))
@@ -720,7 +720,8 @@ class _Search:
         ):
             if len(names) < NEW_NAMES:
                 names |= overlaps(names, [pattern])
-        return sorted(name.replace("*", "new").replace("?", "n") for name in names)
+        new = {name.replace("*", "new").replace("?", "n") for name in names}
+        return sorted(new - self.made.keys() - self.account.entities.keys())
 
 
 def _kind(entity: Entity) -> str:

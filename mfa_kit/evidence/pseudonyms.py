@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from operator import attrgetter
 from typing import TypeVar
 
 from mfa_kit.account.snapshot import DeviceBackup, Snapshot
@@ -58,7 +59,7 @@ def names_of(snapshot: Snapshot, keys: Iterable[KeyFacts] = ()) -> dict[str, str
     """
     devices = [*chain.from_iterable(snapshot.listed.values()), *snapshot.virtual]
     kinds: dict[str | None, str] = {}  # a name may have several kinds, of which the last counts
-    kinds |= dict.fromkeys((name for facts in keys for name in (facts.serial, facts.label)), "key")
+    kinds |= dict.fromkeys(chain.from_iterable((facts.serial, facts.label) for facts in keys), "key")
     for user in snapshot.users:
         kinds |= dict.fromkeys(user.arn.split("/")[1:-1], "path")
     for backup in snapshot.backups:
@@ -68,7 +69,7 @@ def names_of(snapshot: Snapshot, keys: Iterable[KeyFacts] = ()) -> dict[str, str
     kinds |= dict.fromkeys((device.serial for device in devices if not device.serial.startswith("arn:")), "token")
     owned: list[Device | DeviceBackup] = [*devices, *snapshot.backups]
     kinds |= dict.fromkeys({entry.user for entry in owned} - {REPORTED_ROOT}, "user")
-    kinds |= dict.fromkeys((user.name for user in snapshot.users), "user")
+    kinds |= dict.fromkeys(map(attrgetter("name"), snapshot.users), "user")
     return {name: kind for name, kind in kinds.items() if name}
 
 

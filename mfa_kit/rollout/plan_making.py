@@ -325,8 +325,8 @@ def plan_summary(new_plan: Plan, changes: Sequence[DeviceChange], *, full_lists:
     """
     keys = [step for step in new_plan.steps if step.row.recipient]
     return {
-        "no_own_copy": new_plan.without_copy if full_lists else _shorten(new_plan.without_copy),
-        "no_admin_backup": None if full_lists else f"{len(keys)}, unless apply gets -r" if keys else None,
+        "no_own_copy": _shorten(new_plan.without_copy, full=full_lists),
+        "no_admin_backup": f"{len(keys)}, unless apply gets -r" if keys and not full_lists else None,
         "keys_changed": [step.user for step in keys if step.key_before] or None,
         "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
         "api_calls": new_plan.calls,
@@ -335,5 +335,7 @@ def plan_summary(new_plan: Plan, changes: Sequence[DeviceChange], *, full_lists:
     }
 
 
-def _shorten(names: Sequence[str]) -> str | None:
+def _shorten(names: Sequence[str], *, full: bool) -> Sequence[str] | None:
+    if full:
+        return names
     return f"{len(names)}: {few(names, SHOWN)}" if names else None

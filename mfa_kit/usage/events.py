@@ -85,14 +85,14 @@ def device_use(event: Mapping[str, object], account: str, *, now: float, from_fi
     used_at = _time(event)
     if used_at > now + AHEAD:
         raise UnreadableEvent("is in the future")
-    principal = _name(identity.get("principalId") or "")
+    principal = _name(identity.get("principalId"))
     if not (serial or principal):
         raise UnreadableEvent("names neither a device nor a user")
     return DeviceUse(
         serial=_name(serial),
         principal=principal,
         # CloudTrail writes the account's alias as the name of root.
-        user=_name(identity.get("userName") or "") if identity["type"] == "IAMUser" else "",
+        user=_name(identity.get("userName")) if identity["type"] == "IAMUser" else "",
         at=used_at,
         event=name,
         region=_region(event),
@@ -133,8 +133,8 @@ def _object(event: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 
 def _name(text: object) -> str:
-    if text == "" or (isinstance(text, str) and NAME.fullmatch(text)):
-        return str(text)
+    if not text or (isinstance(text, str) and NAME.fullmatch(text)):
+        return str(text or "")
     raise UnreadableEvent("names no valid device or user")
 
 

@@ -92,7 +92,7 @@ def show_policy(
         fips=fips,
     )
     if control:
-        if first_sign_in or user_paths or own_names:
+        if any((first_sign_in, user_paths, own_names)):
             raise UsageFault(
                 "--first-sign-in, --user-paths and --own-names are not for service control policies", "omit them"
             )

@@ -321,8 +321,7 @@ class _Work:
 
     def note_next_steps(self, plan: str, folder: Path | None) -> None:
         """Print where letters were written to (`folder`), and what is next for the keys in each state."""
-        written = bool(folder and self.letters)
-        if written and not self._settings.dry_run:
+        if self.letters and not self._settings.dry_run:
             self._settings.progress.note(f"{count_of(len(self.letters), 'letter')} written to {folder}")
         staged = {self._state(parcel) for parcel in self.parcels if not parcel.has_nothing_staged}
         states = {self._state(parcel) for parcel in self.parcels}
@@ -340,7 +339,7 @@ class _Work:
             ),
             (on_the_way, suggest(confirmed, "rollout post {} --arrived USER --how CHANNEL", plan)),
             (
-                arrived and not written,
+                arrived and not self.letters,
                 suggest("next: write the second letters", "rollout post {} --secrets DIR -i IDENTITY", plan),
             ),
             (arrived, suggest("next: when users have sent two codes", "rollout activate --proofs FILE -i IDENTITY")),
