@@ -519,8 +519,6 @@ class MfaKit:
         `locked out`, `locked out until they enroll` or `unknown` would or might lose access. Raise Lockout if some
         users could not be checked.
         """
-        if policy is not None:
-            find_traps(policy)  # raises UsageFault if the text is not a policy
         source = wiring.audit.SnapshotSource(
             file=None,
             max_age=max_age,
@@ -528,6 +526,8 @@ class MfaKit:
             afresh=lambda user: group in user.user.groups,
         )
         with self._call() as settings:
+            if policy is not None:
+                find_traps(policy)  # raises UsageFault if the text is not a policy
             snapshot = wiring.audit.snapshot_of_account(settings, source)
             accesses = access_with(snapshot, policy or force_mfa(snapshot.partition), group=group)
             if snapshot.unread_users:

@@ -455,6 +455,47 @@ def test_an_error_in_one_call_does_not_end_the_next(user: str, at_lab: Lab) -> N
         kit.status()
 
 
+def test_bad_input_is_refused_before_anything_is_made(home: Path, at_lab: Lab, user: str, recipient: str) -> None:
+    """Each is a UsageFault with a hint; a wrong roster has a note for each wrong row. AWS gets no write."""
+    roster, plan = home / "roster.csv", home / "plan.json"
+    roster.write_text(f"user,recipient\n{user},{recipient}\n")
+    wrong = home / "wrong.csv"
+    wrong.write_text("user,kind\nalice,phone\nal ice,\n")
+    before = len(at_lab.calls)
+
+    def of_kit(method: str, **options: Any) -> object:
+        with MfaKit(**options) as kit:
+            return getattr(kit, method)(user)
+
+    with MfaKit() as kit:
+        kit.plan(roster, plan)
+        refused: list[Callable[[], object]] = [
+            lambda: kit.plan(wrong, home / "other.json"),
+            lambda: kit.plan(home / "missing.csv", home / "other.json"),
+            lambda: next(iter(kit.apply(plan, sha256="0" * 64))),
+            lambda: next(iter(kit.apply(roster))),
+            lambda: next(iter(kit.apply(plan, staged=True))),
+            lambda: kit.enroll(user),
+            lambda: kit.verify_backup(home / "missing.png.age", identities=[home / "missing.txt"]),
+            lambda: kit.audit(rules=["no-such-rule"]),
+            lambda: kit.lockout("no policy"),
+            lambda: kit.lockout(group="no-such-group"),
+            lambda: of_kit("status", account="123456789012"),
+            lambda: of_kit("enroll", to=["no key"]),
+            lambda: of_kit("enroll", backup_dir="s3://"),
+            lambda: of_kit("status", endpoint="http://aws.example"),
+        ]
+        faults = []
+        for act in refused:
+            with pytest.raises(UsageFault) as fault:
+                act()
+            assert fault.value.hint
+            faults.append(fault.value)
+    assert len(faults[0].__notes__) == 2
+    written = {call.operation for call in at_lab.calls[before:]}
+    assert not [name for name in written if not name.startswith(("Get", "List", "Generate"))]
+
+
 @pytest.mark.usefixtures("at_lab")
 def test_an_unexpected_exception_shows_no_secret(user: str, recipient: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It becomes an InternalError without its message, which may quote a secret."""
