@@ -168,6 +168,7 @@ COMMANDS: Rows = {
         "Print, check and try out policies that require MFA.",
         {
             "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show:show_policy"),
+            "explain": Row("Explain the text of a denial by AWS.", "mfa_kit.cli.policy.explain:explain"),
             "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
             "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
             "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy.onboard:offboard"),

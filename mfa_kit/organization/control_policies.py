@@ -7,6 +7,7 @@ They do not apply to the management account (Organizations user guide, "Service 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from mfa_kit.account.snapshot import ControlLevel, ControlPolicy
 from mfa_kit.core.errors import AwsFault
@@ -58,6 +59,22 @@ class OrganizationPolicies:
     def _level(self, target: str) -> ControlLevel:
         attached = (policy for number, policy in self.policies.items() if target in self.targets.get(number, ()))
         return ControlLevel(target=target, name=self.names.get(target, ""), policies=tuple(attached))
+
+
+class ControlSource(Protocol):
+    """Reads the SCPs of an organization. Its methods raise MfaKitError if something cannot be read."""
+
+    def policies(self) -> OrganizationPolicies:
+        """Return all SCPs with their targets."""
+        ...
+
+    def policy(self, number: str) -> tuple[ControlPolicy, tuple[str, ...]]:
+        """Return one SCP, and the names of its targets, such as `the unit Production`."""
+        ...
+
+    def units(self, account: OrgAccount) -> tuple[str, ...]:
+        """Return the IDs of the root and of the units above an account, the root first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -510,20 +510,24 @@ TRAPS: Mapping[str, TrapKind] = {
 }
 
 
+def denying(document: str, action: str) -> tuple[list[str], list[str]]:
+    """Return the names of the Deny statements that cover an action, and of those that apply only without MFA.
+
+    Raise UsageFault for text that is not a policy.
+    """
+    read = _read(document, on=None, partition=None)
+    covering = [(name, row) for name, row in read.statements if not row.allow and covers_action(row, action)]
+    forcing = [row for _, row in read.forcing]
+    return [name for name, _ in covering], [name for name, row in covering if row in forcing]
+
+
 def find_traps(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
     """Return the traps in a policy. Raise UsageFault for text that is not a policy.
 
     `on` is the kind of entity that has or will get the policy, and `partition` is the account's partition. None means
     unknown.
     """
-    rows = statements(document)
-    read = ReadPolicy(
-        version=_version_of(document),
-        statements=tuple((row.sid or f"statement {number}", row) for number, row in enumerate(rows, 1)),
-        on=on,
-        partition=partition,
-        size=len(document),
-    )
+    read = _read(document, on=on, partition=partition)
     return [
         Trap(name=name, statement=statement_name, what=what, instead=instead)
         for name, kind in TRAPS.items()
@@ -531,6 +535,17 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
         for statement_name, statement in (read.forcing if kind.forcing else read.statements)
         for what, instead in kind.look(statement, read)
     ]
+
+
+def _read(document: str, *, on: Holder | None, partition: str | None) -> ReadPolicy:
+    rows = statements(document)
+    return ReadPolicy(
+        version=_version_of(document),
+        statements=tuple((row.sid or f"statement {number}", row) for number, row in enumerate(rows, 1)),
+        on=on,
+        partition=partition,
+        size=len(document),
+    )
 
 
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:

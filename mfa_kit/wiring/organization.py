@@ -25,7 +25,7 @@ from mfa_kit.organization.accounts import (
     select_accounts,
 )
 from mfa_kit.organization.accounts_file import Locate, accounts_document, with_own_profile
-from mfa_kit.organization.control_policies import OrganizationControl
+from mfa_kit.organization.control_policies import ControlSource, OrganizationControl
 from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.wiring.aws import connect
@@ -253,6 +253,26 @@ def control_of(organization: Organization) -> OrganizationControl:
     policies = pool.submit(reader.policies)
     pool.shutdown(wait=False)
     return OrganizationControl(read=policies.result, units=reader.units)
+
+
+@contextmanager
+def open_explanations(settings: Settings) -> Iterator[tuple[ControlSource, Callable[[str], str]]]:
+    """Connect to AWS, and yield the reader of the organization and a function that decodes authorization messages.
+
+    Raise the errors of `connect`. The function raises MfaKitError if the caller may not decode messages.
+    """
+    load_boto3()
+
+    with connect(settings) as (iam, _, _):
+
+        def decode(text: str) -> str:
+            return str(
+                iam.ask_service("sts", None, lambda sts: sts.decode_authorization_message(EncodedMessage=text))[
+                    "DecodedMessage"
+                ]
+            )
+
+        yield _reader(iam), decode
 
 
 def read_accounts_file(path: Path) -> Sequence[OrgAccount]:

@@ -34,6 +34,7 @@ WORDS = {
     "accounts export": "accounts export -o accounts.json",
     "audit": "audit",
     "evidence export": "evidence export -o evidence.zip --sign keys.txt",
+    "policy explain": "policy explain",
     "policy lint": "policy lint policy.json",
     "policy lockout": "policy lockout",
     "policy offboard": "policy offboard alice",

@@ -305,6 +305,21 @@ def test_enabled_regions_are_listed(lab: Lab, admin: Aws) -> None:
         admin.client("ec2", region_name="af-south-1").describe_regions()
 
 
+def test_a_denial_of_ec2_is_encoded(admin: Aws) -> None:
+    """Only sts:DecodeAuthorizationMessage reads who was denied what."""
+    alice = admin.user("alice")
+    with pytest.raises(ClientError) as caught:
+        alice.client("ec2").describe_regions()
+    encoded = caught.value.response["Error"]["Message"].partition("Encoded authorization failure message: ")[2]
+    message = json.loads(admin.sts.decode_authorization_message(EncodedMessage=encoded)["DecodedMessage"])
+    assert (message["allowed"], message["explicitDeny"]) == (False, False)
+    assert message["context"]["action"] == "ec2:DescribeRegions"
+    with refused("InvalidAuthorizationMessageException"):
+        admin.sts.decode_authorization_message(EncodedMessage="unknown")
+    with refused("AccessDenied"):
+        alice.sts.decode_authorization_message(EncodedMessage=encoded)
+
+
 def test_the_environment_of_a_lab_is_enough(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS_ENDPOINT_URL is for all services."""
     for name, value in lab.env.items():

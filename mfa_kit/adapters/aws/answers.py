@@ -34,6 +34,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from mfa_kit.core import errors
+from mfa_kit.core.denials import IN_ORGANIZATION, advice, parse_denial, without_links
 from mfa_kit.core.errors import (
     AccessDenied,
     AwsFault,
@@ -113,13 +114,11 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
 # Error codes of requests that AWS may have refused because of their time (API references of IAM, Organizations and S3,
 # errors).
 CLOCK_CODES = {"InvalidSignature", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
-# Phrases in a refusal that may be due to missing MFA. Policies that require MFA usually deny explicitly.
-WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
+# A phrase in a refusal of IAM that is due to missing MFA.
+WITHOUT_MFA = "authenticated with an MFA device"
 WITH_MFA = suggest(
     "if a policy requires MFA, use credentials with MFA, such as a profile with mfa_serial; see", "help credentials"
 )
-# Phrases in a refusal by a policy of an organization (IAM user guide, "Troubleshoot access denied error messages").
-BY_POLICY = ("service control policy", "resource control policy")
 CAUSES = (
     "AWS does not say why; check that the role exists, that its trust policy allows you, that your own policies allow "
     "sts:AssumeRole, that the external ID is right, and whether the role requires MFA"
@@ -243,10 +242,10 @@ def refused_role(error: ClientError, role: str) -> MfaKitError:
     refusal = _answered(error)
     if not isinstance(refusal, AccessDenied):
         return refusal
-    message = str(error)
+    denial = parse_denial(str(error))
     if is_wrong_code(error):
         hint = refusal.hint
-    elif any(words in message for words in BY_POLICY):
+    elif denial and denial.type in IN_ORGANIZATION:
         hint = "an administrator of the organization must change that policy"
     else:
         hint = CAUSES
@@ -285,6 +284,8 @@ def _answered(error: ClientError) -> MfaKitError:
     if code in CLOCK_CODES and offset and abs(offset) > CLOCK_LIMIT:
         return coded(wrong_clock(offset), error)
     kind, hint = _kind_and_hint(code, message, status=status)
+    if kind is AccessDenied:
+        message = without_links(message)
     if hint == DENIED and (jobs := jobs_with(error.operation_name)):
         hint = suggest("ask an administrator for the permissions that this job needs", f"policy show --for {jobs[0]}")
     return coded(kind(f"AWS answers {code}: {message or '(no message)'}", hint), error)
@@ -300,8 +301,11 @@ def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKit
 
 def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
     """Return the hint for a refusal that may be due to missing MFA or a wrong code, or "" for any other refusal."""
-    if kind is AccessDenied and any(phrase in message for phrase in WITHOUT_MFA):
+    denial = parse_denial(message) if kind is AccessDenied else None
+    if kind is AccessDenied and WITHOUT_MFA in message:
         return WITH_MFA
+    if denial and (denial.is_explicit or denial.type in IN_ORGANIZATION):
+        return advice(denial)
     if WRONG_CODE in message:
         return (
             "each code works only once, and expires after about a minute: wait for the next code, and check mfa_serial "

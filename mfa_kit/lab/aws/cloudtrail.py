@@ -19,8 +19,9 @@ from werkzeug.wrappers import Request
 
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.lab.aws import auth, wire
-from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.history import Event, Position, event_time, unix_time
+from mfa_kit.lab.aws.rights import request_context
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
 
 # The name of the service, and the end of the prefix of its X-Amz-Target header.
@@ -155,6 +156,27 @@ def _position(token: str, digest: str) -> Position:
     raise IamError("InvalidNextTokenException", "The provided token is not valid.")
 
 
+def _check_rights(call: OperationRequest, account: LabAccount, caller: Principal, request: Request) -> None:
+    """Raise IamError if the caller may not do this. EC2 appends an encoded message to the words of a denial.
+
+    The names in the message are those that public examples of sts:DecodeAuthorizationMessage show.
+    """
+    try:
+        auth.check_rights(call, account, caller, request)
+    except IamError as error:
+        mfa = request_context(call, account, caller).get("aws:MultiFactorAuthPresent")
+        values = [{"key": "aws:MultiFactorAuthPresent", "values": {"items": [{"value": mfa}]}}] if mfa else []
+        context = {
+            "principal": {"id": caller.id, "arn": caller.arn},
+            "action": f"ec2:{call.action}",
+            "resource": "*",
+            "conditions": {"items": values},
+        }
+        message = {"allowed": False, "explicitDeny": "explicit deny" in error.message, "context": context}
+        encoded = wire.encode_marker(json.dumps(message))
+        raise IamError(error.code, f"{error.message} Encoded authorization failure message: {encoded}") from None
+
+
 def answer_regions(account: LabAccount, request: Request) -> HttpResponse:
     """Answer DescribeRegions with the enabled Regions of an account, whatever the parameters of the request are."""
     request_id = wire.new_request_id()
@@ -163,7 +185,7 @@ def answer_regions(account: LabAccount, request: Request) -> HttpResponse:
             call = OperationRequest("ec2", REGIONS, {}, auth.signed_region("ec2", request))
             caller = auth.authenticate(account, request)
             auth.check_region(account, call.region)
-            auth.check_rights(call, account, caller, request)
+            _check_rights(call, account, caller, request)
         except IamError as error:
             return wire.ec2_error(error.code, error.message)
         items = "".join(

@@ -14,7 +14,7 @@ from mfa_kit.lab.aws.mfa_devices import UNABLE
 from mfa_kit.lab.aws.organization import CREDENTIALS, IAM_SERVICE, SESSIONS, LabOrganization
 from mfa_kit.lab.aws.policies import Context, EvalDecision, PolicyStatement, conditions_hold, decide, parse_statements
 from mfa_kit.lab.aws.rights import BOUNDARY, IDENTITY, Layer, layers, request_context, root_arn
-from mfa_kit.lab.aws.wire import IamError
+from mfa_kit.lab.aws.wire import IamError, decode_marker
 
 # How long credentials are valid by default, in seconds (API GetSessionToken, AssumeRole, AssumeRoot).
 SESSION_SECONDS, ROLE_SECONDS, ROOT_SECONDS = 43200, 3600, 900
@@ -41,6 +41,13 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def get_caller_identity(self) -> ActionResult:
         """Answer GetCallerIdentity."""
         return ActionResult({"UserId": self.caller.id, "Account": self.account.id, "Arn": self.caller.arn})
+
+    def decode_authorization_message(self) -> ActionResult:
+        """Answer DecodeAuthorizationMessage, for messages of this lab."""
+        try:
+            return ActionResult({"DecodedMessage": decode_marker(self.operation.text("EncodedMessage"))})
+        except IamError:
+            raise IamError("InvalidAuthorizationMessageException", "Message cannot be decoded.") from None
 
     def get_session_token(self) -> ActionResult:
         """Answer GetSessionToken. With a code, the session has MFA."""

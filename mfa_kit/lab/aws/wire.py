@@ -277,7 +277,12 @@ def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T],
     remaining_rows = ordered if after is None else [row for row in ordered if key(row) > after]
     shown = remaining_rows[: request.number("MaxItems", 100)]
     more = len(remaining_rows) > len(shown)
-    return shown, base64.urlsafe_b64encode(b"lab:" + key(shown[-1]).encode()).decode() if more else None
+    return shown, encode_marker(key(shown[-1])) if more else None
+
+
+def encode_marker(key: str) -> str:
+    """Return a text of this lab that clients cannot read, such as the marker of a page. `decode_marker` reads it."""
+    return base64.urlsafe_b64encode(b"lab:" + key.encode()).decode()
 
 
 def decode_marker(marker: str) -> str:
