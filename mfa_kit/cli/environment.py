@@ -66,7 +66,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--external-id", "--source-identity", "--with-tags", "--hub", "--organization", "--enroll", "--require-mfa"),
         *("--page", "--phone", "--root-ceremony", "--deadline", "--template", "--key-profile"),
         *("--role-arn", "--duration", "--no-cache", "--logout", "--scp", "--at", "--instead-of-full-access"),
-        "--offline",
+        *("--offline", "--attached"),
     ),
     "their values may contain spaces, but a variable is split at spaces": ("--reader",),
     "they apply to the result of a single command": ("--query",),

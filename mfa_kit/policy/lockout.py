@@ -188,13 +188,13 @@ def may_have_to_change(user: AccountUser) -> bool:
 class Trial:
     """The policies that are tried: identity policies that users would get, or one SCP.
 
-    `texts` has the new policies. For an SCP, `levels` has the usable levels of SCPs that the account would then have,
-    and `level` the texts at the level of the new SCP before and after. For identity policies, both are None.
+    `texts` has the new policies. For SCPs, `levels` has the usable levels of SCPs that the account would then have, and
+    `changed` those levels that change, before and after. For identity policies, both are None.
     """
 
     texts: tuple[str, ...]
     levels: Levels | None = None
-    level: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    changed: tuple[Levels, Levels] | None = None
 
     @property
     def is_control(self) -> bool:
@@ -212,10 +212,10 @@ class Trial:
 
         An action that the level of an SCP would no longer allow is denied too.
         """
-        if self.level is None:
+        if self.changed is None:
             verdict = evaluate(self.texts, action, resource, request)
             return verdict if verdict in {Decision.EXPLICIT, Decision.UNKNOWN} else Decision.ALLOW
-        before, after = (limit(action, resource, request, levels=(texts,)) for texts in self.level)
+        before, after = (limit(action, resource, request, levels=levels) for levels in self.changed)
         if before is after:
             return Decision.ALLOW
         return Decision.EXPLICIT if after is Decision.IMPLICIT else after
@@ -234,7 +234,8 @@ class Trial:
 
     def may_deny(self, request: RequestContext) -> bool:
         """Whether the new policies can take something away from requests with this context."""
-        if self.level is not None and not any(allows_all(text) for text in self.level[1]):
+        after = self.changed[1] if self.changed else ()
+        if not all(any(map(allows_all, texts)) for texts in after):
             return True
         return any(holds(statement, request) is not False for statement in self.denies)
 
@@ -262,14 +263,31 @@ def control_trial(snapshot: Snapshot, text: str, *, target: str, instead: bool =
     affect. If the levels of the account could not be read, all results are unknown.
     """
     if snapshot.control is None:
-        return Trial(
-            texts=(text,), levels=((UNREAD_CONTROL,), (text,)), level=((UNREAD_CONTROL,), (UNREAD_CONTROL, text))
-        )
+        return _unread_trial(text)
     after = with_policy(snapshot.control, text, target=target, instead=instead)
     if after is None:
         return None
     pairs = [(_texts(old), _texts(new)) for old, new in zip(snapshot.control, after, strict=True) if old != new]
-    return Trial(texts=(text,), levels=usable_levels(tuple(map(_texts, after))), level=pairs[0])
+    changed = tuple(old for old, _ in pairs), tuple(new for _, new in pairs)
+    return Trial(texts=(text,), levels=usable_levels(tuple(map(_texts, after))), changed=changed)
+
+
+def attached_trial(snapshot: Snapshot) -> Trial | None:
+    """Return the Trial of all SCPs that apply to the account today, compared with an account without SCPs.
+
+    Return None for an account that no SCP affects. If they could not be read, all results are unknown.
+    """
+    if snapshot.control is None:
+        return _unread_trial()
+    levels = usable_levels(tuple(map(_texts, snapshot.control)))
+    if not levels:
+        return None
+    return Trial(texts=tuple(text for texts in levels for text in texts), levels=levels, changed=((), levels))
+
+
+def _unread_trial(*texts: str) -> Trial:
+    unread = (UNREAD_CONTROL,)
+    return Trial(texts=texts, levels=(unread, *((text,) for text in texts)), changed=((unread,), ((*unread, *texts),)))
 
 
 def _texts(level: ControlLevel) -> tuple[str, ...]:
@@ -277,7 +295,7 @@ def _texts(level: ControlLevel) -> tuple[str, ...]:
 
 
 def access_under(snapshot: Snapshot, trial: Trial) -> list[UserAccess]:
-    """Return the access that users, roles and root would have under an SCP. The roles of mfa-kit come first."""
+    """Return the access that users, roles and root would have under SCPs. The roles of mfa-kit come first."""
     users = [access for user in account_users(snapshot) for access in _access(user, trial, snapshot)]
     roles = [_role_access(role, trial, snapshot) for role in snapshot.roles if SERVICE_LINKED not in role.arn]
     return _worst_first([*users, *roles, *_root_accesses(trial, snapshot)])

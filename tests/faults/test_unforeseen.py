@@ -95,6 +95,10 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         "Progress.alert of AccountProgress",
         *("RosterAccounts.find of ChosenAccounts", "RosterAccounts.key of ChosenAccounts"),
     ),
+    "it reads an organization, which the account of this test is not in": (
+        *("ControlSource.policies of OrganizationReader", "ControlSource.policy of OrganizationReader"),
+        "ControlSource.units of OrganizationReader",
+    ),
     "only commands for many accounts use it, and `work` has SharedTurns instead": ("AccountScheduler.waits_for",),
     "the commands of this test use the file; tests/faults/test_lost_session.py breaks the sessions of the other": (
         *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),

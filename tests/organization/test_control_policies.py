@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,3 +151,44 @@ def test_100_accounts_need_at_most_50_calls(monkeypatch: pytest.MonkeyPatch) -> 
     assert min(len(level) for number, level in levels.items() if number != ACCOUNT) >= 2
     assert calls["DescribePolicy"] == 15
     assert calls.total() <= 50, calls
+
+
+def test_a_policy_is_tried_in_the_accounts_below_its_target(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
+    """--at chooses the accounts: all members, those of a unit, or one account. The management account is exempt."""
+    file = tmp_path / "scp.json"
+    file.write_text(document(MFA_ONLY))
+    unit = org_lab.organization.records[MEMBERS[0]].parent
+    below = {number for number in MEMBERS if org_lab.organization.records[number].parent == unit}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for target, accounts in (("root", {*MEMBERS}), (unit, below), (MEMBERS[0], {MEMBERS[0]})):
+        found = lockout(org_kit, "--scp", str(file), "--at", target)
+        assert {*found} == accounts
+        states = {(row["user"], row["way"]): row["standing"] for row in found[MEMBERS[0]]}
+        assert states["role/mfa-kit-audit", "role session"] == "fine"
+        assert states["alice", "console"].startswith("locked out")
+    result = org_kit.run("policy", "lockout", "--scp", str(file), "--at", MEMBERS[0])
+    assert (result.code, "1 principal in 1 account would (or might) be locked out" in result.err) == (6, True)
+    with attached(org_lab, ("guard", MFA_ONLY, MEMBERS[0])):
+        now = lockout(org_kit, "--attached")
+    assert {*now} == {MEMBERS[0]}
+    assert now[MEMBERS[0]] == found[MEMBERS[0]]
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("--at", "root"), "--at and --instead-of-full-access need --scp"),
+        (("--scp", "{file}"), "--at is missing"),
+        (("--scp", "{file}", "--at", "root", "--group", "x"), "--scp cannot be used with another policy or --group"),
+        (("--scp", "{file}", "--at", "o-1"), "root, a unit or an account"),
+        (("--attached",), "--attached needs the accounts of an organization"),
+        (("--org", "--attached", "--policy", "{file}"), "--attached cannot be used with another policy"),
+        (("--scp", "{file}", "--at", MEMBERS[0], "--ou", "r-lab0", "--org"), "--scp cannot be used with --accounts"),
+    ],
+)
+def test_options_that_do_not_fit(org_kit: MfaKit, tmp_path: Path, args: tuple[str, ...], why: str) -> None:
+    """The error says which option is missing or too much."""
+    file = tmp_path / "scp.json"
+    file.write_text(document(MFA_ONLY))
+    result = org_kit.run("policy", "lockout", *(arg.format(file=file) for arg in args))
+    assert (result.code, why in result.err) == (2, True), result.err

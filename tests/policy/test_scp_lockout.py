@@ -13,7 +13,8 @@ from mfa_kit.account.snapshot import SnapshotPart, UnreadPart
 from mfa_kit.lab.aws.account import Principal
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.policy.lockout import AccessState, UserAccess, access_under, control_trial
+from mfa_kit.organization.control_policies import with_policy
+from mfa_kit.policy.lockout import AccessState, UserAccess, access_under, attached_trial, control_trial
 from tests.conftest import COUNTED
 from tests.lab.client import Aws, Keys
 from tests.policy import scps
@@ -202,6 +203,18 @@ def test_enrolling_and_services_count() -> None:
     deny = {"Effect": "Deny", "NotAction": scps.ENROLL, "Resource": "*", "Condition": scps.WITHOUT_MFA[1]}
     alice = next(row for row in rows(scps.policy(deny)) if (row.user, row.way) == ("alice", "console"))
     assert (alice.state, "AWS services" in alice.why) == (AccessState.CHANGES, True)
+
+
+def test_the_attached_policies_are_tried_against_none() -> None:
+    """Whoever an attached SCP denies all work is locked out, as if it were attached now; without one, nobody is."""
+    snapshot = scps.member()
+    assert attached_trial(snapshot) is None
+    for number, (text, instead) in enumerate(sample(scps.TRIALS, 20)):
+        target = scps.LEVELS[number % 3]
+        levels = with_policy(snapshot.control or (), text, target=target, instead=instead)
+        trial = attached_trial(replace(snapshot, control=levels))
+        assert trial is not None
+        assert access_under(replace(snapshot, control=()), trial) == rows(text, target=target, instead=instead)
 
 
 def test_an_account_elsewhere_and_the_management_account_are_not_affected() -> None:

@@ -29,6 +29,7 @@ from mfa_kit.policy.lockout import (
     access_with,
     administrators_left,
     after_policy,
+    attached_trial,
     compare_with_simulator,
     control_trial,
     locked_out,
@@ -86,6 +87,9 @@ class TriedAccount(NamedTuple):
     help="Where the service control policy would be attached.",
 )
 @click.option(
+    "--attached", is_flag=True, help="Try the service control policies that are attached today, with --org, like --scp."
+)
+@click.option(
     "--instead-of-full-access", "instead", is_flag=True, help="With --scp, FullAWSAccess would be detached there."
 )
 @click.option("--group", metavar="NAME", help="Try the policy on the users of this group [default: all users].")
@@ -100,6 +104,7 @@ def lockout(
     document: Path | None,
     scp: Path | None,
     target: str | None,
+    attached: bool,
     instead: bool,
     group: str | None,
     self_enroll: bool,
@@ -116,7 +121,9 @@ def lockout(
     list also roles and root, in each account that the service control policy would affect.
     """
     text = _policy_text(policy_file, document)
-    control = _control_choice(scp, target, instead=instead, others=bool(text or group))
+    control = _control_choice(scp, target, attached=attached, instead=instead, others=bool(text or group))
+    if attached and accounts is None:
+        raise UsageFault("--attached needs the accounts of an organization", "add --org")
     accounts = _accounts_of(control, accounts)
     source = wiring.audit.SnapshotSource(
         file=file,
@@ -154,22 +161,32 @@ class ControlChoice(NamedTuple):
     """A service control policy that is tried: its text, and the target to which it would be attached.
 
     The target is `root`, or the ID of the root, of a unit or of an account. With `instead`, FullAWSAccess is detached.
+    If `text` is None, all policies are tried that are attached today.
     """
 
-    text: str
+    text: str | None
     target: str
     instead: bool
 
     def accesses(self, snapshot: "Snapshot") -> list[UserAccess]:
         """Return the access that users, roles and root of an account would have. An exempt account has none."""
+        if self.text is None:
+            trial = attached_trial(snapshot)
+            return access_under(replace(snapshot, control=()), trial) if trial else []
         levels = snapshot.control or ()
         target = levels[0].target if self.target == "root" and levels else self.target
         trial = control_trial(snapshot, self.text, target=target, instead=self.instead)
         return access_under(snapshot, trial) if trial else []
 
 
-def _control_choice(scp: Path | None, target: str | None, *, instead: bool, others: bool) -> ControlChoice | None:
-    """Return the choice of --scp and --at, or None without --scp. Raise UsageFault for options that do not fit."""
+def _control_choice(
+    scp: Path | None, target: str | None, *, attached: bool, instead: bool, others: bool
+) -> ControlChoice | None:
+    """Return the choice of --scp and --at or of --attached, or None. Raise UsageFault for options that do not fit."""
+    if attached and (scp or target or instead or others):
+        raise UsageFault("--attached cannot be used with another policy", "omit the policy, --at and --group")
+    if attached:
+        return ControlChoice(None, "root", instead=False)
     if scp is None:
         if target or instead:
             raise UsageFault("--at and --instead-of-full-access need --scp", "name the policy: --scp FILE")
