@@ -17,7 +17,7 @@ from enum import StrEnum
 from functools import lru_cache
 from itertools import product
 
-from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
+from mfa_kit.account.snapshot import ControlLevel, ControlPolicy, Entity, Snapshot, SnapshotPart
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.core.text import iso_time
@@ -368,6 +368,8 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
     Names of keys are case-insensitive. A name that ends with `/` stands for all keys that begin with it and that the
     context does not name. A context with the ARN of the caller implies other keys.
     """
+    if key in context:
+        return context[key]
     lower_key = key.lower()
     known = {name.lower(): value for name, value in context.items()}
     family = f"{lower_key.partition('/')[0]}/"
@@ -396,9 +398,11 @@ def _holds_for(statement: IamStatement, action: str, resource: str, context: Req
 
     Requests to IAM have one region in each partition. If the resource is the caller, it has the caller's tags.
     """
+    answer = holds(statement, context)
     arn = context.get("aws:PrincipalArn")
-    if not statement.lines or arn is None or not action.lower().startswith("iam:"):
-        return holds(statement, context)
+    # These keys are unknown in `context`, so they cannot change a known answer.
+    if answer is not None or arn is None or not action.lower().startswith("iam:"):
+        return answer
     region = IAM_REGIONS.get(arn.split(":")[1])
     keys: dict[str, str | None] = {"aws:RequestedRegion": region} if region else {}
     if resource == arn:
@@ -502,6 +506,8 @@ def holds(statement: IamStatement, context: RequestContext) -> bool | None:
     answer: bool | None = True
     for operator, key, policy_values in statement.lines:
         answer = both(answer, _line(statement, operator, key, policy_values, context))
+        if answer is False:
+            return False
     return answer
 
 
@@ -521,6 +527,8 @@ def covers_resource(statement: IamStatement, resource: str, context: RequestCont
 
     Return None if that depends on a policy variable with an unknown value.
     """
+    if statement.resources == ("*",):
+        return True
     filled, others = _fill(statement, statement.but_resources or statement.resources, context)
     matched = any(like(pattern, resource) for pattern in filled)
     return None if others and not matched else matched != bool(statement.but_resources)
@@ -578,8 +586,17 @@ def limit(
     action: str, resource: str, context: RequestContext, *, boundary: str | None = None, levels: Levels = ()
 ) -> Decision:
     """Return what a permissions boundary and levels of service control policies decide, without any other policy."""
+    return _limit(action, resource, tuple(context.items()), boundary, levels)
+
+
+@lru_cache(maxsize=1024)
+def _limit(
+    action: str, resource: str, context: tuple[tuple[str, str | None], ...], boundary: str | None, levels: Levels
+) -> Decision:
+    """Return the result of `limit`. The same request is often judged before and after a change of other policies."""
     sets = (*(() if boundary is None else ((boundary,),)), *levels)
-    verdicts = {_judged(documents, action, resource, context) for documents in sets} or {Decision.ALLOW}
+    request = dict(context)
+    verdicts = {_judged(documents, action, resource, request) for documents in sets} or {Decision.ALLOW}
     return next(decision for decision in STRICTEST if decision in verdicts)
 
 
@@ -674,6 +691,8 @@ def denies_all_work(
         if (boundary is not None or levels) and denied is not True:
             within = limit(action, resource, context, boundary=boundary, levels=levels)
             denied = denied if within is Decision.ALLOW else None if within is Decision.UNKNOWN else True
+        if denied is False:
+            return False
         answer = both(answer, denied)
     return answer
 
@@ -748,6 +767,13 @@ class EntityPolicies:
         documents = (*self.documents, *more)
         return evaluate(documents, action, resource, context, boundary=self.boundary, levels=self.levels)
 
+    def may_allow(self, action: str, resource: str, context: RequestContext) -> bool:
+        """Return whether these policies allow an action on a resource, or might allow it."""
+        may = {Decision.ALLOW, Decision.UNKNOWN}
+        return _judged(self.documents, action, resource, context) in may and (
+            limit(action, resource, context, boundary=self.boundary, levels=self.levels) in may
+        )
+
     def denies_all_work(self, context: RequestContext, *, more: tuple[str, ...] = ()) -> bool | None:
         """Return what `denies_all_work` returns for these policies and the policy texts in `more`."""
         return denies_all_work((*self.documents, *more), context, boundary=self.boundary, levels=self.levels)
@@ -794,23 +820,40 @@ def entity_policies(
 def control_levels(snapshot: Snapshot) -> tuple[Levels, str]:
     """Return the levels of service control policies in a snapshot, and why a policy cannot be evaluated, or "".
 
-    Policies that could not be read are replaced by UNREAD_CONTROL. Levels that deny nothing are left out, because they
-    change no decision. If the levels were not asked for, the result is ().
+    Policies that could not be read are replaced by UNREAD_CONTROL. If the levels were not asked for, the result is ().
     """
     if hole := snapshot.hole(SnapshotPart.CONTROL):
         return ((UNREAD_CONTROL,),), f"the {hole.part} could not be read: {hole.why}"
-    levels = tuple(tuple(policy.text or "" for policy in level.policies) for level in snapshot.control or ())
-    unread = [
-        policy.id for level in snapshot.control or () for policy in level.policies if policy_flaw(policy.text or "")
-    ]
-    gap = f"the service control policy {unread[0]} could not be read" if unread else ""
-    return usable_levels(levels), gap
+    control = snapshot.control or ()
+    unread = next(
+        (f"the service control policy {policy.id}" for policy in _policies(control) if not _is_read(policy)), ""
+    )
+    levels = tuple(tuple(map(control_text, level.policies)) for level in control)
+    return usable_levels(levels), f"{unread} could not be read" if unread else ""
+
+
+def _policies(control: Iterable[ControlLevel]) -> Iterator[ControlPolicy]:
+    for level in control:
+        yield from level.policies
+
+
+def _is_read(policy: ControlPolicy) -> bool:
+    return policy.text is not None and not policy_flaw(policy.text)
+
+
+def control_text(policy: ControlPolicy) -> str:
+    """Return the text of a service control policy, or UNREAD_CONTROL if it could not be read or is no policy."""
+    return policy.text if policy.text is not None and _is_read(policy) else UNREAD_CONTROL
 
 
 def usable_levels(levels: Levels) -> Levels:
-    """Return the levels without those that allow every request. Replace a text that is no policy by UNREAD_CONTROL."""
-    usable = (tuple(UNREAD_CONTROL if policy_flaw(text) else text for text in texts) for texts in levels)
-    return tuple(texts for texts in usable if not _allows_all(texts))
+    """Return fewer levels that decide the same.
+
+    A level that allows every request can be joined with the others of this kind, and is left out if it denies nothing.
+    """
+    others = tuple(texts for texts in levels if not any(map(allows_all, texts)))
+    joined = tuple(dict.fromkeys(text for texts in levels if texts not in others for text in texts))
+    return (*(() if _allows_all(joined) or not joined else (joined,)), *others)
 
 
 def _allows_all(texts: Sequence[str]) -> bool:

@@ -28,6 +28,7 @@ from mfa_kit.account.evaluator import (
     actions_named,
     allows_all,
     control_levels,
+    control_text,
     entity_policies,
     evaluate,
     filled_text,
@@ -291,7 +292,7 @@ def _unread_trial(*texts: str) -> Trial:
 
 
 def _texts(level: ControlLevel) -> tuple[str, ...]:
-    return tuple(UNREAD_CONTROL if policy.text is None else policy.text for policy in level.policies)
+    return tuple(map(control_text, level.policies))
 
 
 def access_under(snapshot: Snapshot, trial: Trial) -> list[UserAccess]:
@@ -453,7 +454,7 @@ def _overlaps(policies: EntityPolicies, more: tuple[str, ...], request: RequestC
 
 
 def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestContext) -> bool:
-    return policies.decide(*pair, request) in {Decision.ALLOW, Decision.UNKNOWN}
+    return policies.may_allow(*pair, request)
 
 
 # A condition, and the state and reason that apply if it is true. The first true condition decides.

@@ -178,12 +178,12 @@ def test_a_policy_is_tried_in_the_accounts_below_its_target(org_kit: MfaKit, org
     ("args", "why"),
     [
         (("--at", "root"), "--at and --instead-of-full-access need --scp"),
-        (("--scp", "{file}"), "--at is missing"),
-        (("--scp", "{file}", "--at", "root", "--group", "x"), "--scp cannot be used with another policy or --group"),
+        (("--scp", "{file}"), "--scp needs --at, and no --attached"),
+        (("--scp", "{file}", "--at", "root", "--group", "x"), "--scp and --attached try no other policy and no group"),
         (("--scp", "{file}", "--at", "o-1"), "root, a unit or an account"),
-        (("--attached",), "--attached needs the accounts of an organization"),
-        (("--org", "--attached", "--policy", "{file}"), "--attached cannot be used with another policy"),
-        (("--scp", "{file}", "--at", MEMBERS[0], "--ou", "r-lab0", "--org"), "--scp cannot be used with --accounts"),
+        (("--attached",), "service control policies need the accounts of an organization"),
+        (("--org", "--attached", "--policy", "{file}"), "--scp and --attached try no other policy and no group"),
+        (("--scp", "{file}", "--at", MEMBERS[0], "--ou", "r-lab0", "--org"), "--scp cannot be used with --ou"),
     ],
 )
 def test_options_that_do_not_fit(org_kit: MfaKit, tmp_path: Path, args: tuple[str, ...], why: str) -> None:

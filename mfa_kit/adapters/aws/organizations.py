@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         AccountTypeDef,
         PolicySummaryTypeDef,
         PolicyTargetSummaryTypeDef,
-        PolicyTypeSummaryTypeDef,
     )
 
 # The maximum number of rows on a page (Organizations API reference, ListAccounts: MaxResults).
@@ -101,21 +100,28 @@ class OrganizationReader:
         A text that cannot be read is None. Raise AccessDenied if the policies or their targets cannot be listed.
         """
         organization = self._read(lambda client: client.describe_organization())["Organization"]
-        roots = [row for page in self._pages(lambda client, start: client.list_roots(**start)) for row in page["Roots"]]
-        enabled = {kind.get("Type") for row in roots for kind in row.get("PolicyTypes", []) if is_enabled(kind)}
-        policies, targets, names = [], {}, {row["Id"]: row.get("Name", "") for row in roots}
-        for row in self._policies() if CONTROL in enabled else ():
-            policies.append(self._policy(row["Id"], row.get("Name", "")))
+        names, is_enabled = self._roots()
+        policies: dict[str, ControlPolicy] = {}
+        targets: dict[str, tuple[str, ...]] = {}
+        for row in self._policies() if is_enabled else ():
+            policies[row["Id"]] = self._policy(row["Id"], row.get("Name", ""))
             rows = self._targets(row["Id"])
             targets[row["Id"]] = tuple(target["TargetId"] for target in rows)
             names |= {target["TargetId"]: target.get("Name", "") for target in rows}
         return OrganizationPolicies(
             management=organization.get("MasterAccountId", ""),
-            policies={policy.id: policy for policy in policies},
+            policies=policies,
             targets=targets,
             names=names,
-            is_enabled=CONTROL in enabled,
+            is_enabled=is_enabled,
         )
+
+    def _roots(self) -> tuple[dict[str, str], bool]:
+        """Return the names of the roots by ID (an organization has one), and whether SCPs are enabled."""
+        roots = [row for page in self._pages(lambda client, start: client.list_roots(**start)) for row in page["Roots"]]
+        types = [kind for root in roots for kind in root.get("PolicyTypes", [])]
+        is_enabled = any(kind.get("Type") == CONTROL and kind.get("Status") == "ENABLED" for kind in types)
+        return {root["Id"]: root.get("Name", "") for root in roots}, is_enabled
 
     def _policies(self) -> Iterator["PolicySummaryTypeDef"]:
         for page in self._pages(lambda client, start: client.list_policies(Filter=CONTROL, MaxResults=PAGE, **start)):
@@ -276,11 +282,6 @@ def _account(row: "AccountTypeDef") -> OrgAccount:
         email=row.get("Email"),
         path=next(iter(row.get("Paths", [])), ""),
     )
-
-
-def is_enabled(kind: "PolicyTypeSummaryTypeDef") -> bool:
-    """Return whether a type of policies is enabled, from a row of ListRoots."""
-    return kind.get("Status") == "ENABLED"
 
 
 def _checked_id(account_id: str | None) -> str:

@@ -40,8 +40,8 @@ from mfa_kit.policy.texts import force_mfa
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
-    from mfa_kit.account.reading import AccountSource
     from mfa_kit.account.snapshot import Snapshot
+    from mfa_kit.wiring.organization import Organization
 
 # The value of --at: root, or the ID of a root, a unit or an account.
 TARGET = re.compile(rf"root|{UNIT.pattern}|{ACCOUNT_ID.pattern}", re.ASCII)
@@ -122,9 +122,8 @@ def lockout(
     """
     text = _policy_text(policy_file, document)
     control = _control_choice(scp, target, attached=attached, instead=instead, others=bool(text or group))
-    if attached and accounts is None:
-        raise UsageFault("--attached needs the accounts of an organization", "add --org")
     accounts = _accounts_of(control, accounts)
+    noun = "principal" if control else "user"
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
@@ -138,23 +137,23 @@ def lockout(
 
         def read(account: OrgAccount) -> AccountRows:
             snapshot = snapshots.take(account)
-            if control:
-                accesses = control.accesses(snapshot)
-            else:
-                accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
+            accesses = control.accesses(snapshot) if control else _accesses(snapshot, text, group)
             tried.append(_tried_account(account.label, accesses, snapshot, self_enroll=self_enroll))
             shown = [access for access in accesses if access.state not in hidden]
             rows = _access_rows(shown, account=account.id if accounts else None, already=output.form != "table")
             return AccountRows(rows, tried[-1].unread)
 
-        form = FORM._replace(empty="no user and no role would be locked out") if control else FORM
+        form = FORM._replace(empty=f"no {noun} would be locked out")
         visits = print_rows(snapshots, read, form, progress=settings.progress, output=output)
-        if snapshots.organization and not control:
-            policy = text or force_mfa(snapshots.organization.caller.partition)
-            _compare(policy, wiring.audit.account_source(snapshots.organization.home), settings.progress)
-    settings.progress.note(_totals(tried, "principal" if control else "user"))
-    _refuse(tried, "principal" if control else "user", is_many=accounts is not None)
+        if not control:
+            _compare(text, snapshots.organization, settings.progress)
+    settings.progress.note(_totals(tried, noun))
+    _refuse(tried, noun, is_many=accounts is not None)
     return exit_code(visits, findings=False)
+
+
+def _accesses(snapshot: "Snapshot", text: str | None, group: str | None) -> list[UserAccess]:
+    return access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
 
 
 class ControlChoice(NamedTuple):
@@ -183,27 +182,29 @@ def _control_choice(
     scp: Path | None, target: str | None, *, attached: bool, instead: bool, others: bool
 ) -> ControlChoice | None:
     """Return the choice of --scp and --at or of --attached, or None. Raise UsageFault for options that do not fit."""
-    if attached and (scp or target or instead or others):
-        raise UsageFault("--attached cannot be used with another policy", "omit the policy, --at and --group")
-    if attached:
-        return ControlChoice(None, "root", instead=False)
+    if others and (scp or attached):
+        raise UsageFault("--scp and --attached try no other policy and no group", "omit FILE, --policy and --group")
     if scp is None:
         if target or instead:
             raise UsageFault("--at and --instead-of-full-access need --scp", "name the policy: --scp FILE")
-        return None
-    if target is None:
-        raise UsageFault("--at is missing", "name where the policy would be attached: --at root, an OU or an account")
-    if others:
-        raise UsageFault("--scp cannot be used with another policy or --group", "omit FILE, --policy and --group")
+        return ControlChoice(None, "root", instead=False) if attached else None
+    if target is None or attached:
+        raise UsageFault("--scp needs --at, and no --attached", "name the target: --at root, an OU or an account")
     return ControlChoice(read_policy(scp), target, instead)
 
 
 def _accounts_of(control: ControlChoice | None, choice: AccountsChoice | None) -> AccountsChoice | None:
     """Return the choice of accounts, limited to those that a service control policy would affect."""
-    if control is None or choice is None or control.target == "root":
+    if control is None:
         return choice
-    if not choice.org or choice.ou:
-        raise UsageFault("--scp cannot be used with --accounts or --ou", "name the unit or the account: --at")
+    if choice is None or not choice.org:
+        raise UsageFault(
+            "service control policies need the accounts of an organization", "add --org, without --accounts"
+        )
+    if control.target == "root":
+        return choice
+    if choice.ou:
+        raise UsageFault("--scp cannot be used with --ou", "name the unit or the account: --at")
     if ACCOUNT_ID.fullmatch(control.target):
         return replace(choice, include=(control.target,))
     return replace(choice, ou=control.target)
@@ -274,8 +275,14 @@ def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already
     return [*rows]
 
 
-def _compare(document: str, account: "AccountSource", progress: LiveProgress) -> None:
-    """Print whether IAM's policy simulator and mfa-kit evaluate the policy in the same way."""
+def _compare(text: str | None, organization: "Organization | None", progress: LiveProgress) -> None:
+    """Print whether IAM's policy simulator and mfa-kit evaluate the policy in the same way.
+
+    `text` is None for the policy that `policy show` prints. Without a connection to AWS, print nothing.
+    """
+    if organization is None:
+        return
+    document, account = text or force_mfa(organization.caller.partition), wiring.audit.account_source(organization.home)
     with progress.showing("comparing with IAM's policy simulator"):
         compared = compare_with_simulator(document, account)
     if compared.why_not:
