@@ -222,6 +222,17 @@ class Result:
     err: str
 
 
+def interrupt(process: "subprocess.Popen[str]", *, within: float = 40) -> str:
+    """Press Ctrl-C, wait until the command has ended with 130, and return what it wrote to stderr."""
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=within)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    return err
+
+
 @dataclass
 class MfaKit:
     """The command line with its own folder, run in this process or as a separate process."""

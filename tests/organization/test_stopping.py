@@ -11,7 +11,7 @@ from mfa_kit.core.stopping import Stop
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.wiring.organization import UserThreads
-from tests.conftest import MfaKit
+from tests.conftest import MfaKit, interrupt
 from tests.organization.conftest import MEMBERS
 
 
@@ -42,12 +42,7 @@ def test_ctrl_c_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab, tmp_
     process = org_kit.fork("audit", "--org", "--output-dir", results)
     while len([*results.glob("0*")]) < len(MEMBERS):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
+    interrupt(process, within=20)
 
 
 @pytest.mark.slow
@@ -61,12 +56,7 @@ def test_ctrl_c_in_a_single_account_does_not_wait_for_a_response(org_kit: MfaKit
     while not any(call.operation == "ListAccessKeys" for call in org_lab.calls):
         time.sleep(0.05)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
+    interrupt(process, within=20)
 
 
 @pytest.mark.slow
@@ -77,12 +67,7 @@ def test_ctrl_c_during_a_status_does_not_wait_for_a_response(org_kit: MfaKit, or
     while not any(call.operation == "ListUsers" for call in org_lab.calls):
         time.sleep(0.05)
     time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
+    interrupt(process, within=20)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
 from mfa_kit.qr_codes import key_uri, symbol
-from tests.conftest import MfaKit, Result
+from tests.conftest import MfaKit, Result, interrupt
 from tests.policy.test_org_role import READ, actions
 from tests.rollout.conftest import key_file
 from tests.sizes import size
@@ -579,12 +579,7 @@ def test_ctrl_c_ends_an_account_that_is_being_opened(accounts: Accounts) -> None
     while accounts.calls(since, "EnableMFADevice").total() < USERS * (ACCOUNTS - 1):
         time.sleep(0.01)
     assert any(call.error for call in accounts.lab.calls[since:] if call.account == slow)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, err = process.communicate(timeout=40)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
+    interrupt(process)
     assert not accounts.enrolled(slow)
 
 
@@ -976,12 +971,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_response(accounts: Accounts) -> Non
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
+    err = interrupt(process, within=20)
     assert f"Stopping: finishing the users in progress in member-001 ({first})." in err
     accounts.lab.faults.clear()
 

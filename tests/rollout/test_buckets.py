@@ -110,50 +110,32 @@ def test_a_denied_backup_fails_one_row_of_undo(rollout: Rollout, people: People,
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
-def test_endless_throttling_of_s3_exits_with_7(rollout: Rollout, people: People, bucket: str, client: Any) -> None:
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        ("throttle", 7, ["AWS accepted no call for", "S3 answers SlowDown"]),
+        ("expired", 4, ["sign in again, or choose another backup-profile"]),
+    ],
+    ids=["throttled", "expired"],
+)
+def test_a_bucket_that_refuses_all_writes_ends_the_command(
+    fault: str, code: int, said: list[str], rollout: Rollout, people: People, bucket: str, client: Any
+) -> None:
     """No user is marked as failed and nothing is left half-made. A second run continues, also of `undo`."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     record_test(rollout, bucket)
-    rollout.lab.faults.add("PutObject", "throttle", at="every")
+    rollout.lab.faults.add("PutObject", fault, at="every")
     done = apply(rollout, bucket)
-    assert done.code == 7, done.err
-    assert "AWS accepted no call for" in done.err
-    assert "S3 answers SlowDown" in done.err
+    assert (done.code, [words for words in said if words not in done.err]) == (code, []), done.err
     assert not devices(rollout, users)
     rollout.lab.faults.clear()
     done = apply(rollout, bucket)
     assert done.code == 0
     undo = ("rollout", "undo", json.loads(done.out)["run"], "--yes", "--leave-without-mfa")
-    rollout.lab.faults.add("DeleteObject", "throttle", at="every")
+    rollout.lab.faults.add("DeleteObject", fault, at="every")
     rollout.lab.faults.add("*", "lag", seconds=0.5)  # IAM may list a device that was just removed
-    assert rollout.desk.run(*undo).code == 7
-    with sqlite_ledger(rollout.desk.home) as ledger:
-        assert {entry.reached for entry in ledger.dead(ACCOUNT)} == {JournalState.REVOKING}
-    rollout.lab.faults.clear()
-    assert rollout.desk.run(*undo).code == 0
-    assert not devices(rollout, users)
-    assert versions(client, bucket) == []
-
-
-def test_expired_credentials_for_the_bucket_exit_with_4(
-    rollout: Rollout, people: People, bucket: str, client: Any
-) -> None:
-    """The hint says to sign in again. Nothing is left half-made, and a second run continues, also of `undo`."""
-    users = people(2)
-    rollout.plan(*rollout.own(users))
-    record_test(rollout, bucket)
-    rollout.lab.faults.add("PutObject", "expired", at="every")
-    done = apply(rollout, bucket)
-    assert (done.code, "sign in again, or choose another backup-profile" in done.err) == (4, True), done.err
-    assert not devices(rollout, users)
-    rollout.lab.faults.clear()
-    done = apply(rollout, bucket)
-    assert done.code == 0
-    undo = ("rollout", "undo", json.loads(done.out)["run"], "--yes", "--leave-without-mfa")
-    rollout.lab.faults.add("DeleteObject", "expired", at="every")
-    rollout.lab.faults.add("*", "lag", seconds=0.5)  # IAM may list a device that was just removed
-    assert rollout.desk.run(*undo).code == 4
+    assert rollout.desk.run(*undo).code == code
     with sqlite_ledger(rollout.desk.home) as ledger:
         assert {entry.reached for entry in ledger.dead(ACCOUNT)} == {JournalState.REVOKING}
     rollout.lab.faults.clear()
