@@ -100,7 +100,7 @@ REPORT_AGE, DRILLED_WITHIN = 4 * 3600.0, 90 * 86400.0
 class Interaction(Protocol):
     """Answers the questions of an MfaKit. To refuse a question, raise Declined. Nothing secret is passed to it.
 
-    Any other exception of these methods is reported as an InternalError.
+    Any other exception of these methods, except KeyboardInterrupt, is reported as an InternalError.
     """
 
     def pin(self, prompt: str) -> str:

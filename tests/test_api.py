@@ -497,6 +497,25 @@ def test_bad_input_is_refused_before_anything_is_made(home: Path, at_lab: Lab, u
 
 
 @pytest.mark.usefixtures("at_lab")
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (api.Declined("no", "later"), api.Declined),
+        (ValueError(), InternalError),
+    ],
+)
+def test_what_a_callback_raises_ends_the_call(user: str, raised: BaseException, seen: type[BaseException]) -> None:
+    """Ctrl-C and the errors of the API pass. Any other exception is reported as an InternalError."""
+
+    def show(_: str) -> None:
+        raise raised
+
+    with MfaKit(progress=show) as kit, pytest.raises(seen):
+        kit.status(user)
+
+
+@pytest.mark.usefixtures("at_lab")
 def test_an_unexpected_exception_shows_no_secret(user: str, recipient: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It becomes an InternalError without its message, which may quote a secret."""
     seeds: list[bytes] = []
