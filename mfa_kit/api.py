@@ -75,8 +75,8 @@ from mfa_kit.rollout.apply import PlanRun, check_backup_folder, check_copies
 from mfa_kit.rollout.execution import Execution, RowResult, user_result
 from mfa_kit.rollout.plan import WORKERS, check_account
 from mfa_kit.rollout.plan_files import plan_digest, plan_text
-from mfa_kit.rollout.plan_making import PlanOptions, plan_summary, plan_users
-from mfa_kit.rollout.room import device_changes, fit_plan
+from mfa_kit.rollout.plan_making import PlanOptions, plan_summary
+from mfa_kit.rollout.room import device_changes
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.wiring.methods.method import EnrollmentMethod, Options
 from mfa_kit.wiring.methods.oath import OathOptions
@@ -424,7 +424,7 @@ class MfaKit:
             store, record = wiring.stores.open_backup_store(settings), wiring.rollout.read_run_records([file], ())
             with wiring.rollout.open_rollouts(settings, None, store=store, workers=WORKERS, record=record) as rollouts:
                 ports = rollouts.enter(rollouts.selection.chosen[0], progress=settings.progress)
-                new_plan = plan_users(request, ports, fit=fit_plan, progress=settings.progress)
+                new_plan = ports.plan_users(request, progress=settings.progress)
             text = plan_text(new_plan)
             wiring.rollout.write_file(file, text)
             changes = device_changes(new_plan.steps)

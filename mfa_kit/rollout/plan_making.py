@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
 
 from mfa_kit.account.reading import AccountSource
 from mfa_kit.account.snapshot import CredentialReport
@@ -199,27 +198,19 @@ def _describe_stranger(serial: str, run: str | None, *, ports: EnrollmentPorts) 
 REPORT_AGE = 4 * 3600
 
 
-class UserSource(Protocol):
-    """Lists the users of one account."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPorts:
+    """The ports through which users are planned for, in one account.
 
-    def users(self, *, details: bool) -> Iterable[ListedUser]:
-        """Return every user. Without `details`, groups and tags are empty."""
-        ...
+    `list_users` lists the users of the account; its argument is `details`. `fit` is `fit_plan`.
+    """
 
-
-class PlanPorts(Protocol):
-    """The ports through which users are planned for, in one account."""
-
-    @property
-    def ports(self) -> EnrollmentPorts: ...
-    @property
-    def people(self) -> UserSource: ...
-    @property
-    def account(self) -> AccountSource: ...
-    @property
-    def caller(self) -> Caller: ...
-    @property
-    def record(self) -> RunRecords: ...
+    ports: EnrollmentPorts
+    account: AccountSource
+    list_users: Callable[..., Iterable[ListedUser]]
+    caller: Caller
+    record: RunRecords
+    fit: Callable[..., Plan]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,14 +235,14 @@ class PlanOptions:
         return self.selection.without_mfa or self.trust_report
 
 
-def plan_users(request: PlanOptions, ports: PlanPorts, *, fit: Callable[..., Plan], progress: LiveProgress) -> Plan:
-    """Compare the users with IAM, and return the plan. `fit` is `fit_plan`.
+def plan_users(request: PlanOptions, ports: PlanPorts, *, progress: LiveProgress) -> Plan:
+    """Compare the users with IAM, and return the plan.
 
     Raise UsageFault if `only` names a user who is not in the roster or the selection, unless `several` is true.
     """
     with progress.showing("reading the credential report"):
         report = ports.account.report(max_age=REPORT_AGE) if request.by_report else None
-    with counting(progress, "reading users", ports.people.users(details=request.selection.by_details)) as counted:
+    with counting(progress, "reading users", ports.list_users(details=request.selection.by_details)) as counted:
         users = list(counted)
     with counting(progress, "reading virtual devices", ports.account.virtual()) as devices:
         listing = AccountListing.of(users, devices)
@@ -276,7 +267,7 @@ def plan_users(request: PlanOptions, ports: PlanPorts, *, fit: Callable[..., Pla
             report_age=ports.ports.iam_reader.now() - trusted.made if trusted else None,
         )
     with progress.showing("checking the room for new devices"):
-        return fit(plan, listing.holders, account=ports.account, progress=progress)
+        return ports.fit(plan, listing.holders, account=ports.account, progress=progress)
 
 
 def _select_rows(

@@ -40,7 +40,7 @@ from mfa_kit.core.device_records import (
     newest_states,
 )
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, Caller, Device, DeviceUse, JournalEntry, recorded_name, run_time
@@ -57,10 +57,12 @@ from mfa_kit.rollout.execution import Execution, Workers
 from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.plan import Plan, PlanFiles, PlannedAccount, RolloutIndex, index_of_plan
 from mfa_kit.rollout.plan_files import CREATE, is_index, merge_plan_files, parse_index, parse_plan, plan_digest
+from mfa_kit.rollout.plan_making import PlanOptions, PlanPorts, plan_users
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
 from mfa_kit.rollout.proven_devices import ProvenDevices, lost_lines, prove_devices
 from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
+from mfa_kit.rollout.room import fit_plan
 from mfa_kit.rollout.roster_files import (
     ReadRow,
     Roster,
@@ -127,6 +129,18 @@ class RolloutPorts:
     ledger: "Ledger"
     history: "UseHistory"
     record: RunRecords = NO_RECORDS
+
+    def plan_users(self, request: PlanOptions, *, progress: LiveProgress) -> Plan:
+        """Compare users with IAM, and return the plan. Raise the errors of the use case."""
+        ports = PlanPorts(
+            ports=self.ports,
+            account=self.account,
+            list_users=self.people.users,
+            caller=self.caller,
+            record=self.record,
+            fit=fit_plan,
+        )
+        return plan_users(request, ports, progress=progress)
 
     def records(self, digest: str) -> PlanRecords:
         """Return the ledger's records of a plan. `digest` is the SHA-256 of the plan's file in hex."""

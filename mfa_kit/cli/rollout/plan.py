@@ -35,9 +35,9 @@ from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.rollout.chosen_accounts import ChosenAccounts
 from mfa_kit.rollout.plan import Action, Plan, PlannedAccount, PlanStep, RolloutIndex, UnplannedAccount
 from mfa_kit.rollout.plan_files import index_text, plan_digest, plan_file_name, plan_text
-from mfa_kit.rollout.plan_making import SHOWN, PlanOptions, plan_summary, plan_users
+from mfa_kit.rollout.plan_making import SHOWN, PlanOptions, plan_summary
 from mfa_kit.rollout.records import entries_of_runs
-from mfa_kit.rollout.room import device_changes, fit_plan
+from mfa_kit.rollout.room import device_changes
 from mfa_kit.rollout.roster import RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
 from mfa_kit.rollout.roster_files import CellFault, RosterAccounts, faults_table
 from mfa_kit.wiring.settings import Settings
@@ -193,7 +193,7 @@ def plan(
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         if rollouts.organization is None:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
-            new_plan = plan_users(request, ports, fit=fit_plan, progress=progress)
+            new_plan = ports.plan_users(request, progress=progress)
             _write_plan(new_plan, out, settings=settings, output=output)
             return 0
         _check_replaced(out, rollouts, progress)
@@ -258,7 +258,7 @@ def _plan_accounts(
     def work(account: OrgAccount) -> Plan:
         of_account = AccountProgress(progress=progress, id=account.id, label=account.label)
         mine = request if rows is None else replace(request, rows=rows[account.id], only=())
-        return plan_users(mine, rollouts.enter(account, progress=of_account), fit=fit_plan, progress=of_account)
+        return rollouts.enter(account, progress=of_account).plan_users(mine, progress=of_account)
 
     selection = rollouts.selection
     if rows is not None:
