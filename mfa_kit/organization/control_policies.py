@@ -46,10 +46,13 @@ class OrganizationPolicies:
     def levels(self, account: str, units: Sequence[str]) -> tuple[ControlLevel, ...]:
         """Return the levels of SCPs that apply to an account. `units` are the IDs of the root and of its units.
 
-        Raise AwsFault if no policy is attached to one of them. AWS always keeps one, so an answer was incomplete.
+        Raise AwsFault if the root is not among them, or if no policy is attached to one of them. AWS always keeps one,
+        so an answer was incomplete.
         """
         if account == self.management or not self.is_enabled:
             return ()
+        if not units or not units[0].startswith("r-"):
+            raise AwsFault(f"Organizations does not say in which units account {account} is", "try again")
         levels = tuple(self._level(target) for target in (*units, account))
         for level in levels:
             if not level.policies:

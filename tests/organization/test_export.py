@@ -15,6 +15,7 @@ from mfa_kit.adapters.aws.organizations import OrganizationReader
 from mfa_kit.core.errors import AccessDenied, AwsFault, MfaKitError, NoSuchOperation, Throttled, UsageFault
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState, OrgAccount
+from mfa_kit.organization.control_policies import OrganizationPolicies
 from mfa_kit.wiring.organization import read_accounts_file
 from tests.adapters.test_hostile_server import open_iam, send, serve
 from tests.conftest import ACCOUNT, MfaKit
@@ -125,6 +126,53 @@ def test_a_refusal_says_who_may_list_the_accounts(
         list(reader.accounts())
     assert type(caught.value) is kind
     assert (said in str(caught.value), hint in caught.value.hint) == (True, True)
+
+
+POLICIES: Answers = {
+    "DescribeOrganization": [(200, {"Organization": {"MasterAccountId": ACCOUNT}})],
+    "ListRoots": [
+        (200, {"Roots": []} | {"NextToken": "more"}),
+        (200, {"Roots": [{"Id": "r-lab0", "PolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}]}]}),
+    ],
+    "ListPolicies": [
+        (200, {"Policies": [], "NextToken": "more"}),
+        (200, {"Policies": [{"Id": "p-aaaaaaaa", "Name": "guard"}]}),
+    ],
+    "DescribePolicy": [(200, {"Policy": {"Content": "{}"}})],
+    "ListTargetsForPolicy": [
+        (200, {"Targets": [], "NextToken": "more"}),
+        (200, {"Targets": [{"TargetId": "r-lab0", "Name": "Root", "Type": "ROOT"}]}),
+    ],
+}
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_policies_follow_empty_pages() -> None:
+    """A page may be empty although more follow: go on until NextToken is missing."""
+    with organizations({name: list(answers) for name, answers in POLICIES.items()}) as reader:
+        found = reader.policies()
+    assert (found.management, found.targets, found.names) == (ACCOUNT, {"p-aaaaaaaa": ("r-lab0",)}, {"r-lab0": "Root"})
+    assert found.policies["p-aaaaaaaa"].text == "{}"
+
+
+@pytest.mark.usefixtures("at_lab")
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [*((name, {}) for name in POLICIES), ("ListRoots", {"Roots": []}), ("ListRoots", {"Roots": [{"Id": "r-lab0"}]})],
+)
+def test_an_incomplete_answer_about_policies_is_an_error(operation: str, answer: dict[str, Any]) -> None:
+    """Otherwise a policy could be missed, and users be called fine."""
+    answers = {name: list(given) for name, given in POLICIES.items()} | {operation: [(200, answer)]}
+    with organizations(answers) as reader, pytest.raises(AwsFault, match="a response of Organizations is incomplete"):
+        reader.policies()
+
+
+@pytest.mark.usefixtures("at_lab")
+@pytest.mark.parametrize("parents", [{}, {"Parents": []}, {"Parents": [{"Id": "ou-lab0-00000001"}]}])
+def test_units_without_a_root_are_an_error(parents: dict[str, Any]) -> None:
+    """The policies of the root would be missed."""
+    with organizations({"ListParents": [(200, parents)]}) as reader, pytest.raises(AwsFault):
+        OrganizationPolicies(management=ACCOUNT).levels("000000000001", reader.units(OrgAccount(id="000000000001")))
 
 
 @pytest.mark.parametrize("code", ["ParentNotFoundException", "InvalidInputException"])

@@ -4,6 +4,7 @@ The calls have the credentials of the caller's account: the management account, 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NotRequired, Protocol, TypedDict, TypeVar
 
@@ -67,6 +68,15 @@ class OrganizationsPage(TypedDict):
 P = TypeVar("P", bound=OrganizationsPage)
 
 
+@contextmanager
+def _complete_answers() -> Iterator[None]:
+    """Convert the error for a member that a response lacks. AWS sends all the members that this module needs."""
+    try:
+        yield
+    except LookupError as error:
+        raise AwsFault(f"a response of Organizations is incomplete: {error}", "check --endpoint-url") from None
+
+
 class OrganizationReader:
     """Reads an organization. `ask` makes the read calls with the credentials of an account in this organization."""
 
@@ -99,6 +109,10 @@ class OrganizationReader:
 
         A text that cannot be read is None. Raise AccessDenied if the policies or their targets cannot be listed.
         """
+        with _complete_answers():
+            return self._read_policies()
+
+    def _read_policies(self) -> OrganizationPolicies:
         organization = self._read(lambda client: client.describe_organization())["Organization"]
         names, is_enabled = self._roots()
         policies: dict[str, ControlPolicy] = {}
@@ -117,11 +131,12 @@ class OrganizationReader:
         )
 
     def _roots(self) -> tuple[dict[str, str], bool]:
-        """Return the names of the roots by ID (an organization has one), and whether SCPs are enabled."""
+        """Return the name of the organization's only root by its ID, and whether SCPs are enabled."""
         roots = [row for page in self._pages(lambda client, start: client.list_roots(**start)) for row in page["Roots"]]
-        types = [kind for root in roots for kind in root.get("PolicyTypes", [])]
+        root = roots[0]
+        types = root["PolicyTypes"]
         is_enabled = any(kind.get("Type") == CONTROL and kind.get("Status") == "ENABLED" for kind in types)
-        return {root["Id"]: root.get("Name", "") for root in roots}, is_enabled
+        return {root["Id"]: root.get("Name", "")}, is_enabled
 
     def _policies(self) -> Iterator["PolicySummaryTypeDef"]:
         for page in self._pages(lambda client, start: client.list_policies(Filter=CONTROL, MaxResults=PAGE, **start)):
@@ -144,11 +159,11 @@ class OrganizationReader:
 
     def policy(self, number: str) -> tuple[ControlPolicy, tuple[str, ...]]:
         """Return one SCP, and the names of its targets: `the unit Production`. Raise AccessDenied if denied."""
-        answer = self._read(lambda client: client.describe_policy(PolicyId=number))["Policy"]
+        with _complete_answers():
+            answer = self._read(lambda client: client.describe_policy(PolicyId=number))["Policy"]
+            rows = self._targets(number)
         summary = answer.get("PolicySummary", {})
-        targets = (
-            f"the {KINDS.get(row.get('Type', ''), 'target')} {row.get('Name', '')}" for row in self._targets(number)
-        )
+        targets = (f"the {KINDS.get(row.get('Type', ''), 'target')} {row.get('Name', '')}" for row in rows)
         return ControlPolicy(id=number, name=summary.get("Name", ""), text=answer.get("Content")), tuple(targets)
 
     def units(self, account: OrgAccount) -> tuple[str, ...]:
@@ -158,13 +173,12 @@ class OrganizationReader:
         """
         if account.path:
             return units_of_path(account.path)
-        ids: list[str] = []
-        child = account.id
-        while not child.startswith("r-") and len(ids) < DEEPEST:
-            (parent,) = self._read(lambda client, child=child: client.list_parents(ChildId=child))["Parents"]  # type: ignore[misc]
-            child = parent["Id"]
-            ids.insert(0, child)
-        return tuple(ids)
+        ids = [account.id]
+        with _complete_answers():
+            while not ids[0].startswith("r-") and len(ids) <= DEEPEST:
+                answer = self._read(lambda client: client.list_parents(ChildId=ids[0]))
+                ids.insert(0, answer["Parents"][0]["Id"])
+        return tuple(ids[:-1])
 
     def _all(self) -> Iterator["AccountTypeDef"]:
         for page in self._pages(lambda client, start: client.list_accounts(MaxResults=PAGE, **start)):
