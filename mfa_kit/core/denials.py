@@ -62,11 +62,11 @@ WHO = re.compile(rf"User: (?P<principal>{ARN}) is not authorized to perform: (?P
 ON = re.compile(rf" on resource: (?P<resource>\*|{ARN})", re.ASCII)
 EXPLICIT = re.compile(rf"with an explicit deny in (?:an?|the) (?P<type>{'|'.join(PolicyType)}|sessions policy)")
 IMPLICIT = re.compile(rf"because no (?P<type>{'|'.join(PolicyType)}) allows")
-POLICY = re.compile(rf"(?:with an explicit deny in|because no)[^:]*: (?P<arn>{ARN})", re.ASCII)
+POLICY = re.compile(rf"(?:with an explicit deny in|because no)[^:]{{1,200}}: (?P<arn>{ARN})", re.ASCII)
 ENCODED = re.compile(r"Encoded authorization failure message: (?P<text>[\w=+/.-]{20,20000})", re.ASCII)
 CONTROL_ARN = re.compile(r"policy/(?:o-[a-z0-9]{10,32}/)?(?:service|resource)_control_policy/(p-[0-9a-zA-Z_]{8,128})")
-# A link, with the words before it and all that follows.
-LINK = re.compile(r"\.?\s*(?:Go to )?[^\s]*://.*", re.DOTALL)
+# The longest text that is searched. AWS's messages have a few hundred characters, and encoded ones some thousands.
+LONGEST = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class Denial:
 
 def parse_denial(text: str) -> Denial | None:
     """Return what the text of a denial says, or None if it is not the text of a denial."""
-    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+", " ", text[:LONGEST])
     who, encoded = WHO.search(text), ENCODED.search(text)
     reason = EXPLICIT.search(text) or IMPLICIT.search(text)
     if who is None and encoded is None and reason is None:
@@ -168,5 +168,6 @@ def advice(denial: Denial) -> str:
 
 
 def without_links(text: str) -> str:
-    """Return a foreign text up to its first link."""
-    return LINK.sub("", text)
+    """Return a foreign text up to its first link, without the words that lead to it."""
+    before, link, _ = text.partition("://")
+    return before.rpartition(" ")[0].removesuffix("Go to").rstrip(" .") if link else text

@@ -76,6 +76,16 @@ def test_other_texts_are_no_denials(said: str) -> None:
     assert parse_denial(said) is None
 
 
+@pytest.mark.parametrize(
+    "part", ["because no ", "User: arn:aws:iam::", "with an explicit deny in a ", "x", ": ", "://"]
+)
+def test_a_long_text_takes_no_long_time(part: str) -> None:
+    """A hostile server can send a million characters."""
+    said = part * (1_000_000 // len(part))
+    assert parse_denial(said) is None
+    assert len(without_links(said)) <= len(said)
+
+
 def test_nothing_foreign_is_taken() -> None:
     """Links, commands and control characters of the text are in no field, and no message has what follows a link."""
     hostile = text(

@@ -7,12 +7,10 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.core.denials import Denial, advice, parse_denial
+from mfa_kit.core.denials import LONGEST, Denial, advice, parse_denial
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.policy.denials import Cause, find_cause, first_cause, needs_aws
 from mfa_kit.wiring.settings import Settings
-
-LONGEST = 1 << 16
 
 
 @click.command(cls=Verb)
