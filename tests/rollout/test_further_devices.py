@@ -202,7 +202,7 @@ def test_rows_to_try_again_are_a_roster_that_plans_the_same_devices(rollout: Rol
     rollout.plan(f"{alice},pair,replace,,{phones[0]},std,post", f"{bob},virtual,replace,,,,", columns=columns)
     before = steps(rollout)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mfa_kit.cli.rollout.results.TO_RETRY", {*RowOutcome})
+        patch.setattr("mfa_kit.rollout.apply.TO_RETRY", {*RowOutcome})
         assert rollout.apply("--accept-lockout").code == 0
     again = (rollout.results / "failed.csv").read_text()
     assert again.splitlines()[1].startswith(f'"{alice}","pair","{alice}-key"')
