@@ -115,7 +115,7 @@ def broken_promise(person: Person, access: UserAccess, before: set[str]) -> str:
     probes = ROOT_PROBES if access.way == "AssumeRoot" else PROBES
     has_device = access.way == "console" and bool(person.backend.get_user(person.name).mfa_devices)
     after = works(person.session(access.way, mfa=has_device), probes)
-    kept = True
+    kept = True  # also if nothing definite was promised
     match access.state:
         case AccessState.FINE | AccessState.RISKS:
             kept = after == before
@@ -128,6 +128,13 @@ def broken_promise(person: Person, access: UserAccess, before: set[str]) -> str:
         case AccessState.CHANGES if "no longer enroll" in access.why and not has_device:
             kept = not person.enrolls()
     return "" if kept else f"could {before}, and can {after}"
+
+
+def is_promise(access: UserAccess) -> bool:
+    """Return whether a row promises something that `broken_promise` always tries."""
+    if access.state is AccessState.CHANGES:
+        return "only in sessions with MFA" in access.why
+    return access.state not in {AccessState.UNKNOWN, AccessState.NO_WAY}
 
 
 @contextmanager
@@ -155,16 +162,17 @@ def test_the_lab_does_what_lockout_promises(scp_lab: Lab, part: int, record_prop
         person = people[user]
         mfa = way == "console" and bool(person.backend.get_user(user).mfa_devices)
         before[user, way] = works(person.session(way, mfa=mfa), ROOT_PROBES if way == "AssumeRoot" else PROBES)
-    states, broken = [], []
+    states, broken, promises = [], [], 0
     for number, (text, instead) in enumerate(sample(scps.TRIALS[part::PARTS], 8)):
         target = scps.LEVELS[number % 3]
         accesses = rows(text, target=target, instead=instead)
         with attached(scp_lab, text, target, instead=instead):
             for access in accesses:
                 states.append(access.state)
+                promises += is_promise(access)
                 if broke := broken_promise(people[access.user], access, before[access.user, access.way]):
                     broken.append((access, broke, text))
-    record_property(COUNTED, ("promises of lockout tried in the lab", len(states)))
+    record_property(COUNTED, ("promises of lockout tried in the lab", promises))
     assert broken == []
     assert {AccessState.FINE, AccessState.CHANGES} <= set(states)
 
