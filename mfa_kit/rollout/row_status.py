@@ -205,7 +205,7 @@ def _row_status(
     ports: EnrollmentPorts,
 ) -> RowResult:
     spec, ours = plan.intent_of(step.row), proven.entries
-    if step.open and not plan.devices_of(step.row, has) and (why := why_unproven(spec, proven)):
+    if why := _why_failed(step, plan, has, proven):
         cause = AlreadyExists.__name__
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=cause, reason=why, device=spec.serial)
     making = _half_made(ours.get(spec.serial))
@@ -216,6 +216,12 @@ def _row_status(
     if result is not None and not (failed_before and result.outcome is RowOutcome.WAITING):
         return result
     return RowResult.of_failure(failure) if failure else _result_of_open(step, making)
+
+
+def _why_failed(step: PlanStep, plan: Plan, has: tuple[str, ...], proven: ProvenDevices) -> str | None:
+    """Return why a row without a device cannot get it: a device that nothing proves has its name. Otherwise None."""
+    is_waiting = step.open and not plan.devices_of(step.row, has)
+    return why_unproven(plan.intent_of(step.row), proven) if is_waiting else None
 
 
 def _result_of_open(step: PlanStep, making: JournalEntry | None) -> RowResult:

@@ -166,14 +166,17 @@ def _check_options(
     """Raise UsageFault or click.UsageError for options that cannot be used together."""
     if sum(map(bool, actions)) > 1:
         raise click.UsageError("--letters, --arrived, --lost and --secrets are separate steps; use one of them")
-    if arrived and not (how or "").strip():
-        raise UsageFault("--arrived needs the channel by which the user confirmed it", "add --how 'phone call'")
-    if how is not None and not arrived:
-        raise UsageFault("--how is only for --arrived", "add --arrived USER, or leave out --how")
-    if secrets and not keys:
-        raise UsageFault("--secrets needs the identity that decrypts the passwords", "add -i IDENTITY")
-    if keys and not secrets:
-        raise UsageFault("-i is only for --secrets", "add --secrets DIR, or leave out -i")
+    wrong = {
+        ("--arrived needs the channel by which the user confirmed it", "add --how 'phone call'"): (
+            arrived and not (how or "").strip()
+        ),
+        ("--how is only for --arrived", "add --arrived USER, or leave out --how"): how is not None and not arrived,
+        ("--secrets needs the identity that decrypts the passwords", "add -i IDENTITY"): secrets and not keys,
+        ("-i is only for --secrets", "add --secrets DIR, or leave out -i"): keys and not secrets,
+    }
+    for fault, is_wrong in wrong.items():
+        if is_wrong:
+            raise UsageFault(*fault)
 
 
 class _Work:
