@@ -58,13 +58,14 @@ def _grouped(line: str) -> str:
     return " ".join(line[start : start + GROUP] for start in range(0, len(line), GROUP))
 
 
-def confirm_secret(statement: str, person: Interaction) -> None:
+def confirm_secret(statement: str, person: Interaction, *, several: bool = False) -> None:
     """Ask the user to confirm that a letter will contain a secret. The question is asked even with --yes.
 
-    `statement` says which file will contain what. Raise Declined if the user does not type yes, or if there is no
-    terminal.
+    `statement` says which file, or which of `several` files, will contain what. Raise Declined if the user does not
+    type yes, or if there is no terminal.
     """
-    person.confirm(f"{statement} unencrypted; print it, and delete the file", typed="yes", instead="a terminal")
+    then = "print them, and delete the files" if several else "print it, and delete the file"
+    person.confirm(f"{statement} unencrypted; {then}", typed="yes", instead="a terminal")
 
 
 def pin_letter(key: str, pin: Secret[str], *, text: str, date: str) -> Sheet:

@@ -140,9 +140,86 @@ def test_a_second_run_replaces_the_file_and_the_letter(rollout: Rollout, people:
     assert not any(path.exists() for path in before[one])
     assert (age_opens(after[one][0], old), age_opens(after[one][0], passphrase_in(after[one][1])) != b"") == (b"", True)
     after[two][0].unlink()
-    assert write(rollout, "--only", one).code == 0
-    assert not after[two][1].exists()
+    last = write(rollout, "--only", one)
+    assert (last.code, after[two][1].exists()) == (0, False)
+    assert f"{after[two][1]} removed, because the file that it opens is gone" in last.err
     assert [row["user"] for row in table(rollout)] == [one]
+
+
+def mixed(rollout: Rollout, people: People) -> list[str]:
+    """Plan for two users with a key, one without, and one who enrolls themselves, and stage the devices."""
+    users = people(4)
+    rows = [
+        f"{user},{to},{kind}" for user, to, kind in zip(users, [rollout.recipient] * 2 + ["", ""], KINDS, strict=True)
+    ]
+    rollout.plan(*rows, columns="user,recipient,kind")
+    assert rollout.apply("--stage").code == 0
+    configure(rollout, 'company = "Example Ltd"\ncontact = "it@example.com"\n')
+    return users
+
+
+KINDS = ("", "", "", "self")
+
+
+def test_a_second_run_writes_the_letters_that_are_missing(rollout: Rollout, people: People) -> None:
+    """For users with a key, and for those who enroll themselves. Letters that are there stay as they are.
+
+    Without --only for one of them, there was no letter, no row and no error.
+    """
+    one, two, without, own = mixed(rollout, people)
+    assert write(rollout, "--only", without).code == 0
+    first = write(rollout, "--only", one)
+    assert (first.code, {row["user"] for row in table(rollout)}) == (0, {one, without}), first.err
+    kept = (rollout.folder / "out" / one / "letter.txt").stat().st_mtime_ns
+    done = write(rollout, "--output", "json")
+    assert done.code == 0, done.err
+    assert f"1 letter without a passphrase kept in {rollout.folder / 'out'}" in done.err
+    rows = {row["user"]: row for row in table(rollout)}
+    assert {*rows} == {one, two, without, own} == {row["user"] for row in json.loads(done.out)["rows"]}
+    for row in rows.values():
+        assert [path for path in (row["file"], row["letter"]) if path and not Path(path).is_file()] == []
+    assert (rollout.folder / "out" / one / "letter.txt").stat().st_mtime_ns == kept
+
+
+def test_after_a_failed_first_run_nobody_is_left_out(rollout: Rollout, people: People) -> None:
+    """The backup of the user without a key could not be read. A folder with an earlier file is named, rc not 0."""
+    one, two, without, own = mixed(rollout, people)
+    backups = rollout.desk.home / "backups" / ACCOUNT / without
+    backups.rename(backups.with_name("away"))
+    failed = write(rollout, "--only", without)
+    assert (failed.code, table(rollout)) == (1, []), failed.err
+    backups.with_name("away").rename(backups)
+    assert write(rollout).code == 0
+    assert {row["user"] for row in table(rollout)} == {one, two, without, own}
+    [file] = (rollout.folder / "out" / one).glob("*.age")
+    file.rename(file.with_name("earlier.png.age"))
+    done = write(rollout)
+    assert (done.code, f"{one}: {file.parent} exists, but without their new letter; name another" in done.err) == (
+        1,
+        True,
+    )
+    assert {row["user"] for row in table(rollout)} == {two, without, own}
+
+
+def test_the_options_are_checked_before_the_question(rollout: Rollout, people: People) -> None:
+    """Nobody types yes for an identity that is not there, or for a folder that is a file."""
+    without_keys(rollout, people(2))
+    (rollout.folder / "letters").write_text("")
+    options = ("--passphrase-files", "-i")
+    key, letters = key_file(rollout.identity, rollout.folder), ("--passphrases", rollout.folder / "letters")
+    wrong: list[tuple[tuple[str | Path, ...], str]] = [
+        ((rollout.folder / "nofile.txt", "--passphrases", "x"), "nofile.txt"),
+        ((key, *letters), "letters is not a folder"),
+        ((key, "--passphrases", "s3://b/x"), "s3://b/x is in a bucket, and the letters are not encrypted"),
+    ]
+    for more, said in wrong:
+        done = hand_over(rollout, *options, *more)
+        assert (done.code, said in done.err, "s3://BUCKET" in done.err) == (2, True, False), done.err
+    (rollout.folder / "letters").unlink()
+    asked = hand_over(rollout, *options, key, *letters)
+    assert "unencrypted; print them, and delete the files" in asked.err
+    unknown = write(rollout, "--only", "nobody")
+    assert (unknown.code, f"try: mfa-kit rollout status {rollout.file}" in unknown.err) == (1, True), unknown.err
 
 
 def test_the_letter_can_be_a_pdf(rollout: Rollout, people: People) -> None:

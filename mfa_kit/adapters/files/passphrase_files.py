@@ -27,10 +27,14 @@ ANOTHER = "name another folder: --passphrases DIR"
 
 
 class PassphraseFolders:
-    """The folder of the files, and the folder of the letters. This process has locked both."""
+    """The folder of the files, and the folder of the letters. This process has locked both.
+
+    `removed` are the letters that `clean` removed because their file was missing.
+    """
 
     def __init__(self, files: Path, letters: Path) -> None:
         self._files, self._letters = files, letters
+        self.removed: list[Path] = []
 
     def clean(self) -> None:
         """Remove what a killed process left: letters whose file is missing, and files that are not complete."""
@@ -42,6 +46,7 @@ class PassphraseFolders:
                 below = letter.relative_to(self._letters).parent
                 if not (self._files / below / f"{match['name']}-{match['number']}{FILE}").is_file():
                     _remove(letter)
+                    self.removed.append(letter)
 
     def number(self, below: Sequence[str], name: str) -> str | None:
         """Return the number of the file of a device, or None. `below` are the folders down to the file."""

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -20,12 +20,12 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
-from mfa_kit.cli.value_types import Day, PlaceType
+from mfa_kit.cli.value_types import Day
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
-from mfa_kit.core.message import Message, clauses
+from mfa_kit.core.message import Message, clauses, mfa_kit
 from mfa_kit.core.models import RUN, BackupLocation, Copies, JournalEntry, copies_of, own_copy
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.results import ResultRow
@@ -86,9 +86,12 @@ class Letters:
     def folders(self, handovers: Sequence[Handover], files: "ReadAhead") -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the path of each user's folder, relative to `folder`, with the contents of the user's files by name.
 
-        With `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
+        Also the folder of a file that cannot be read has its name, so that a later run finds the same names. With
+        `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
         `failed` and gets no folder. `files` reads the users' files. The last path is "", with the table of all users.
         """
+        for handover in handovers:
+            self._folder(handover)
         by_copy = {handover.copy: handover for handover in handovers if handover.copy}
         if self.by_account:
             yield from ((account, {}) for account in sorted({handover.spec.account for handover in handovers}))
@@ -102,6 +105,23 @@ class Letters:
             yield self._add(handover, {handover.file: sealed})
         yield from (self._add(handover, {}) for handover in handovers if not handover.copy)
         yield "", {TABLE: csv_table(self.columns, self.rows).encode()}
+
+    def without_written(self, handovers: Sequence[Handover]) -> list[Handover]:
+        """Return the users whose folder is missing, and add the rows of the others.
+
+        A user whose folder is there, but without their file or letter, is added to `failed`.
+        """
+        missing = []
+        for handover in handovers:
+            row, below = self.row(handover), self.folder / self._folder(handover)
+            if Path(row["file"] or row["letter"]).is_file():
+                self.rows.append(row)
+            elif below.exists():
+                error = UsageFault(f"{below} exists, but without their new letter", "name another folder: -o DIR")
+                self.fail(handover, error)
+            else:
+                missing.append(handover)
+        return missing
 
     def fail(self, handover: Handover, error: MfaKitError) -> None:
         """Add a user whose file cannot be written because of an error."""
@@ -196,9 +216,7 @@ FindHandovers = Callable[..., tuple[list[Handover], list[LeftOut]]]
 @PAPER
 @click.option("--passphrase-files", is_flag=True, help="Users without a public key get a file that a passphrase opens.")
 @identity("age identity or SSH private key that opens the backups, for --passphrase-files.")
-@click.option(
-    "--passphrases", type=PlaceType(), metavar="DIR", help="Folder for the letters with the passphrases, unencrypted."
-)
+@click.option("--passphrases", metavar="DIR", help="Folder for the letters with the passphrases, unencrypted.")
 @options.SHIPPING
 @BACKUP_DIR
 @options.RECORD
@@ -214,7 +232,7 @@ def handover(
     paper: str,
     passphrase_files: bool,
     keys: tuple[Path, ...],
-    passphrases: BackupLocation | None,
+    passphrases: str | None,
     shipping: Path | None,
     backup_dir: BackupLocation | None,
     records: tuple[Path, ...],
@@ -267,13 +285,11 @@ def handover(
     return code or unread
 
 
-def _check_passphrases(
-    letters: BackupLocation | None, keys: Sequence[Path], files: Path, *, wanted: bool
-) -> Path | None:
+def _check_passphrases(letters: str | None, keys: Sequence[Path], files: Path, *, wanted: bool) -> Path | None:
     """Return the folder for the letters with passphrases, or None if no files with passphrases are `wanted`.
 
     `files` is the folder for the files. Raise UsageFault for options that cannot be used together, and for a folder
-    that would be with the files, or in a bucket.
+    that would be with the files, or in a bucket, or that is a file.
     """
     if not wanted:
         if letters or keys:
@@ -284,9 +300,11 @@ def _check_passphrases(
             "--passphrase-files needs the identity that opens the backups, and a folder for the letters",
             "add -i IDENTITY --passphrases DIR",
         )
-    if not isinstance(letters, Path):
+    if "://" in letters:
         raise UsageFault(f"{letters} is in a bucket, and the letters are not encrypted", ELSEWHERE)
-    place, with_files = letters.resolve(), files.resolve()
+    place, with_files = Path(letters).resolve(), files.resolve()
+    if place.exists() and not place.is_dir():
+        raise UsageFault(f"{letters} is not a folder", ELSEWHERE)
     if place == with_files or place in with_files.parents or with_files in place.parents:
         raise UsageFault(
             f"{letters} is in or above {files}, and who gets a file must not get its passphrase with it", ELSEWHERE
@@ -359,18 +377,22 @@ def write_letters(
     named = dict.fromkeys(name.lower() for name in only)
     chosen, left_out = _keep(handovers, named), _keep(left_out, named)
     people: list[Handover | LeftOut] = [*chosen, *left_out]
-    known = {person.user.lower() for person in people}
-    if unknown := sorted(named.keys() - known, key=[*named].index):
-        settings.progress.alert(f"no user of {plan_or_run} is named {', '.join(unknown)}")
+    _report_unknown(named, {person.user.lower() for person in people}, plan_or_run, settings)
     if settings.dry_run:
         letters.rows = [letters.row(handover, only={"user", "state"}) for handover in chosen]
-    elif any(map(attrgetter("by_passphrase"), chosen)):
-        _write_sealed(letters, chosen, files, keys=keys, everyone=handovers, settings=settings)
     elif chosen:
-        _write_tree(letters, chosen, files, settings)
+        _write(letters, chosen, files, keys=keys, everyone=handovers, settings=settings)
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows or any(map(attrgetter("unproven"), left_out)))
+
+
+def _report_unknown(named: Iterable[str], known: Collection[str], plan_or_run: str, settings: Settings) -> None:
+    """Print the names in `named` that are not in `known`, and which command lists the users."""
+    if unknown := [name for name in named if name not in known]:
+        settings.progress.alert(f"no user of {plan_or_run} is named {', '.join(unknown)}")
+        see = SEE_RUNS if RUN.fullmatch(plan_or_run) else mfa_kit("rollout status {}", plan_or_run)
+        settings.progress.alert(Message("  try: ", see))
 
 
 def _check_table(letters: Letters, users: Collection[str]) -> None:
@@ -386,20 +408,7 @@ def _check_table(letters: Letters, users: Collection[str]) -> None:
             )
 
 
-def _write_tree(letters: Letters, handovers: Sequence[Handover], files: "ReadAhead", settings: Settings) -> None:
-    """Write the folder with the files of users who have their own, and with the letters without a passphrase.
-
-    If it exists, because an earlier run wrote files with passphrases, change nothing.
-    """
-    if (letters.folder / TABLE).is_file():
-        if handovers:
-            settings.progress.note(f"{letters.folder} exists, so only files with passphrases are written")
-        return
-    with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
-        wiring.rollout.write_handover(letters.folder, letters.folders(handovers, files))
-
-
-def _write_sealed(
+def _write(
     letters: Letters,
     chosen: Sequence[Handover],
     files: "ReadAhead",
@@ -408,32 +417,74 @@ def _write_sealed(
     everyone: Sequence[Handover],
     settings: Settings,
 ) -> None:
-    """Write the folder of the other users in `chosen`, then the files that a passphrase opens, each with its letter.
+    """Write what the users in `chosen` get. If the folder is there, write what is missing, and the table of all."""
+    sealed = [handover for handover in chosen if handover.by_passphrase]
+    others = [handover for handover in chosen if not handover.by_passphrase]
+    if sealed or (letters.folder / TABLE).is_file():
+        _write_sealed(letters, sealed, others, files, keys=keys, everyone=everyone, settings=settings)
+    else:
+        _write_tree(letters, others, files, settings)
+
+
+def _write_tree(letters: Letters, handovers: Sequence[Handover], files: "ReadAhead", settings: Settings) -> None:
+    """Write the folder with the files of users who have their own, and with the letters without a passphrase.
+
+    If it exists, because an earlier run wrote files with passphrases, add the missing folders of users.
+    """
+    exists = (letters.folder / TABLE).is_file()
+    missing = letters.without_written(handovers) if exists else handovers
+    if kept := len(letters.rows):
+        settings.progress.note(f"{count_of(kept, 'letter')} without a passphrase kept in {letters.folder}")
+    with settings.progress.showing(lambda: f"{len(letters.rows) - kept} of {len(missing)} letters"):
+        if not exists:
+            wiring.rollout.write_handover(letters.folder, letters.folders(missing, files))
+            return
+        for below, contents in letters.folders(missing, files):
+            if below and contents:
+                wiring.rollout.write_handover(letters.folder / below, [("", contents)])
+
+
+def _write_sealed(
+    letters: Letters,
+    sealed: Sequence[Handover],
+    others: Sequence[Handover],
+    files: "ReadAhead",
+    *,
+    keys: Sequence[Path],
+    everyone: Sequence[Handover],
+    settings: Settings,
+) -> None:
+    """Write the folders of `others`, then the files in `sealed`, which a passphrase opens, each with its letter.
 
     The table is then that of all files and letters of `everyone` that exist.
     """
-    sealed = [handover for handover in chosen if handover.by_passphrase]
     assert letters.secret is not None  # noqa: S101 - only with this folder are there such files
-    confirm_secret(
-        f"{count_of(len(sealed), 'letter')} in {letters.secret} will contain the passphrases of files",
-        settings.interaction,
-    )
     identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction).read()
-    _write_tree(letters, [handover for handover in chosen if not handover.by_passphrase], files, settings)
+    if sealed:
+        confirm_secret(
+            f"{count_of(len(sealed), 'letter')} in {letters.secret} will contain the passphrases of files",
+            settings.interaction,
+            several=len(sealed) > 1,
+        )
+    _write_tree(letters, others, files, settings)
     before = len(letters.rows)
     with (
         wiring.backups.open_opener(settings, identities, read=files.read) as (opener, _),
         wiring.rollout.open_passphrase_folders(letters.folder, letters.secret) as folders,
         settings.progress.showing(lambda: f"{len(letters.rows) - before} of {len(sealed)} files with passphrases"),
     ):
+        for letter in folders.removed:
+            settings.progress.note(f"{letter} removed, because the file that it opens is gone")
         try:
             for handover in sealed:
                 _write_one(letters, handover, opener.open, folders.write)
         finally:
             rows = [letters.row(handover) for handover in _written(letters, everyone, folders.number)]
             wiring.rollout.write_file(letters.folder / TABLE, csv_table(letters.columns, rows))
-            written = count_of(len(letters.rows) - before, "letter")
-            settings.progress.note(f"{written} with a passphrase written to {letters.secret}: print, then delete them")
+            if sealed:
+                written = count_of(len(letters.rows) - before, "letter")
+                place = f"{letters.secret}: print, then delete them"
+                settings.progress.note(f"{written} with a passphrase written to {place}")
 
 
 def _write_one(
@@ -464,7 +515,7 @@ def _written(
         if handover.by_passphrase:
             if number := number_of(letters.below(handover), handover.numbered):
                 yield replace(handover, number=number)
-        elif Path(letters.row(handover)["letter"]).is_file():
+        elif Path((row := letters.row(handover))["file"] or row["letter"]).is_file():
             yield handover
 
 

@@ -265,7 +265,8 @@ class _Work:
             return
         values = {**sender_values(self._settings, None), "date": day_of(now)}
         count = count_of(len(arrived), "letter")
-        confirm_secret(f"{count} in {folder} will contain the passwords and PINs of keys", self._settings.interaction)
+        statement = f"{count} in {folder} will contain the passwords and PINs of keys"
+        confirm_secret(statement, self._settings.interaction, several=len(arrived) > 1)
         sealed = [*map(wiring.rollout.secrets_folder, results)]
         opener = wiring.oath_keys.PasswordOpener(keys, sealed, self._settings)
         wiring.rollout.make_secret_folder(folder)
