@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 
@@ -17,12 +17,8 @@ from mfa_kit.cli.environment import command_line, given, long_name
 from mfa_kit.cli.options import Matching
 from mfa_kit.cli.value_types import Age, F, add_options
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
 from mfa_kit.organization.accounts import AUDIT_ROLE, EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY, WORKERS, AccountsChoice
-
-if TYPE_CHECKING:
-    from mfa_kit.account.snapshot import Snapshot
 
 TITLE = "Options for many accounts"
 # The ID of an organization's root or of an organizational unit (Organizations API reference, ListAccountsForParent).
@@ -213,9 +209,3 @@ MAX_AGE = click.option(
     help="Request a new credential report if the last is older than AGE, and refuse an older one. IAM makes at most "
     "one in 4 hours.",
 )
-
-
-def note_unread_users(snapshot: "Snapshot", progress: Progress) -> None:
-    """Print each part of the account that could not be read, because its users may be missing from the result."""
-    for why in snapshot.unread_users:
-        progress.alert(f"not read: {why}")

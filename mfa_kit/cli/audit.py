@@ -174,8 +174,8 @@ def _print_audit(
 ) -> None:
     """Print the audit of one account, and its totals."""
     snapshot, answers = audit.snapshot, audit.answers
-    for hole in snapshot.holes:
-        settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
+    holes = [f"{hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}" for hole in snapshot.holes]
+    shared.alert_unread(holes, settings.progress)
     if framework:
         controls = answer_controls(framework, answers)
         print_controls(snapshot, framework, controls, output)

@@ -24,6 +24,8 @@ COMMON |= {"the", "to", "we", "what", "when", "which", "who", "with", "without",
 STEM = 5
 # How much a word counts in the headings above a part of a page, in its own heading, and below it.
 ABOVE, HEADING, BODY = 4, 6, 1
+# The page for people to whom something happened.
+FIRST = "what-now"
 # A comment in a page has other words for its heading. The names of results, and the headings of the page of sources,
 # count as text below a heading.
 ALSO, RESULT, SOURCES = re.compile(r"^<!-- also: (.*) -->$", re.MULTILINE), "mfa-kit/", "sources"
@@ -49,7 +51,7 @@ def show_help(*, words: tuple[str, ...], output: Output) -> None:
     TOPIC is the name of a page, or PAGE/HEADING for a part of it.
     """
     pages = wiring.files.manual_pages()
-    if len(words) == 1 and (page := find_topic(words[0], pages)):
+    if len(words) == 1 and (page := find_topic(words[0], wiring.files.manual_pages(by_name=True))):
         columns = min(shutil.get_terminal_size().columns, WIDEST)
         text = "\n".join(render_page(page, columns)) + "\n"
         if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
@@ -126,7 +128,8 @@ def _split(text: str) -> Iterator[tuple[int, str, str]]:
 def find_sections(words: Sequence[str], pages: Mapping[str, str]) -> list[Section]:
     """Return the parts of pages that are most about some words, the best first.
 
-    A part with more of the words is better, then one in whose headings they are.
+    A part with more of the words is better, then one in whose headings they are, then one of the page
+    for people to whom something happened, then one with a shorter heading.
     """
     wanted = {word[:STEM] for word in _words(" ".join(words)) if word not in COMMON}
     scored = [
@@ -134,9 +137,14 @@ def find_sections(words: Sequence[str], pages: Mapping[str, str]) -> list[Sectio
         for number, section in enumerate(part for name, text in pages.items() for part in sections_of(name, text))
         if (score := _score(section, wanted))
     ]
-    best = sorted(scored, key=lambda entry: (entry[0], -entry[1]), reverse=True)
+    best = sorted(scored, key=_rank, reverse=True)
     most = best[0][0][0] if best else 0
     return [section for score, _, section in best if score[0] == most][:SHOWN]
+
+
+def _rank(entry: tuple[tuple[int, int], int, Section]) -> tuple[tuple[int, int], bool, int, int]:
+    score, number, section = entry
+    return score, section.page == FIRST, -len(section.heading.split()), -number
 
 
 def _score(section: Section, wanted: set[str]) -> tuple[int, int] | None:

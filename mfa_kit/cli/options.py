@@ -13,6 +13,7 @@ from mfa_kit.cli import environment
 from mfa_kit.cli.environment import ARGUMENTS, Flags, given
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.permissions import running
 
 
 class Matching(click.ParamType[str]):
@@ -174,7 +175,8 @@ class Verb(click.Command):
         parameters = inspect.signature(self.callback).parameters if self.callback else {}
         if parameters.keys() & {"output", "settings", "read_settings"}:
             self._give(ctx, output, parameters)
-        return super().invoke(ctx)
+        with running(ctx.command_path):
+            return super().invoke(ctx)
 
     def _give(self, ctx: click.Context, output: Output, parameters: Mapping[str, object]) -> None:
         """Put the parameters that are not options of the command into the context."""

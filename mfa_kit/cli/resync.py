@@ -14,6 +14,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import BackupLocation, Caller, Device, recorded_location
 from mfa_kit.core.otp import Pair
+from mfa_kit.core.wrong_codes import REJECTED_FROM_BACKUP, REJECTED_IN_RESYNC
 from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.backends import ask_pair
 from mfa_kit.enrollment.planning import choose_device, recorded_entry, resolve_user
@@ -55,7 +56,8 @@ def resync(
                 partial(ask_pair, now=ports.iam_reader.now, interaction=settings.interaction, instead=instead)
             )
         if not settings.dry_run:
-            use_case.resync_device(name, device, codes, ports=ports)
+            hint = REJECTED_FROM_BACKUP if keys else REJECTED_IN_RESYNC
+            use_case.resync_device(name, device, codes, ports=ports, hint=hint)
         outcome = "planned" if settings.dry_run else "resynced"
         output.one("resync", {"outcome": outcome, "user": name, "device": device.serial})
 

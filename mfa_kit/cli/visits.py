@@ -10,7 +10,8 @@ from mfa_kit import wiring
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress, counting
-from mfa_kit.core.message import Message
+from mfa_kit.core.message import Message, suggest
+from mfa_kit.core.permissions import running_job
 from mfa_kit.core.results import ResultRow
 from mfa_kit.core.text import count_of, counts_of
 from mfa_kit.organization.accounts import ACCOUNT, OrgAccount, accounts_in_words, by_reason, in_account
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 # The state of an account that could not be read, in rows, totals and messages.
 UNKNOWN = "unknown"
+# A phrase in the reason why a part of an account could not be read, if the caller lacks a permission.
+NOT_ALLOWED = "AWS answers AccessDenied"
 
 
 class AccountRows(NamedTuple):
@@ -100,8 +103,7 @@ def print_rows(
         done = in_order(visits)
     if not organization.selection.is_many:
         account_rows = done[0].found or AccountRows(())
-        for why in account_rows.unread:
-            progress.alert(f"not read: {why}")
+        alert_unread(account_rows.unread, progress)
         output.many(form.schema, account_rows.rows, empty=form.empty, narrow=form.narrow, below=form.below)
         return done
     report_unread(done, progress, home=organization.home_account)
@@ -177,8 +179,24 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
 
 def report_gaps(gaps: Iterable[tuple[OrgAccount, Sequence[str]]], progress: Progress) -> None:
     """Print which parts of accounts could not be read. Parts that are unread in several accounts are printed once."""
-    for accounts, unread in by_reason((account, "; ".join(texts)) for account, texts in gaps if texts):
+    reasons = by_reason((account, "; ".join(texts)) for account, texts in gaps if texts)
+    for accounts, unread in reasons:
         progress.alert(f"{VisitState.PARTLY}: {accounts_in_words(accounts)}: {unread}")
+    _alert_denied((unread for _, unread in reasons), progress)
+
+
+def alert_unread(texts: Sequence[str], progress: Progress) -> None:
+    """Print each part of an account that could not be read, because users may be missing from the result."""
+    for text in texts:
+        progress.alert(f"not read: {text}")
+    _alert_denied(texts, progress)
+
+
+def _alert_denied(texts: Iterable[str], progress: Progress) -> None:
+    """If AWS denied one of the calls, print how to see the permissions of the running command's job."""
+    if any(NOT_ALLOWED in text for text in texts):
+        line = f"policy show --for {running_job()}"
+        progress.alert(suggest("ask an administrator for the permissions that this job needs", line))
 
 
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:

@@ -4,7 +4,8 @@
 The actions and their resources are those of the Service Authorization Reference (IAM, CloudTrail, EC2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -158,14 +159,45 @@ TABLE: tuple[Permission, ...] = (
 )
 
 
+# The job of each group of commands. All other commands are the desk's.
+JOBS = {
+    "mfa-kit rollout station": STATION,
+    "mfa-kit rollout work": WORKER,
+    "mfa-kit rollout": ROLLOUT,
+    **dict.fromkeys(("mfa-kit audit", "mfa-kit evidence", "mfa-kit policy", "mfa-kit usage"), AUDITOR),
+}
+
+
+class Running:
+    """The command that runs, such as `mfa-kit rollout plan`, or "" if other code calls mfa-kit."""
+
+    command = ""
+
+
+@contextmanager
+def running(command: str) -> Iterator[None]:
+    """Let the hints of denied calls name the job of this command."""
+    before, Running.command = Running.command, command
+    try:
+        yield
+    finally:
+        Running.command = before
+
+
+def running_job() -> Job:
+    """Return the job of the command that runs."""
+    return next((job for words, job in JOBS.items() if f"{Running.command} ".startswith(f"{words} ")), DESK)
+
+
 def permissions_of(job: Job) -> Sequence[Permission]:
     """Return the permissions that a job needs."""
     return [row for row in TABLE if job in row.jobs]
 
 
 def jobs_with(operation: str) -> Sequence[Job]:
-    """Return the jobs whose policy allows an operation of AWS, such as `EnableMFADevice`."""
-    return [job for job in Job if any(row.action.endswith(f":{operation}") for row in permissions_of(job))]
+    """Return the jobs whose policy allows an operation of AWS, such as `EnableMFADevice`, the running one first."""
+    first = sorted(Job, key=lambda job: job is not running_job())
+    return [job for job in first if any(row.action.endswith(f":{operation}") for row in permissions_of(job))]
 
 
 def job_policy(job: Job, *, partition: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ ADVICE_ON_DISPLAY = (
 # What to do if IAM rejects codes: of any device, of a token, and in a resync, which accepts no code twice.
 REJECTED = "check the clock of the device that shows the codes"
 REJECTED_ON_DISPLAY = "check that you are reading this token, and type each code as it is shown"
+REJECTED_FROM_BACKUP = "wait a minute, then run this again: IAM accepts no code twice"
 REJECTED_IN_RESYNC = "wait a minute, then type two consecutive codes of this device: IAM accepts no code twice"
 REJECTED_OF_BACKUP = (
     "try again in two minutes, because IAM accepts no code twice; if IAM rejects the new codes too, the backup belongs "

@@ -11,8 +11,10 @@ from mfa_kit.enrollment.ports import EnrollmentPorts
 CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
 
 
-def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, ports: EnrollmentPorts) -> None:
-    """Send IAM two consecutive codes of a device.
+def resync_device(
+    user: str, device: Device, codes: Callable[[], Pair], *, ports: EnrollmentPorts, hint: str = REJECTED_IN_RESYNC
+) -> None:
+    """Send IAM two consecutive codes of a device. `hint` is that of the error if IAM rejects them.
 
     Raise UsageFault for a device without codes, InvalidCode if IAM rejects the codes, and OutcomeUnknownError if IAM
     does not respond.
@@ -25,7 +27,7 @@ def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, ports
     try:
         ports.device_writer.resync(user, device.serial, codes)
     except InvalidCode as refused:
-        refused.hint = REJECTED_IN_RESYNC
+        refused.hint = hint
         raise
     except OutcomeUnknownError as error:
         # IAM accepts a pair only once, so the same pair is never sent again.

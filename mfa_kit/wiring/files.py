@@ -31,13 +31,15 @@ def packaged_text(name: str) -> str:
 
 
 # Pages for people who change mfa-kit, or read about it on the web. `mfa-kit help` does not show them.
-NOT_SHOWN = {"README", "changelog", "commands", "development"}
+NOT_SHOWN = {"README", "development"}
+# Pages that `mfa-kit help` shows by their names only: a search would find almost any words in them.
+BY_NAME = {"changelog", "commands"}
 
 
-def manual_pages() -> dict[str, str]:
+def manual_pages(*, by_name: bool = False) -> dict[str, str]:
     """Return the pages of the documentation in Markdown, by name: from the wheel, or from docs/ of a checkout.
 
-    Their order is that of the index.
+    Their order is that of the index. With `by_name`, those in BY_NAME are included.
     """
     from importlib import resources
 
@@ -47,7 +49,7 @@ def manual_pages() -> dict[str, str]:
     return {
         name: texts[name]
         for name in sorted(texts, key=lambda name: texts["README"].find(f"({name}.md)"))
-        if name not in NOT_SHOWN
+        if name not in NOT_SHOWN and (by_name or name not in BY_NAME)
     }
 
 

@@ -83,6 +83,7 @@ def test_a_part_that_cannot_be_read_makes_the_exit_code_one(kit: Kit) -> None:
     assert done.code == 1
     assert done.out.startswith("UNKNOWN")
     assert "not read: password policy: AWS answers AccessDenied" in done.err
+    assert done.err.count("this job needs: mfa-kit policy show --for auditor") == 1
 
 
 def test_commands_in_a_narrow_window_can_be_pasted(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

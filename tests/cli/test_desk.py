@@ -592,6 +592,21 @@ def test_resync_without_a_backup_says_so(mfa_kit: MfaKit, user: str, recipient: 
     assert "planned" in mfa_kit.run("resync", user, "--dry-run").out
 
 
+def test_no_one_is_told_to_type_codes_that_a_backup_gives(
+    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path
+) -> None:
+    """IAM has accepted the codes of this minute at the enrollment, so it refuses them."""
+    mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    done = mfa_kit.run("resync", user, "-i", identity_file)
+    assert done.code == 4
+    assert "try: wait a minute, then run this again: IAM accepts no code twice\n" in done.err
+
+
+def test_a_user_who_is_not_there_can_be_found_with_mfa_kit(mfa_kit: MfaKit) -> None:
+    """Not everybody has the AWS CLI."""
+    assert "check the name; to list the users: mfa-kit status\n" in mfa_kit.run("status", "nobody").err
+
+
 def test_the_doctor_reports_a_folder_it_cannot_inspect(nobody: Nobody) -> None:
     """The parent folder has no permissions."""
     nobody.home.mkdir(mode=0o700)

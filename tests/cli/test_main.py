@@ -480,6 +480,7 @@ def test_help_of_the_program_imports_only_texts(mfa_kit: MfaKit) -> None:
         "mfa_kit.core",
         "mfa_kit.core.errors",
         "mfa_kit.core.message",
+        "mfa_kit.core.permissions",
         "mfa_kit.core.stopping",
         "mfa_kit.core.text",
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.cli import terminal
-from mfa_kit.core.permissions import Job, job_policy, jobs_with, permissions_of
+from mfa_kit.core.permissions import Job, job_policy, jobs_with, permissions_of, running, running_job
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.mfa_devices import Display, LabSettings
 from mfa_kit.lab.aws.server import Lab
@@ -169,12 +169,39 @@ def test_the_policy_of_a_job_is_printed(mfa_kit: MfaKit, job: Job) -> None:
 
 
 def test_a_denied_call_names_the_policy_of_the_job(work: Work) -> None:
-    """The hint names the first job that needs the action. An action that no job needs has no such hint."""
+    """The hint names the job of the command that ran. An action that no job needs has no such hint."""
     lab = work.do(Job.WORKER, without="iam:EnableMFADevice")
     assert "EnableMFADevice" in denied(lab)
     failed = (work.folder / "plan-results" / "failed.csv").read_text()
     assert failed.startswith('"user"')
     results = (work.folder / "plan-results" / "results.csv").read_text()
-    assert "ask an administrator for the permissions that this job needs: mfa-kit policy show --for desk" in results
+    assert "ask an administrator for the permissions that this job needs: mfa-kit policy show --for worker" in results
     assert jobs_with("GetRole") == [Job.AUDITOR]
     assert jobs_with("DeleteUser") == []
+
+
+@pytest.mark.parametrize(
+    ("command", "operation", "job"),
+    [
+        ("rollout plan", "ListUsers", Job.ROLLOUT),
+        ("rollout remind", "ListMFADevices", Job.ROLLOUT),
+        ("rollout station", "EnableMFADevice", Job.STATION),
+        ("policy offboard", "GetLoginProfile", Job.AUDITOR),
+        ("status", "GetCredentialReport", Job.DESK),
+        ("status", "GetAccountPasswordPolicy", Job.AUDITOR),
+        ("rollout-like", "EnableMFADevice", Job.DESK),
+    ],
+)
+def test_the_first_job_with_an_action_is_that_of_the_command(command: str, operation: str, job: Job) -> None:
+    """If its policy does not have the action, it is the first job whose policy does. No command stays behind."""
+    with running(f"mfa-kit {command}"):
+        assert jobs_with(operation)[0] is job
+    assert running_job() is Job.DESK
+
+
+def test_a_job_that_is_told_to_choose_a_policy_for_users_is_refused(mfa_kit: MfaKit) -> None:
+    """The option would have no effect. A variant that nobody typed is none."""
+    done = mfa_kit.run("policy", "show", "--for", "desk", "--variant", "self-managed")
+    assert (done.code, done.out) == (2, "")
+    assert "--variant belongs to the policy that requires MFA, not to --for" in done.err
+    assert mfa_kit.run("policy", "show", "--for", "desk", "--scp").code == 2

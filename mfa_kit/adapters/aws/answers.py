@@ -101,7 +101,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     ),
     "KMS.NotFound": (AwsFault, "correct backup-kms-key in the configuration file"),
     "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete devices that are not used"),
-    "NoSuchEntity": (NoSuchEntity, Message("check the name; to list the users", command("aws iam list-users"))),
+    "NoSuchEntity": (NoSuchEntity, suggest("check the name; to list the users", "status")),
     "PermanentRedirect": (AwsFault, REGION),
     "RequestExpired": (AwsFault, "set this computer's clock"),
     "SignatureDoesNotMatch": (AwsFault, "check the secret access key and this computer's clock"),

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.visits import alert_unread
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.policy.lint import Holder, Trap, account_traps, find_traps
@@ -66,7 +67,7 @@ def lint(
     source = wiring.audit.SnapshotSource(file=file, max_age=max_age)
     snapshot = wiring.audit.snapshot_of_account(settings, source)
     policy_traps = account_traps(snapshot)
-    note_unread_users(snapshot, settings.progress)
+    alert_unread(snapshot.unread_users, settings.progress)
     return _write(policy_traps, output)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.letters import letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.visits import alert_unread
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
 from mfa_kit.core.results import ResultRow
@@ -72,7 +73,7 @@ def onboard(
         steps = colleague_steps(snapshot, user, group)
     else:
         steps = account_steps(snapshot, admin=admin)
-    note_unread_users(snapshot, settings.progress)
+    alert_unread(snapshot.unread_users, settings.progress)
     _print_steps("policy-onboard", steps, _script(steps), output)
 
 
@@ -103,7 +104,7 @@ def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings
     )
     snapshot = wiring.audit.snapshot_of_account(settings, source)
     steps = offboard_steps(snapshot, user, _traces(user, settings))
-    note_unread_users(snapshot, settings.progress)
+    alert_unread(snapshot.unread_users, settings.progress)
     _print_steps("policy-offboard", steps, _script(steps), output)
 
 

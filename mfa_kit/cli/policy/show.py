@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # AWS advises it for iam:DeleteVirtualMFADevice (IAM user guide, "Deactivate an MFA device").
 WITHOUT_MFA = """sign in with MFA yourself, and add to each statement: \
 "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}"""
+
+# The options of the policy that requires MFA, by the names of their parameters.
+CHOICES = {"variant", "control", "first_sign_in", "user_paths", "own_names", "certification", "fips"}
 
 
 @click.command("show", cls=Verb)
@@ -77,6 +81,7 @@ def show_policy(
     """
     partition = wiring.audit.chosen_partition(settings, partition) or "aws"
     if job:
+        _refuse_choices()
         for row in permissions_of(Job(job)):
             settings.progress.note(f"{row.action}: {row.purpose} ({row.command})")
         settings.progress.note(WITHOUT_MFA)
@@ -103,6 +108,18 @@ def show_policy(
     for line in lines:
         settings.progress.note(f"{line.text}: {line.why}")
     output.text(json.dumps(document, indent=2) + "\n")
+
+
+def _refuse_choices() -> None:
+    """Raise UsageFault if an option was typed that has no effect on the policy of a job."""
+    ctx = click.get_current_context()
+    typed = [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name in CHOICES and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        raise UsageFault(f"{typed[0]} belongs to the policy that requires MFA, not to --for", "omit one of them")
 
 
 @click.command("org-role", cls=Verb)
