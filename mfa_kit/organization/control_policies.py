@@ -34,7 +34,7 @@ class OrganizationPolicies:
     """All SCPs of an organization by ID, the IDs of their targets by policy ID, and the names of the targets by ID.
 
     `management` is the ID of the management account. If SCPs are not enabled in the organization, `is_enabled` is
-    false, and there are no policies.
+    false, and there are no policies. AWS attaches FullAWSAccess to each target when they are enabled.
     """
 
     management: str
@@ -49,7 +49,7 @@ class OrganizationPolicies:
         Raise AwsFault if the root is not among them, or if no policy is attached to one of them. AWS always keeps one,
         so an answer was incomplete.
         """
-        if account == self.management or not self.is_enabled:
+        if account == self.management:
             return ()
         if not units or not units[0].startswith("r-"):
             raise AwsFault(f"Organizations does not say in which units account {account} is", "try again")
@@ -60,6 +60,9 @@ class OrganizationPolicies:
         return levels
 
     def _level(self, target: str) -> ControlLevel:
+        if not self.is_enabled:
+            full = ControlPolicy(id=FULL_ACCESS, name="FullAWSAccess", text=FULL_ACCESS_TEXT)
+            return ControlLevel(target=target, name=self.names.get(target, ""), policies=(full,))
         attached = (policy for number, policy in self.policies.items() if target in self.targets.get(number, ()))
         return ControlLevel(target=target, name=self.names.get(target, ""), policies=tuple(attached))
 

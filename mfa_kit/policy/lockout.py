@@ -15,6 +15,7 @@ from mfa_kit.account.evaluator import (
     MFA_AGE,
     NO_MFA,
     PLAIN_KEYS,
+    SIGN_IN,
     UNREAD_CONTROL,
     WITH_MFA,
     WORK,
@@ -105,6 +106,9 @@ ROOT = REPORTED_ROOT
 # Service-linked roles are exempt from SCPs (Organizations user guide, "Service control policies").
 SERVICE_LINKED = ":role/aws-service-role/"
 OUR_ROLES = {f"role/{name}" for name in (AUDIT_ROLE, ENROLL_ROLE)}
+CANNOT_CHANGE = "the password must be changed, which is denied"
+BLOCKED = "can no longer enroll an MFA device"
+SILENT = "AWS services can no longer send requests with this user's credentials, because these never have MFA"
 UNREAD = "the MFA devices of this user could not be read"
 SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 
@@ -217,9 +221,19 @@ class Trial:
             verdict = evaluate(self.texts, action, resource, request)
             return verdict if verdict in {Decision.EXPLICIT, Decision.UNKNOWN} else Decision.ALLOW
         before, after = (limit(action, resource, request, levels=levels) for levels in self.changed)
+        if before is after is Decision.UNKNOWN:
+            own = evaluate(self.texts, action, resource, request)
+            harmless = own is Decision.ALLOW or (own is Decision.IMPLICIT and self._leaves_full_access)
+            return Decision.ALLOW if harmless else Decision.UNKNOWN
         if before is after:
             return Decision.ALLOW
         return Decision.EXPLICIT if after is Decision.IMPLICIT else after
+
+    @property
+    def _leaves_full_access(self) -> bool:
+        """Whether each level of SCPs that changes still has a policy that allows every request."""
+        after = self.changed[1] if self.changed else ()
+        return all(any(map(allows_all, texts)) for texts in after)
 
     @property
     def denies(self) -> list[IamStatement]:
@@ -235,8 +249,7 @@ class Trial:
 
     def may_deny(self, request: RequestContext) -> bool:
         """Whether the new policies can take something away from requests with this context."""
-        after = self.changed[1] if self.changed else ()
-        if not all(any(map(allows_all, texts)) for texts in after):
+        if not self._leaves_full_access:
             return True
         return any(holds(statement, request) is not False for statement in self.denies)
 
@@ -478,7 +491,7 @@ def _console(user: AccountUser, trial: Trial, snapshot: Snapshot) -> UserAccess:
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True and not spared, AccessState.LOCKED, NOTHING),
         (None in {bare.would, with_mfa.would} and not spared, AccessState.UNKNOWN, _unjudged(user)),
-        *_under_control(user, trial, with_mfa=with_mfa, bare=bare),
+        *_under_control(user, trial, snapshot, with_mfa=with_mfa, bare=bare),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
         (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
         (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
@@ -491,27 +504,65 @@ def _console(user: AccountUser, trial: Trial, snapshot: Snapshot) -> UserAccess:
     return _first_case(user, "console", cases, first=first, already=bare.does)
 
 
-def _under_control(user: AccountUser, trial: Trial, *, with_mfa: _Work, bare: _Work) -> tuple[_Case, ...]:
-    """Return the cases of a user who keeps access under a new SCP, but could not enroll, or act through a service.
+def _under_control(
+    user: AccountUser, trial: Trial, snapshot: Snapshot, *, with_mfa: _Work, bare: _Work
+) -> tuple[_Case, ...]:
+    """Return the cases of a console user who keeps access under a new SCP, but loses something beside work.
 
     For an identity policy, there are no such cases. `with_mfa` and `bare` are the effects on console sessions.
     """
     if not trial.is_control:
         return ()
-    now = Trial(texts=())
     context = NO_MFA if user.mfa is False else WITH_MFA
-    blocked = _may_enroll(user, now, context) and not _may_enroll(user, trial, context)
-    work = _user_work(user, trial, VIA_SERVICE)
-    lost = with_mfa.lost or bare.lost
-    silent = bool(user.types) and not work.does and (work.would is not False or bool(work.lost)) and not with_mfa.lost
+    own, lost = _own_lost(user, trial, context), with_mfa.lost or bare.lost
+    silent = (bool(user.types) or not (bare.would or lost)) and not with_mfa.lost and _ends_services(user, trial)
     return (
-        (blocked, AccessState.CHANGES, f"can no longer enroll an MFA device{f'; also denied: {lost}' if lost else ''}"),
-        (
-            silent,
-            AccessState.CHANGES,
-            "AWS services can no longer send requests with this user's credentials, because these never have MFA",
-        ),
+        *(_password_cases(user, trial, snapshot, context) if not bare.would or user.mfa is not False else ()),
+        (_blocked(user, trial, context), AccessState.CHANGES, f"{BLOCKED}{f'; also denied: {lost}' if lost else ''}"),
+        (silent, AccessState.CHANGES, SILENT),
+        (not bare.would and not lost and bool(own), AccessState.CHANGES, f"denied: {few(own)}"),
     )
+
+
+def _password_cases(user: AccountUser, trial: Trial, snapshot: Snapshot, context: RequestContext) -> tuple[_Case, ...]:
+    """Return the cases of a user who must change the password to sign in, which a new SCP would or might deny."""
+    denied = trial.denied("iam:ChangePassword", user.user.arn, {**user.about, **context})
+    change = _changes_first(user, snapshot) if denied is not Decision.ALLOW else False
+    return (
+        (bool(change) and denied is Decision.EXPLICIT, AccessState.LOCKED, CANNOT_CHANGE),
+        (change is not False, AccessState.UNKNOWN, f"perhaps {CANNOT_CHANGE}"),
+    )
+
+
+def _keys_under_control(user: AccountUser, trial: Trial) -> tuple[_Case, ...]:
+    """Return the cases of access keys that keep all work under a new SCP. For an identity policy, there are none."""
+    if not trial.is_control:
+        return ()
+    own = _own_lost(user, trial, PLAIN_KEYS)
+    return (
+        (_blocked(user, trial, PLAIN_KEYS), AccessState.CHANGES, BLOCKED),
+        (_ends_services(user, trial), AccessState.CHANGES, SILENT),
+        (bool(own), AccessState.CHANGES, f"denied: {few(own)}"),
+    )
+
+
+def _blocked(user: AccountUser, trial: Trial, context: RequestContext) -> bool:
+    """Whether a user can enroll a device today, and could no longer under the new policies."""
+    return _may_enroll(user, Trial(texts=()), context) and not _may_enroll(user, trial, context)
+
+
+def _ends_services(user: AccountUser, trial: Trial) -> bool:
+    """Whether the new policies deny what AWS services do with the credentials of a user."""
+    work = _user_work(user, trial, VIA_SERVICE)
+    return not work.does and (work.would is not False or bool(work.lost))
+
+
+def _own_lost(user: AccountUser, trial: Trial, context: RequestContext) -> list[str]:
+    """Return the actions for a user's own sign-in that Deny statements name, and that the user would or might lose."""
+    named = {action for row in trial.denies for action in row.actions if SIGN_IN.fullmatch(action.lower())}
+    own = ("*", user.user.arn, f"{user.user.arn.partition(':user/')[0]}:mfa/{user.name}")
+    lost = _denied_of(product(sorted(named), own), user.policies, trial, {**user.about, **context})
+    return list(dict.fromkeys(action for action, _ in lost))
 
 
 def _without_device(user: AccountUser, trial: Trial, snapshot: Snapshot) -> tuple[_Case, ...]:
@@ -596,6 +647,7 @@ def _keys(user: AccountUser, trial: Trial) -> UserAccess:
             AccessState.CHANGES,
             f"denied to access keys without MFA: {bare.lost}{unused}",
         ),
+        *(_keys_under_control(user, trial) if bare.would is False else ()),
         (not bare.would, AccessState.FINE, "no policy requires MFA for these keys"),
         (
             trial.is_control and not is_program and session is Decision.EXPLICIT,

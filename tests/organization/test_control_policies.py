@@ -16,7 +16,7 @@ from mfa_kit.adapters.aws.organizations import OrganizationReader
 from mfa_kit.lab.aws.organization import ROOT
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.control_policies import OrganizationControl
+from mfa_kit.organization.control_policies import OrganizationControl, OrganizationPolicies, with_policy
 from tests.conftest import ACCOUNT, MfaKit
 from tests.lab.client import document
 from tests.organization.conftest import MEMBERS
@@ -192,3 +192,21 @@ def test_options_that_do_not_fit(org_kit: MfaKit, tmp_path: Path, args: tuple[st
     file.write_text(document(MFA_ONLY))
     result = org_kit.run("policy", "lockout", *(arg.format(file=file) for arg in args))
     assert (result.code, why in result.err) == (2, True), result.err
+
+
+def test_a_policy_can_be_tried_before_policies_are_enabled() -> None:
+    """AWS then attaches FullAWSAccess to each target, so the new policy alone denies."""
+    policies = OrganizationPolicies(management=ACCOUNT, is_enabled=False)
+    levels = policies.levels(MEMBERS[0], ("r-lab0", "ou-lab0-00000001"))
+    full = ["p-FullAWSAccess"]
+    assert ids(levels) == [("r-lab0", full), ("ou-lab0-00000001", full), (MEMBERS[0], full)]
+    assert with_policy(levels, document(MFA_ONLY), target="r-lab0", instead=False) is not None
+    assert policies.levels(ACCOUNT, ("r-lab0",)) == ()
+
+
+def test_a_trial_on_the_management_account_says_that_it_is_exempt(org_kit: MfaKit, tmp_path: Path) -> None:
+    """The list is empty because no policy applies there, not because nobody uses what the policy denies."""
+    file = tmp_path / "scp.json"
+    file.write_text(document(MFA_ONLY))
+    result = org_kit.run("policy", "lockout", "--scp", str(file), "--at", ACCOUNT)
+    assert (result.code, "the management account is exempt" in result.err) == (0, True)

@@ -218,6 +218,59 @@ def test_enrolling_and_services_count() -> None:
     assert (alice.state, "AWS services" in alice.why) == (AccessState.CHANGES, True)
 
 
+def test_a_condition_that_is_unknown_today_hides_no_new_one() -> None:
+    """Beside an SCP whose result is unknown, a new one with an unknown result is not harmless."""
+    regions = {"StringNotEquals": {"aws:RequestedRegion": ["eu-west-1"]}}
+    old = scps.policy({"Effect": "Deny", "NotAction": ["iam:*", "sts:*"], "Resource": "*", "Condition": regions})
+    levels = with_policy(scps.member().control or (), old, target=scps.UNIT, instead=False)
+    snapshot = replace(scps.member(), control=levels)
+    network = {"StringNotEquals": {"aws:SourceVpc": "vpc-1"}}
+    text = scps.policy({"Effect": "Deny", "Action": "ec2:*", "Resource": "*", "Condition": network})
+    trial = control_trial(snapshot, text, target=scps.UNIT)
+    assert trial is not None
+    states = {(row.user, row.way): (row.state, "ec2:*" in row.why) for row in access_under(snapshot, trial)}
+    assert states["role/ci", "role session"] == states["boss", "access keys"] == (AccessState.CHANGES, True)
+    spared = scps.policy({"Effect": "Deny", "Action": "iam:*", "Resource": "*", "Condition": MFA_OF_ROOT})
+    trial = control_trial(snapshot, spared, target=scps.UNIT)
+    assert trial is not None
+    assert {row.state for row in access_under(snapshot, trial) if row.user == "boss"} == {AccessState.FINE}
+
+
+MFA_OF_ROOT = {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:root"}}
+
+
+def test_access_keys_lose_services_enrolling_and_sign_in_too() -> None:
+    """Keys are not fine if services can no longer use them, or if their user cannot enroll or change the password."""
+    bools = {"Effect": "Deny", "NotAction": scps.ENROLL, "Resource": "*", "Condition": scps.WITHOUT_MFA[2]}
+    whys: dict[str, dict[str, Any]] = {
+        "AWS services": bools,
+        "can no longer enroll": {"Effect": "Deny", "Action": "iam:EnableMFADevice", "Resource": "*"},
+        "iam:ChangePassword": {"Effect": "Deny", "Action": "iam:ChangePassword", "Resource": "*"},
+    }
+    for why, deny in whys.items():
+        found = {(row.user, row.way): row for row in rows(scps.policy(deny))}
+        boss = found["boss", "access keys"]
+        assert (boss.state, why in boss.why) == (AccessState.CHANGES, True), boss
+
+
+def test_a_user_who_must_change_the_password_is_locked_out_if_that_is_denied() -> None:
+    """With a Deny of ChangePassword alone, all work is allowed, but who must choose a password cannot sign in."""
+    snapshot = replace(scps.member(), must_change={"bob": True, "heidi": False})
+    report = snapshot.report
+    assert report is not None
+    fresh = {name: replace(report.users[name], password_used=None) for name in ("bob", "heidi", "alice")}
+    snapshot = replace(snapshot, report=replace(report, users={**report.users, **fresh}))
+    text = scps.policy({"Effect": "Deny", "Action": "iam:*Password", "Resource": "*"})
+    trial = control_trial(snapshot, text, target=scps.UNIT)
+    assert trial is not None
+    states = {row.user: row.state for row in access_under(snapshot, trial) if row.way == "console"}
+    assert [states[name] for name in ("bob", "heidi", "alice")] == [
+        AccessState.LOCKED,
+        AccessState.CHANGES,
+        AccessState.UNKNOWN,
+    ]
+
+
 def test_the_attached_policies_are_tried_against_none() -> None:
     """Whoever an attached SCP denies all work is locked out, as if it were attached now; without one, nobody is."""
     snapshot = scps.member()

@@ -147,6 +147,8 @@ def lockout(
         visits = print_rows(snapshots, read, form, progress=settings.progress, output=output)
         if not control:
             _compare(text, snapshots.organization, settings.progress)
+    if control and tried and not any(account.users for account in tried):
+        settings.progress.note("no service control policy would limit these accounts; the management account is exempt")
     settings.progress.note(_totals(tried, noun))
     _refuse(tried, noun, is_many=accounts is not None)
     return exit_code(visits, findings=False)
