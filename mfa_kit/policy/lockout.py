@@ -688,6 +688,8 @@ def _role_access(role: Entity, trial: Trial, snapshot: Snapshot) -> UserAccess:
     has_gap = policies.unread or bool(gap)
     would = {None if has_gap and not denied else denied for denied, _ in losses}
     state, why = _state_without_mfa(would, few(list(dict.fromkeys(name for _, names in losses for name in names))))
+    if state is AccessState.FINE and any(_lost_by_role(policies, trial, {**requests[0], **VIA_SERVICE})):
+        state, why = AccessState.CHANGES, "AWS services can no longer send requests with this role's sessions"
     return UserAccess(
         user=f"role/{role.arn.partition(':role/')[2]}",
         way="role session",

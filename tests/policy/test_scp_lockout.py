@@ -253,6 +253,13 @@ def test_access_keys_lose_services_enrolling_and_sign_in_too() -> None:
         assert (boss.state, why in boss.why) == (AccessState.CHANGES, True), boss
 
 
+def test_roles_lose_what_services_do_for_them() -> None:
+    """An SCP about requests of services only takes nothing from the role's own requests, but the role is not fine."""
+    deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"Bool": {"aws:ViaAWSService": "true"}}}
+    found = {row.user: row for row in rows(scps.policy(deny))}
+    assert (found["role/ci"].state, "AWS services" in found["role/ci"].why) == (AccessState.CHANGES, True)
+
+
 def test_a_user_who_must_change_the_password_is_locked_out_if_that_is_denied() -> None:
     """With a Deny of ChangePassword alone, all work is allowed, but who must choose a password cannot sign in."""
     snapshot = replace(scps.member(), must_change={"bob": True, "heidi": False})
