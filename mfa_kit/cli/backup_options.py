@@ -1,5 +1,6 @@
 """Options of commands that make or decrypt backups: folder, recipients, identities, and the key that is used."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.value_types import Age, F, PlaceType, add_options
 from mfa_kit.core.device_records import NO_RECORDS
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation
 from mfa_kit.wiring.settings import Settings
 
@@ -124,13 +126,18 @@ def backups_named(
     """Return the backups that a name means: those of a user, or the one with a file name of `backup list`.
 
     `folder` is as in `wiring.stores.stored_backups`. If there is a file with this name, or if it is a path of several
-    parts or a URL, return it as it is. Return an unknown name as it is too, so that the error is that of a missing
-    file.
+    parts or a URL, return it as it is. Return the unknown name of a backup as it is too, so that the error is that of a
+    missing file. Raise IntegrityFault for any other unknown name.
     """
     if not isinstance(place, Path) or len(place.parts) != 1 or place.is_file():
         return [place]
     stored = wiring.stores.stored_backups(settings, folder)
     named = [backup for backup in stored if backup.path.name == place.name] or of_user(place.name, stored)
+    if not named and place.suffix != ".age" and not os.path.lexists(place):
+        raise IntegrityFault(
+            f"there is no backup of a user {place}, and no file with this name",
+            suggest("list the backups", "backup list"),
+        )
     return [backup.path for backup in named] or [place]
 
 

@@ -111,7 +111,7 @@ def ask_until(
             interaction.say(advice)
 
 
-INSTEAD = "--codes generated with -r RECIPIENT"
+INSTEAD = "--with virtual --codes generated -r RECIPIENT"
 # The length of AWS's secrets in octets. It determines the size of the QR code before the secret exists.
 SECRET = 40
 

@@ -444,8 +444,10 @@ def test_a_backup_is_named_by_its_user_or_its_file_name(desk: MfaKit, old: Pair,
     assert (two.code, two.err.splitlines()[0]) == (2, "mfa-kit: bob has 2 backups")
     assert bob.name in two.err
     assert second.name in two.err
-    none = desk.run("backup", "show", "carol", "-i", old.file, "-o", tmp_path / "none.png")
-    assert (none.code, "carol" in none.err) == (5, True)
+    for command in (["show", "carol", "-o", str(tmp_path / "none.png")], ["verify", "carol"]):
+        none = desk.run("backup", *command, "-i", old.file)
+        said = ["mfa-kit: there is no backup of a user carol, and no file with this name"]
+        assert (none.code, none.err.splitlines()) == (5, [*said, "  try: list the backups: mfa-kit backup list"])
 
 
 def test_restore_takes_a_user(desk: MfaKit, old: Pair) -> None:

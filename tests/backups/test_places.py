@@ -186,7 +186,8 @@ def test_one_named_file_is_accepted(desk: MfaKit, old: Pair, new: Pair, swapped:
 
 
 @pytest.mark.parametrize(
-    "words", [["verify", "--all"], ["verify", "a", "b"], ["drill", "--from", "oath"], ["rekey", "-r", "RECIPIENT"]]
+    "words",
+    [["verify", "--all"], ["verify", "a.age", "b.age"], ["drill", "--from", "oath"], ["rekey", "-r", "RECIPIENT"]],
 )
 def test_a_label_is_accepted_only_for_a_named_file(words: list[str], desk: MfaKit, old: Pair) -> None:
     words = [old.recipient if word == "RECIPIENT" else word for word in words]

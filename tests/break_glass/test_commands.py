@@ -436,7 +436,7 @@ def test_custodians_use_a_folder_on_their_own_computer_with_a_warning(desk: Desk
 
 def test_without_an_identity_or_a_backup_there_is_an_error_message(desk: Desk) -> None:
     """The first one says how to make one."""
-    for verb in (("drill",), ("status",), ("rotate",), ("open", "--backup", "x")):
+    for verb in (("drill",), ("status",), ("rotate",), ("open", "--backup", "x.age")):
         done = desk.run("break-glass", *verb)
         assert (done.code, "this computer has no break-glass identity" in done.err) == (2, True)
     assert "there is no folder" in desk.run("break-glass", "status", "--dir", "nowhere").err

@@ -306,7 +306,7 @@ def test_the_ledger_can_be_listed_from_a_time_on(mfa_kit: MfaKit) -> None:
 
 def test_an_empty_ledger_says_so(mfa_kit: MfaKit) -> None:
     """Requests that only read are not logged."""
-    assert mfa_kit.run("backup", "verify", "x", "-i", "x").code == 2
+    assert mfa_kit.run("backup", "verify", "x.age", "-i", "x").code == 2
     assert mfa_kit.run("ledger", "show").out == "no entries\n"
 
 

@@ -291,7 +291,7 @@ def _meaning(error: ClientError) -> MfaKitError | None:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in ABSENT:
-        return AbsentError("there is no such object", suggest("see", "backup list"))
+        return AbsentError("there is no such object", suggest("list the backups", "backup list"))
     if code in TAKEN:
         return TakenError("an object with this key exists", "choose another name")
     if code == "NoSuchBucket":

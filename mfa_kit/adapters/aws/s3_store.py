@@ -165,7 +165,7 @@ class S3File:
         """Remove all versions of the object and of its copies. Raise IntegrityFault if there are none."""
         with self._faults("removed"):
             if not self._delete_all(self._url):
-                raise AbsentError("there is no such object", suggest("see", "backup list"))
+                raise AbsentError("there is no such object", suggest("list the backups", "backup list"))
 
     def remove(self, *, sealed: bool) -> None:
         """Remove all versions of the object and of its copies, if they exist.

@@ -53,7 +53,9 @@ def open_backup(
 def _decrypted(path: BackupLocation, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
     content = without_armor(Secret(sealed))
     if len(content.reveal()) > LARGEST or not content.reveal().startswith(MAGIC):
-        raise IntegrityFault(f"{path} is not a backup: it is not an age file", suggest("see", "backup list"))
+        raise IntegrityFault(
+            f"{path} is not a backup: it is not an age file", suggest("list the backups", "backup list")
+        )
     return Png(decrypt_file(content, keys, where=str(path), hint="give another identity with -i").reveal())
 
 

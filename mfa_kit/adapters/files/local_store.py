@@ -163,7 +163,8 @@ class LocalFile:
             return files.read_all(os.open(self._path, files.READING), most)
         except OSError as error:
             raise IntegrityFault(
-                f"the backup {self._path} cannot be read: {reason_of(error)}", suggest("see", "backup list")
+                f"the backup {self._path} cannot be read: {reason_of(error)}",
+                suggest("list the backups", "backup list"),
             ) from None
 
     def create(self, sealed: bytes) -> None:
