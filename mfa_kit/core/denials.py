@@ -152,13 +152,16 @@ def decoded_denial(text: str) -> Denial | None:
     )
 
 
-def advice(denial: Denial) -> str:
-    """Return what to do about a denial, as the end of a message. It depends on the kind of credentials."""
+def advice(denial: Denial, *, mfa: bool | None = None) -> str:
+    """Return what to do about a denial, as the end of a message. It depends on the kind of credentials.
+
+    `mfa` is False if the policy that denied is known not to require MFA.
+    """
     owner = OWNERS[denial.type] if denial.type else "an administrator"
     ask = f"ask {owner} about the {denial.policy}" if denial.policy else f"ask {owner}"
     if denial.kind in {SessionKind.ROLE, SessionKind.FEDERATED}:
         return f"sessions of this kind have no MFA, so MFA cannot help: {ask}"
-    if denial.kind is SessionKind.ROOT or denial.is_explicit is False:
+    if denial.kind is SessionKind.ROOT or denial.is_explicit is False or mfa is False:
         return ask
     others = f"; otherwise {ask}" if denial.type in IN_ORGANIZATION else ""
     return suggest(

@@ -74,7 +74,7 @@ def _cause(policy: ControlPolicy, words: str, action: str) -> Cause:
         return Cause(f"{words}, which denies {action} without MFA ({few(forcing)})", mfa=True, why=UNPROVEN)
     if covering:
         return Cause(f"{words}, which denies {action} ({few(covering)})", mfa=False, why=UNPROVEN)
-    return Cause(f"{words}, which does not deny {action}: perhaps a level allows too little", mfa=False, why=UNPROVEN)
+    return Cause(f"{words}, which does not deny {action}: perhaps a level allows too little", why=UNPROVEN)
 
 
 UNPROVEN = "which statement denied the request is not proven"
@@ -94,4 +94,5 @@ def _probable(denial: Denial, source: ControlSource) -> Cause:
         return Cause("a service control policy", why="no policy that could be read denies this action")
     policy, label = found[0]
     cause = _cause(policy, f"probably {denial.type} {policy.name} ({policy.id}), attached to {label}", denial.action)
-    return cause if len(found) == 1 else cause._replace(why=f"{len(found)} policies deny this action; {UNPROVEN}")
+    why = UNPROVEN if len(found) == 1 else f"{len(found)} policies deny this action; {UNPROVEN}"
+    return cause._replace(mfa=cause.mfa or None, why=why)

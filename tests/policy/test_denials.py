@@ -158,11 +158,13 @@ def explained(kit: MfaKit, said: str, *args: str) -> dict[str, object]:
 
 
 def denied(lab: Lab) -> str:
-    """Return AWS's words for a denial by an SCP to the access key of alice in a member account."""
-    alice = lab.organization[MEMBER].backend.create_access_key("alice")
-    aws = Aws(lab, (alice.access_key_id, alice.secret_access_key, None))
+    """Return AWS's words for a denial by an SCP to an access key of alice in a member account."""
+    backend = lab.organization[MEMBER].backend
+    key = backend.create_access_key("alice")
+    aws = Aws(lab, (key.access_key_id, key.secret_access_key, None))
     with pytest.raises(aws.iam.exceptions.ClientError) as caught:
         aws.iam.list_users()
+    backend.delete_access_key(key.access_key_id, "alice")
     return str(caught.value)
 
 
@@ -189,6 +191,21 @@ def test_an_scp_is_named_with_its_target_and_what_it_requires(lab: Lab, kit: Mfa
     unread = explained(kit, said)
     lab.faults.clear()
     assert str(unread["unknown"]).startswith("not read: AWS answers AccessDenied")
+    lab.organization.policies.clear()
+
+
+def test_mfa_is_no_advice_against_a_policy_that_does_not_require_it(lab: Lab, kit: MfaKit) -> None:
+    """A named Deny without a condition about MFA stays, whatever the session; an Allow that is missing says nothing."""
+    unit = lab.organization.records[MEMBER].parent
+    row = {"Effect": "Deny", "Action": "iam:ListUsers", "Resource": "*"}
+    number = lab.organization.attach("never", document(row), unit)
+    said = denied(lab)
+    found = explained(kit, said)
+    assert (found["requires_mfa"], "MFA" in str(found["advice"])) == (False, False)
+    lab.organization.policies.clear()
+    lab.organization.attach("other", document({**row, "Action": "s3:*"}), unit)
+    other = said.replace(number, next(iter(lab.organization.policies)))
+    assert explained(kit, other)["requires_mfa"] is None
     lab.organization.policies.clear()
 
 

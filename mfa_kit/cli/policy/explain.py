@@ -42,7 +42,7 @@ def explain(*, offline: bool, settings: Settings, output: Output) -> int:
             "requires_mfa": cause.mfa,
             "mfa_present": denial.mfa,
             "unknown": cause.why or None,
-            "advice": advice(denial),
+            "advice": advice(denial, mfa=cause.mfa),
         },
     )
     return 0
