@@ -95,6 +95,8 @@ T = TypeVar("T")
 Place: TypeAlias = str | Path
 # The ages of the commands' options --max-age and --drilled-within, in seconds.
 REPORT_AGE, DRILLED_WITHIN = 4 * 3600.0, 90 * 86400.0
+# The limit of the command's option --workers.
+MAX_WORKERS = 64
 
 
 class Interaction(Protocol):
@@ -453,10 +455,14 @@ class MfaKit:
         finished, and no other user is started. Afterward, apply the same plan again to continue. `sha256` is that of
         the plan's file, and `results` is the folder for the result files. With `accept_lockout`, users without a
         public key are enrolled too. Stop when more than `max_failures` users have failed. The other arguments are the
-        options of the command.
+        options of the command. Raise UsageFault if `workers` is not 1 to 64, or `max_failures` is below 0.
         """
         file, named = Path(plan), Path(results) if results else None
         with self._call() as settings:
+            if workers not in range(1, MAX_WORKERS + 1) or (max_failures or 0) < 0:
+                raise UsageFault(
+                    "workers or max_failures is out of range", "use 1 to 64 workers, and 0 or more failures"
+                )
             store = wiring.stores.open_backup_store(
                 settings, self._place, to=self._to, local_backups=self._local_backups
             )
@@ -575,6 +581,8 @@ class MfaKit:
     def _options_of(self, device: Virtual | OathKey) -> Options:
         if isinstance(device, Virtual):
             return VirtualOptions(codes=Codes.GENERATED)
+        if not isinstance(device, OathKey):
+            raise UsageFault("the method is neither Virtual nor OathKey", "pass Virtual() or OathKey()")
         if device.touch and self._person is None:
             raise Declined("the key must be touched for each code", "give an interaction, or touch=False")
         return OathOptions(key=device.key, touch=device.touch, asset=device.asset, wait=device.wait)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyotp
 import pyrage
@@ -475,7 +475,11 @@ def test_bad_input_is_refused_before_anything_is_made(home: Path, at_lab: Lab, u
             lambda: next(iter(kit.apply(plan, sha256="0" * 64))),
             lambda: next(iter(kit.apply(roster))),
             lambda: next(iter(kit.apply(plan, staged=True))),
+            lambda: next(iter(kit.apply(plan, workers=0))),
+            lambda: next(iter(kit.apply(plan, workers=65))),
+            lambda: next(iter(kit.apply(plan, max_failures=-1))),
             lambda: kit.enroll(user),
+            lambda: kit.enroll(user, cast("Any", "virtual")),
             lambda: kit.verify_backup(home / "missing.png.age", identities=[home / "missing.txt"]),
             lambda: kit.audit(rules=["no-such-rule"]),
             lambda: kit.lockout("no policy"),
