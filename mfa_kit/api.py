@@ -139,7 +139,8 @@ class _Answers(inside.Nobody):
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         """Return the PIN, passphrase or password for which the prompt asks."""
-        return Secret(self._person.pin(prompt) if "PIN" in prompt else self._person.passphrase(prompt))
+        for_pin = "PIN" in prompt and not prompt.startswith("passphrase of ")  # a file's name may contain PIN
+        return Secret(self._person.pin(prompt) if for_pin else self._person.passphrase(prompt))
 
     def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the answer is the word `typed`."""

@@ -327,8 +327,8 @@ def test_without_an_interaction_each_question_is_refused(user: str, recipient: s
 
 @pytest.mark.usefixtures("at_lab", "cheap_passphrases")
 def test_an_interaction_returns_the_passphrase(home: Path, user: str, recipient: str, identity_file: Path) -> None:
-    """The backup is decrypted with an identity that a passphrase protects."""
-    locked = home / "locked.age"
+    """The backup is decrypted with an identity that a passphrase protects. The PIN in its name is no question."""
+    locked = home / "SHIPPING.age"
     locked.write_bytes(pyrage.passphrase.encrypt(identity_file.read_bytes(), "a long passphrase"))
     person = Person(passphrase="a long passphrase")
     with MfaKit(to=[recipient], interaction=person) as kit:
