@@ -322,7 +322,7 @@ def test_possible_recipients_are_recorded_after_a_second_ctrl_c(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mfa_kit.cli.messages.counted", broken)
+        patch.setattr("mfa_kit.cli.backup.rekey.counted", broken)
         assert desk.run("backup", "rekey", "--unproven", "-i", old.file, "-r", new.recipient).code == 130
     keys = read_identities([old.file]), read_identities([new.file])
     anew = {each.name for each in files[1:] if opened_by(local(each), keys) == 1}
