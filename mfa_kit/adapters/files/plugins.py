@@ -30,7 +30,7 @@ STDERR = 2
 NOT_FOR_US = "No matching keys"
 # The first and last line of an armored file (age-encryption.org/v1, "ASCII armor").
 ARMOR = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----")
-LINE = 64
+LINE = 64  # the characters in each line between them but the last
 ONE_REDIRECTION = threading.Lock()
 
 
@@ -40,6 +40,8 @@ def without_armor(content: Secret[bytes]) -> Secret[bytes]:
     Armor is damaged if age would refuse it (RFC 7468, strict): lines are 64 characters long, but the last may be
     shorter. `content` is a Secret, because it may be an identity file without a passphrase.
     """
+    if not content.reveal().lstrip().startswith(ARMOR[0]):
+        return content
     text = Secret(content.reveal().strip().replace(b"\r\n", b"\n").split(b"\n"))
     lines = Secret(text.reveal()[1:-1])
     if (text.reveal()[0], text.reveal()[-1]) != ARMOR or not lines.reveal():
