@@ -99,6 +99,22 @@ def test_base32_is_read_with_and_without_padding(seed: bytes) -> None:
         assert otp.from_base32(Secret(written)) == Seed(seed)
 
 
+@pytest.mark.parametrize(
+    ("text", "seed"),
+    [
+        ("MY======", b"f"),
+        ("MZXQ====", b"fo"),
+        ("MZXW6===", b"foo"),
+        ("MZXW6YQ=", b"foob"),
+        ("MZXW6YTB", b"fooba"),
+        ("MZXW6YTBOI======", b"foobar"),
+    ],
+)
+def test_base32_is_that_of_rfc_4648(text: str, seed: bytes) -> None:
+    """The vectors of section 10, without the empty one, which is no secret."""
+    assert otp.from_base32(Secret(text)) == Seed(seed)
+
+
 @pytest.mark.parametrize("text", ["A", "ABC", "abcdefgh", "A1======", "é", "AAAA AAAA"])
 def test_text_that_is_not_base32_is_refused(text: str) -> None:
     """RFC 4648 does not allow lower case, the digit 1, or spaces."""
