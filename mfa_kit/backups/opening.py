@@ -1,12 +1,13 @@
 """Reads backups ahead, and checks whether decrypted backups can be used, and whether they may be restored."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
-from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError, WrongPlace
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
 from mfa_kit.core.otp import Png
@@ -102,6 +103,51 @@ class LabelCheck:
             self.note(f"note: {backup.path}: {remark}")
 
 
+# Files of backups, each with the other files of the same backup: the copy that only the device's user can decrypt.
+FilesAndCopies = Mapping[BackupLocation, Sequence[BackupLocation]]
+
+
+def several_backups(files: Collection[BackupLocation]) -> UsageFault:
+    """Return the error for a name that means several backups."""
+    names, user = ", ".join(str(file.name) for file in files), next(iter(files)).parts[-2]
+    return UsageFault(f"{user} has {len(files)} backups", f"name one of the files: {names}")
+
+
+def open_either(
+    file: BackupLocation, copies: Sequence[BackupLocation], open_backup: Callable[[BackupLocation], Opened]
+) -> Opened:
+    """Open a backup, or else the first of its copies that the identities decrypt.
+
+    Raise the error of the file itself if the identities decrypt none of them.
+    """
+    try:
+        return open_backup(file)
+    except WrongIdentityError:
+        for copy in copies:
+            with suppress(WrongIdentityError):
+                return open_backup(copy)
+        raise
+
+
+def open_only(files: FilesAndCopies, open_backup: Callable[[BackupLocation], Opened]) -> Opened:
+    """Open the only one of several backups that the identities decrypt, or its copy.
+
+    Raise UsageFault if they decrypt several backups, and the error of the first one if they decrypt none.
+    """
+    opened: list[Opened] = []
+    faults: list[WrongIdentityError] = []
+    for file, copies in files.items():
+        try:
+            opened.append(open_either(file, copies, open_backup))
+        except WrongIdentityError as fault:
+            faults.append(fault)
+        if len(opened) > 1:
+            raise several_backups(files)
+    if not opened:
+        raise faults[0]
+    return opened[0]
+
+
 def verify_files(
     files: Iterable[BackupLocation],
     open_backup: Callable[[BackupLocation], Opened],
@@ -116,7 +162,9 @@ def verify_files(
         try:
             opened = open_backup(file)
             remarks = [opened.unchecked, _unrecorded_hash(opened, hashes)]
-            yield Verified(file=file, label=opened.label, remarks=tuple(filter(None, remarks)), notes=opened.notes)
+            yield Verified(
+                file=opened.file, label=opened.label, remarks=tuple(filter(None, remarks)), notes=opened.notes
+            )
         except IntegrityFault as fault:
             yield Verified(file=file, fault=str(fault), hint=fault.hint)
 

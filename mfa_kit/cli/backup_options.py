@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.opening import FilesAndCopies, several_backups
 from mfa_kit.cli.value_types import Age, F, PlaceType, add_options
 from mfa_kit.core.device_records import NO_RECORDS
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -120,9 +121,7 @@ PASSWORD_STDIN = click.option(
 )
 
 
-def backups_named(
-    place: BackupLocation, settings: Settings, folder: BackupLocation | None = None
-) -> list[BackupLocation]:
+def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocation | None = None) -> FilesAndCopies:
     """Return the backups that a name means: those of a user, or the one with a file name of `backup list`.
 
     `folder` is as in `wiring.stores.stored_backups`. If there is a file with this name, or if it is a path of several
@@ -130,31 +129,26 @@ def backups_named(
     missing file. Raise IntegrityFault for any other unknown name.
     """
     if not isinstance(place, Path) or len(place.parts) != 1 or place.is_file():
-        return [place]
-    stored = wiring.stores.stored_backups(settings, folder)
+        return {place: ()}
+    stored = wiring.stores.stored_backups(settings, folder, own=True)
     named = [backup for backup in stored if backup.path.name == place.name] or of_user(place.name, stored)
     if not named and place.suffix != ".age" and not os.path.lexists(place):
         raise IntegrityFault(
             f"there is no backup of a user {place}, and no file with this name",
             suggest("list the backups", "backup list"),
         )
-    return [backup.path for backup in named] or [place]
-
-
-def all_named(
-    places: Sequence[BackupLocation], settings: Settings, folder: BackupLocation | None
-) -> tuple[BackupLocation, ...]:
-    """Return the backups that several names mean, as `backups_named` does."""
-    return tuple(file for place in places for file in backups_named(place, settings, folder))
+    files: dict[str, list[BackupLocation]] = {}
+    for backup in named:
+        files.setdefault(backup.name, []).append(backup.path)
+    return {usual: tuple(copies) for usual, *copies in files.values()} or {place: ()}
 
 
 def backup_named(place: BackupLocation, settings: Settings) -> BackupLocation:
     """Return the only backup that a name means, as `backups_named` does. Raise UsageFault if it means several."""
-    first, *others = backups_named(place, settings)
-    if others:
-        names = ", ".join(str(file.name) for file in (first, *others))
-        raise UsageFault(f"{place} has {len(others) + 1} backups", f"name one of the files: {names}")
-    return first
+    files = backups_named(place, settings)
+    if len(files) > 1:
+        raise several_backups(files)
+    return next(iter(files))
 
 
 def of_user(user: str | None, backups: Sequence[Backup]) -> list[Backup]:

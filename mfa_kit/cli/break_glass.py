@@ -237,7 +237,7 @@ def open_backup(
     met = meet(recovery_key, keys, ports, only=source)
     ports.record(recovery_key.manifest, RecoveryKeyAction.OPENED, met.names, backups=1)
     settings.progress.alert(suggest("the identity was opened, so replace it soon", "break-glass rotate"))
-    opened = wiring.backups.open_with(settings, file, met.identity.keys, accept_label=accept_label)
+    opened = wiring.backups.open_with(settings, {file: ()}, met.identity.keys, accept_label=accept_label)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.reconciling import expected_backups
@@ -15,7 +16,7 @@ from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
-from mfa_kit.backups.opening import LabelCheck, PathCheck, ReadAhead, Verified
+from mfa_kit.backups.opening import FilesAndCopies, LabelCheck, PathCheck, ReadAhead, Verified
 from mfa_kit.backups.rekeying import (
     KnownRecipients,
     OnRecord,
@@ -113,13 +114,25 @@ def backup_reader(settings: Settings) -> Callable[[BackupLocation], bytes]:
 
 
 def verify_backups(
-    settings: Settings, files: Iterable[BackupLocation], identities: Identities, *, accept_label: bool
+    settings: Settings,
+    files: Iterable[BackupLocation],
+    identities: Identities,
+    *,
+    accept_label: bool,
+    copies: FilesAndCopies = MappingProxyType({}),
 ) -> list[Verified]:
-    """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
+    """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used.
+
+    If the identities do not decrypt a file, try its `copies`.
+    """
     ahead = ReadAhead(backup_reader(settings), settings.stop)
     opening_ = open_opener(settings, identities.read(), read=ahead.read, accept_label=accept_label)
     with opening_ as (opener_, ledger), ledger.without_fsync():
-        return list(opening.verify_files(ahead.prefetch(files), opener_.open, hashes=backup_records(ledger).hashes()))
+
+        def open_backup(file: BackupLocation) -> Opened:
+            return opening.open_either(file, copies.get(file, ()), opener_.open)
+
+        return list(opening.verify_files(ahead.prefetch(files), open_backup, hashes=backup_records(ledger).hashes()))
 
 
 def drill_backups(
@@ -147,15 +160,16 @@ def drill_backups(
 
 
 def open_restorable(
-    settings: Settings, file: BackupLocation, identities: Identities, *, accept_label: bool = False
+    settings: Settings, files: FilesAndCopies, identities: Identities, *, accept_label: bool = False
 ) -> tuple[DeviceSpec, Opened]:
     """Decrypt a backup, so that its secret can be stored on a phone or a key. Return its DeviceSpec and content.
 
     The DeviceSpec names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost,
-    and IntegrityFault if the backup cannot be decrypted, is in a wrong place or names no device.
+    the errors of `open_only`, and IntegrityFault if the backup is in a wrong place or names no device.
     """
     with open_opener(settings, identities.read(), accept_label=accept_label) as (opener_, ledger):
-        opened, records = open_and_note(settings, opener_, file), backup_records(ledger)
+        opened = opening.open_only(files, partial(open_and_note, settings, opener_))
+        records = backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
 
 
@@ -167,14 +181,14 @@ def open_records(settings: Settings) -> Iterator[BackupRecords]:
 
 
 def open_with(
-    settings: Settings, file: BackupLocation, identities: "Secret[list[Identity]]", *, accept_label: bool
+    settings: Settings, files: FilesAndCopies, identities: "Secret[list[Identity]]", *, accept_label: bool
 ) -> Opened:
     """Decrypt a backup with identities that have already been read. `accept_label` is as in PathCheck.
 
-    Raise IntegrityFault if the backup cannot be decrypted or is in a wrong place.
+    Raise the errors of `open_only`, and IntegrityFault if the backup is in a wrong place.
     """
     with open_opener(settings, identities, accept_label=accept_label) as (opener_, _):
-        return open_and_note(settings, opener_, file)
+        return opening.open_only(files, partial(open_and_note, settings, opener_))
 
 
 def sample_symbol(file: BackupLocation) -> Symbol:

@@ -419,14 +419,14 @@ def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) 
     backup = sealed(desk, "alice", old.recipient)
     settings = plain_settings()
     identities = Identities([old.file], passphrase_fd=None, person=settings.interaction)
-    spec, _ = kit.open_restorable(settings, local(backup), identities)
+    spec, _ = kit.open_restorable(settings, {local(backup): ()}, identities)
     assert (spec.account, spec.user, spec.name) == (ACCOUNT, "alice", "alice")
     revoked(desk, backup, RunKind.LOST)
     renamed = tmp_path / "qr.age"
     renamed.write_bytes(local(backup).read_bytes())
     for file in (local(backup), renamed):
         with pytest.raises(UsageFault, match="was reported lost"):
-            kit.open_restorable(settings, file, identities)
+            kit.open_restorable(settings, {file: ()}, identities)
 
 
 def test_a_backup_is_named_by_its_user_or_its_file_name(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
@@ -448,6 +448,31 @@ def test_a_backup_is_named_by_its_user_or_its_file_name(desk: MfaKit, old: Pair,
         none = desk.run("backup", *command, "-i", old.file)
         said = ["mfa-kit: there is no backup of a user carol, and no file with this name"]
         assert (none.code, none.err.splitlines()) == (5, [*said, "  try: list the backups: mfa-kit backup list"])
+
+
+def test_the_copy_of_a_user_is_named_too(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
+    """Each identity gets the file that it opens, for one device and for several, and `list` tells the files apart."""
+    usual = local(sealed(desk, "alice", old.recipient))
+    copy = local(own(desk, "alice", new.recipient))
+    listed = {row["file"]: row["copy"] for row in rows(desk, "list")}
+    assert listed == {str(usual): None, str(copy): "of the user"}
+    assert "  of the user" in desk.run("backup", "list").out
+    second = usual.with_name(usual.name.replace("alice-2026", "alice-2027"))
+    for others in range(2):
+        for number, (pair, file) in enumerate([(old, usual), (new, copy)]):
+            picture = tmp_path / f"{others}-{number}.png"
+            done = desk.run("backup", "show", "alice", "-i", pair.file, "-o", picture, "--output", "text")
+            said = (2, "") if others and pair is old else (0, f"{file}\t{picture}\n")
+            assert (done.code, done.out) == said, done.err
+        second.write_bytes(usual.read_bytes())
+    verified = desk.run("backup", "verify", "alice", "-i", new.file, "--output", "json")
+    assert {row["file"]: row["opens"] for row in json.loads(verified.out)["rows"]} == {
+        str(copy): True,
+        str(second): False,
+    }
+    usual.unlink()
+    second.unlink()
+    assert desk.run("backup", "show", "alice", "-i", new.file, "-o", tmp_path / "last.png").code == 0
 
 
 def test_restore_takes_a_user(desk: MfaKit, old: Pair) -> None:

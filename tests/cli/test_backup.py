@@ -35,7 +35,7 @@ def test_backups_are_listed_from_their_paths(backup: Path, mfa_kit: MfaKit, user
     [row] = json.loads(mfa_kit.run("backup", "list", "--output", "json").out)["rows"]
     run = backup.name.removeprefix(f"{user}-").removesuffix(".png.age")
     made = f"{run[:4]}-{run[4:6]}-{run[6:8]}T{run[9:11]}:{run[11:13]}:{run[13:15]}Z"
-    assert row == {"account": ACCOUNT, "user": user, "device": user, "made": made, "file": str(backup)}
+    assert row == {"account": ACCOUNT, "user": user, "device": user, "made": made, "file": str(backup), "copy": None}
     table = mfa_kit.run("backup", "list").out.splitlines()
     assert table[0].split() == ["ACCOUNT", "USER", "DEVICE", "MADE", "FILE"]
     assert str(backup) in table[1]

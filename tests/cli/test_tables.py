@@ -84,7 +84,9 @@ ROWS: dict[str, dict[str, object]] = {
         "difference": "device is not in the ledger", "user": USER, "device": ARN, "run": RUN, "file": FILE,
         "detail": SAID,
     },
-    "backup-list": {"account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE},
+    "backup-list": {
+        "account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE, "copy": "of the user",
+    },
     "backup-verify": {
         "file": FILE, "opens": False, "label": f"Amazon Web Services:{USER}@123456789012",
         "remarks": ["hash not recorded"], "fault": SAID,

@@ -13,7 +13,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.message import Message, suggest
-from mfa_kit.core.models import Backup, BackupLocation, backup_name
+from mfa_kit.core.models import Backup, BackupLocation, backup_name, own_copy
 from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
@@ -29,7 +29,7 @@ def list_backups(*, backup_dir: BackupLocation | None, record: RunRecords, setti
     """
     stored, missing = wiring.backups.stored_and_missing(settings, backup_dir, own=True, record=record)
     rows = [
-        {**_row(backup, made=iso_time(backup.made), file=str(backup.path)), **state}
+        {**_row(backup, made=iso_time(backup.made), file=str(backup.path), copy=_copy(backup)), **state}
         for state, backups in (({"state": "stored"} if missing else {}, stored), ({"state": "missing"}, missing))
         for backup in backups
     ]
@@ -37,11 +37,16 @@ def list_backups(*, backup_dir: BackupLocation | None, record: RunRecords, setti
         "backup-list",
         rows,
         empty=f"no backups in {wiring.settings.backup_dir(backup_dir)}",
-        narrow=("user", "device", "made", "state", "file"),
+        narrow=("user", "device", "made", "copy", "state", "file"),
     )
     if missing:
         settings.progress.alert(Message("try: ", MISSING))
     return int(bool(missing))
+
+
+def _copy(backup: Backup) -> str | None:
+    """Return a word for the copy that only the device's user can decrypt, else None."""
+    return "of the user" if backup.path == own_copy(backup.path) else None
 
 
 def _row(backup: Backup, computers: Mapping[str, str] | None = None, **columns: Cell) -> ResultRow:

@@ -10,7 +10,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.backups.contents import Opened
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, backup_named, identity
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, backups_named, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
@@ -58,22 +58,22 @@ def restore(
 ) -> None:
     """Put the secret of a backup on another phone or key, which then shows the same codes as the first.
 
-    FILE is a path, or a file name of `backup list`; USER is the user of the only backup. If the device was reported
-    lost, mfa-kit refuses, because anyone who finds the device sees the same codes.
+    FILE is a path, or a file name of `backup list`; USER is the user of the only backup that the
+    identity opens. If the device was reported lost, mfa-kit refuses, because anyone who finds the device sees the same
+    codes.
     """
-    file = backup_named(file, settings)
+    files = backups_named(file, settings)
     identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    open_file = partial(wiring.backups.open_restorable, settings, file, identities, accept_label=accept_label)
+    open_file = partial(wiring.backups.open_restorable, settings, files, identities, accept_label=accept_label)
     if kind == "phone":
-        row = _restore_to_phone(file, open_file, settings)
+        row = _restore_to_phone(next(iter(files)), open_file, settings)
     else:
         keys_here = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-        row = _restore_to_key(file, open_file, keys_here, wanted, touch=touch, path=path, settings=settings)
+        row = _restore_to_key(open_file, keys_here, wanted, touch=touch, path=path, settings=settings)
     output.one("backup-restore", row)
 
 
 def _restore_to_key(
-    file: BackupLocation,
     open_file: Callable[[], tuple[DeviceSpec, Opened]],
     keys: "wiring.oath_keys.OathKeys",
     key_name: str | None,
@@ -89,7 +89,7 @@ def _restore_to_key(
     written = keys.card(key, now=time.time, touch=touch).restore(spec, opened.created)
     wiring.ledger.record_restored(settings, key.facts, spec)
     return {
-        "backup": str(file),
+        "backup": str(opened.file),
         "outcome": "restored" if written else "already there",
         "label": spec.label,
         "key": key.what,
@@ -110,7 +110,7 @@ def _restore_to_phone(
     phone = Phone(time.time, interaction=person, draw=wiring.files.draw, proof=PhoneSetup(typed=1, scan=SCAN))
     phone.install(phone.check(spec, sealed=True), opened.created)
     phone.codes(spec)
-    return {"backup": str(file), "outcome": "restored", "label": opened.label}
+    return {"backup": str(opened.file), "outcome": "restored", "label": opened.label}
 
 
 @click.command("show", cls=Verb, needs_config=False, acts_at_once=True)
@@ -133,14 +133,14 @@ def show_backup(
 ) -> None:
     """Decrypt a backup and write its QR code, unencrypted, to a new file.
 
-    FILE is a path, or a file name of `backup list`; USER is the user of the only backup.
+    FILE is a path, or a file name of `backup list`; USER is the user of the only backup that the identity opens.
     """
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
     wiring.files.check_new(out)
-    file = backup_named(file, settings)
+    files = backups_named(file, settings)
     identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    opened = wiring.backups.open_with(settings, file, identities.read(), accept_label=accept_label)
+    opened = wiring.backups.open_with(settings, files, identities.read(), accept_label=accept_label)
     wiring.files.write_new_file(out, opened.picture)
     settings.progress.alert(f"{out} contains the secret unencrypted; delete it after scanning")
-    output.one("backup-show", {"backup": str(file), "picture": str(out)})
+    output.one("backup-show", {"backup": str(opened.file), "picture": str(out)})

@@ -18,7 +18,7 @@ from mfa_kit.cli.backup_options import (
     PASSWORD_STDIN,
     RECORD,
     WHICH,
-    all_named,
+    backups_named,
     check_accepted,
     identity,
     of_user,
@@ -57,13 +57,15 @@ def verify(
 ) -> int:
     """Check that backups can be decrypted and contain a QR code for AWS. The exit code is 5 if one fails the check.
 
-    Each FILE is a path, or a file name of `backup list`. USER stands for all backups of a user.
+    Each FILE is a path, or a file name of `backup list`. USER stands for all backups of a user. With the identity of
+    the user, the copies that only the user can open are checked instead.
 
     With --all, a backup that should be in the folder according to the ledger, and is missing, fails too.
     """
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
-    files = all_named(files, settings, backup_dir)
+    named = [backup for place in files for backup in backups_named(place, settings, backup_dir).items()]
+    files = tuple(file for file, _ in named)
     check_accepted(files, accept_label=accept_label)
     stored, missing = (
         wiring.backups.stored_and_missing(settings, backup_dir, own=False, record=record) if everything else ([], [])
@@ -74,6 +76,7 @@ def verify(
         counted(chosen, progress=settings.progress, doing="checking backups"),
         wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
+        copies=dict(named),
     )
     tried += map(missing_backup, missing)
     _print_notes(tried, settings.progress)
