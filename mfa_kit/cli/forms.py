@@ -60,7 +60,7 @@ STYLES: Mapping[str, Style] = {
 CELL = re.compile(r"\S+(?: \S+)*")
 # The columns that are colored. Other columns may contain a word of STYLES by chance, such as a user named "failed".
 COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answer", "standing", "action"})
-# Words of JSON and CSV, each with its column, that are other words in tables.
+# Words of JSON and CSV, each with its column, that are other words in tables and text.
 WORDS = {
     ("action", "bench"): "station",
     ("made", "this desk"): "this computer",
@@ -148,7 +148,8 @@ def write_csv(results: Results) -> None:
 def write_text(results: Results) -> None:
     """Print a line per result: its cells, separated by tabs. Tabs and line breaks in cells become spaces."""
     for row in results.rows:
-        click.echo("\t".join(_text(value, lambda text: on_one_line(text.translate(SPACES))) for value in row.values()))
+        cells = {name: _text(value, lambda text: on_one_line(text.translate(SPACES))) for name, value in row.items()}
+        click.echo("\t".join(WORDS.get(cell, cell[1]) for cell in cells.items()))
 
 
 def _table(rows: Sequence[Mapping[str, str]], results: Results, width: int) -> Sequence[str]:

@@ -100,7 +100,8 @@ class MethodVerb(options.Verb):
     Its function receives the values of these options as `method_options`. If an option of another enrollment method is
     given, the error names that method.
 
-    With `kind_of_old`, `--with` may be left out, and `method_options` is then None.
+    With `kind_of_old`, `--with` may be left out. Then `method_options` are those of the only method that has the first
+    option that is given, or None without such an option.
     """
 
     def __init__(self, *args: Any, kind_of_old: bool = False, **kwargs: Any) -> None:
@@ -115,12 +116,23 @@ class MethodVerb(options.Verb):
         ctx.meta[METHOD_NAME] = name or (VIRTUAL.name if RESUME in args else None)
         ctx.meta[FOR_ROOT] = ROOT in args
         try:
-            remaining_args = super().parse_args(ctx, args)
+            remaining_args = super().parse_args(ctx, [*args])
         except click.NoSuchOption as error:
-            raise _fault_of(error) from None
+            owners = _owners(error.option_name)
+            if len(owners) != 1 or name is not None or not self.kind_of_old:
+                raise _fault_of(error, owners) from None
+            ctx.meta[METHOD_NAME] = owners[0]
+            remaining_args = self._parse_again(ctx, args)
         if ctx.meta[METHOD_NAME] is None and not ctx.resilient_parsing and not self.kind_of_old:
             raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "method"))
         return remaining_args
+
+    def _parse_again(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments with the options of the method that `ctx` names now."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _fault_of(error, _owners(error.option_name)) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options of the enrollment method, then the command's other options.
@@ -191,12 +203,26 @@ def _check_method(name: str) -> None:
         )
 
 
-def _fault_of(error: click.NoSuchOption) -> Exception:
-    """Return a UsageFault that names the option's enrollment method. If the option is unknown, return `error`."""
-    for name, method in METHODS.items():
-        if any(error.option_name in option.opts for option in click_options(method.options)):
-            return UsageFault(f"{error.option_name} belongs to --with {name}", f"omit it, or write --with {name}")
-    return error
+def _owners(option_name: str) -> list[str]:
+    """Return the names of the enrollment methods that have an option."""
+    return [
+        name
+        for name, method in METHODS.items()
+        if any(option_name in option.opts for option in click_options(method.options))
+    ]
+
+
+def _fault_of(error: click.NoSuchOption, owners: Sequence[str]) -> Exception:
+    """Return a UsageFault that names the option's enrollment methods. If the option is unknown, return `error`."""
+    if not owners:
+        return error
+    kinds = " or ".join(f"--with {name}" for name in owners)
+    return UsageFault(f"{error.option_name} belongs to {kinds}", f"omit it, or write {kinds}")
+
+
+def name_of(options: Options) -> str:
+    """Return the name of the enrollment method that has these options."""
+    return next(name for name, method in METHODS.items() if isinstance(options, method.options))
 
 
 def options_of_old(name: str) -> Options:

@@ -9,7 +9,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
-from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options, options_of_old
+from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options, name_of, options_of_old
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
@@ -106,19 +106,25 @@ def _opened(
 ) -> "Iterator[tuple[tuple[EnrollmentMethod, Options], EnrollmentPorts, Caller, wiring.oath_keys.OathKeys]]":
     """Connect to AWS, and yield the method with its options, the ports, the caller and the OATH keys.
 
-    Without a method, the method is that of the old device, which is looked up through the same connection.
+    Without a method, the method is that of the old device, which is looked up through the same connection. Raise
+    UsageFault if `options` belong to another method.
     """
 
     def prepare(options: Options) -> "tuple[BackupStore, wiring.oath_keys.OathKeys]":
         store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
         return store, wiring.oath_keys.OathKeys(settings, password_stdin=options.password_stdin)
 
-    prepared = prepare(options) if options else None
+    prepared = prepare(options) if method and options else None
     with wiring.aws.connect(settings) as (iam, ledger, caller):
         open_ports = partial(wiring.ports.enrollment_ports, settings, iam=iam, ledger=ledger)
         if method is None or options is None or prepared is None:
             method = _kind_of_old(user, wanted, open_ports(store=wiring.stores.open_backup_store(settings)), caller)
-            options = options_of_old(method)
+            options = options or options_of_old(method)
+            if (kind := name_of(options)) != method:
+                raise UsageFault(
+                    f"the options belong to --with {kind}, but the old device is of the kind {method}",
+                    f"omit them, or write --with {kind}",
+                )
             prepared = prepare(options)
         store, oath_keys = prepared
         yield (METHODS[method], options), open_ports(store=store, oath_keys=oath_keys), caller, oath_keys

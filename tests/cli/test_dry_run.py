@@ -74,8 +74,16 @@ def test_a_device_is_replaced_by_one_of_its_kind(
     with pytest.raises(UsageFault, match="--serial is missing for a new device like the old one, hardware") as caught:
         options_of_old("hardware-totp")
     assert caught.value.hint == "add --with hardware-totp --serial SERIAL"
-    other = mfa_kit.run("replace", enrolled, "--codes", "one")
-    assert (other.code, "--codes belongs to --with virtual" in other.err) == (2, True)
+    planned = json.loads(_dry(mfa_kit, lab, "replace", enrolled, "--codes", "generated", "-r", recipient))
+    assert planned["kind"] == "virtual"
+    for words, said in {
+        "--touch": "the options belong to --with oath, but the old device is of the kind virtual",
+        "--key 1": "--key belongs to --with oath or --with fido2",
+        "--codes one --touch": "--touch belongs to --with oath",
+    }.items():
+        other = mfa_kit.run("replace", enrolled, *words.split())
+        assert (other.code, said in other.err) == (2, True), other.err
+    assert mfa_kit.run("replace", enrolled, "--codes", "generated", "-r", recipient, "--yes").code == 0
 
 
 def test_a_removal_is_planned(mfa_kit: MfaKit, lab: Lab, enrolled: str) -> None:

@@ -179,19 +179,22 @@ def test_dates_in_prose_are_for_people(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_text_has_only_the_cells(capsys: pytest.CaptureFixture[str]) -> None:
-    """The columns stay the same, also if one is empty in all rows. Tabs and line breaks in cells become spaces."""
+    """The columns stay the same, also if one is empty in all rows, and the words are those of tables.
+
+    Tabs and line breaks in cells become spaces.
+    """
     rows: list[ResultRow] = [
-        {"user": "al\tice", "none": None, "devices": ["a\n1", "b"], "active": True, "age": 3},
-        {"user": "bob\r\n\u2028\x1b", "none": None, "devices": [], "active": False, "age": 0},
+        {"user": "al\tice", "none": None, "made": "this desk", "devices": ["a\n1", "b"], "active": True},
+        {"user": "bob\r\n\u2028\x1b", "none": None, "made": 0, "devices": [], "active": False},
     ]
     found = Output.of("text", click.Context(click.Command("x")), own=())
-    found.many("x", rows, empty="nobody", narrow=("age",))
+    found.many("x", rows, empty="nobody", narrow=("active",))
     found.many("x", [], empty="nobody")
     found.one("x", rows[0])
     assert capsys.readouterr().out.splitlines() == [
-        "al ice\t\ta 1, b\tyes\t3",
-        "bob   \\x1b\t\t\tno\t0",
-        "al ice\t\ta 1, b\tyes\t3",
+        "al ice\t\tthis computer\ta 1, b\tyes",
+        "bob   \\x1b\t\t0\t\tno",
+        "al ice\t\tthis computer\ta 1, b\tyes",
     ]
 
 
