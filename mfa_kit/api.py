@@ -27,8 +27,17 @@ from weakref import WeakSet
 from mfa_kit import wiring
 from mfa_kit.account.status import DeviceCells
 from mfa_kit.audit.finding import Limits, Severity
-from mfa_kit.audit.records import audit_report
+from mfa_kit.audit.records import (
+    AuditReport,
+    ReportedAcceptance,
+    ReportedFinding,
+    ReportedHole,
+    ReportedUnknown,
+    RuleReport,
+    audit_report,
+)
 from mfa_kit.audit.registry import ALL_RULES, AuditOptions, audit_account, choose_rules
+from mfa_kit.backups.opening import BackupCheck
 from mfa_kit.core import interaction as inside
 from mfa_kit.core.errors import (
     AwsFault,
@@ -47,33 +56,23 @@ from mfa_kit.core.message import UserAction, action_of
 from mfa_kit.core.models import BackupLocation, JournalState, RunKind, parse_location
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.recorded_keys import KeysOfDevices
-from mfa_kit.core.results import (
-    AccessAfterPolicy,
-    AuditReport,
-    BackupCheck,
-    DeviceChange,
-    EnrolledUser,
-    PlanSummary,
-    ReplacedDevice,
-    ReportedAcceptance,
-    ReportedFinding,
-    ReportedHole,
-    ReportedUnknown,
-    RevokedDevice,
-    RuleReport,
-    SkippedUser,
-    UserDevice,
-    UserResult,
-)
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.enrollment import enroll, revoke
+from mfa_kit.enrollment.enroll import EnrolledUser, SkippedUser
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.policy.lint import find_traps
-from mfa_kit.policy.lockout import UNCHANGED, access_with, after_policy, may_have_to_change, unread_users
+from mfa_kit.policy.lockout import (
+    UNCHANGED,
+    AccessAfterPolicy,
+    access_with,
+    after_policy,
+    may_have_to_change,
+    unread_users,
+)
 from mfa_kit.policy.texts import force_mfa
 from mfa_kit.rollout.apply import PlanRun, check_backup_folder, check_copies
-from mfa_kit.rollout.execution import Execution, RowResult, user_result
-from mfa_kit.rollout.plan import WORKERS, check_account
+from mfa_kit.rollout.execution import Execution, RowResult, UserResult, user_result
+from mfa_kit.rollout.plan import WORKERS, DeviceChange, check_account
 from mfa_kit.rollout.plan_files import plan_digest, plan_text
 from mfa_kit.rollout.plan_making import PlanOptions, plan_summary
 from mfa_kit.rollout.room import device_changes
@@ -97,6 +96,99 @@ Place: TypeAlias = str | Path
 REPORT_AGE, DRILLED_WITHIN = 4 * 3600.0, 90 * 86400.0
 # The limit of the command's option --workers.
 MAX_WORKERS = 64
+
+# The results. Their fields are those of the schemas in docs/formats.md, which says what they mean. Times are ISO 8601,
+# in UTC.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplacedDevice:
+    """A new device in place of an old one, in the schema mfa-kit/replace. `outcome` is `replaced`.
+
+    `end_sessions` has commands if the old device was lost.
+    """
+
+    outcome: str
+    user: str
+    device: str
+    kind: str
+    revoked: str | None
+    backup: str | None
+    run: str
+    listed: bool
+    end_sessions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedDevice:
+    """A removed device, in the schema mfa-kit/revoke. `outcome` is `revoked`.
+
+    `end_sessions` has commands if the device was lost.
+    """
+
+    outcome: str
+    user: str
+    device: str
+    backup: str | None
+    end_sessions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDevice:
+    """A device of a user, or a user without a device, in the schema mfa-kit/status.
+
+    `computer` and `drilled_on` are None if the ledger is not shared.
+    """
+
+    user: str
+    kind: str
+    device: str | None
+    since: str | None
+    last_used: str | None
+    last_used_at: str | None
+    no_use_since: str | None
+    use_from_files: bool | None
+    uses_read: str | None
+    made: str | None
+    backup: str | None
+    drilled: str | None
+    drill_due: bool | None
+    certifications: tuple[str, ...] | None
+    key: str | None
+    key_serial: str | None
+    key_model: str | None
+    key_firmware: str | None
+    key_aaguid: str | None
+    key_certifications: tuple[str, ...] | None
+    key_certificate: str | None
+    key_card: str | None
+    key_label: str | None
+    key_attested: tuple[str, ...] | None
+    key_erased: bool | None
+    computer: str | None = None
+    drilled_on: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSummary:
+    """A plan for one account, in the schema mfa-kit/rollout-plan-summary. `plan` is the path of its file."""
+
+    plan: str
+    sha256: str
+    account: str
+    enroll: int
+    bench: int
+    self: int
+    staged: int
+    skip: int
+    blocked: int
+    no_own_copy: tuple[str, ...]
+    no_admin_backup: str | None
+    keys_changed: tuple[str, ...] | None
+    report_age_s: int | None
+    api_calls: int
+    estimated_s: int
+    users: tuple[DeviceChange, ...] = ()
 
 
 class Interaction(Protocol):

@@ -11,8 +11,7 @@ from mfa_kit.core.interaction import LiveProgress, counting
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, Caller, Device, Recorders, backup_name
 from mfa_kit.core.recorded_keys import FACTS, KeyOfDevice, KeysOfDevices
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import age_text, iso_time
+from mfa_kit.core.text import ResultRow, age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts

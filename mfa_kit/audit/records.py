@@ -10,14 +10,6 @@ from typing import Protocol
 
 from mfa_kit.account.snapshot import Entity, OpenFinding, PastAudit, Snapshot
 from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult, Severity
-from mfa_kit.core.results import (
-    AuditReport,
-    ReportedAcceptance,
-    ReportedFinding,
-    ReportedHole,
-    ReportedUnknown,
-    RuleReport,
-)
 from mfa_kit.core.text import iso_time
 from mfa_kit.organization.accounts import in_account
 
@@ -216,6 +208,70 @@ def compare_audits(
         record_audit(history, snapshot.account, answers, findings, time=snapshot.at)
     since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in findings}
     return EarlierAudits(past=past, now=figures(answers, time=snapshot.at), since=since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedFinding:
+    """What a rule found about a subject, and the commands that fix it."""
+
+    subject: str
+    evidence: str
+    remedy: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedAcceptance:
+    """A finding that the baseline accepts."""
+
+    subject: str
+    evidence: str
+    owner: str
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedUnknown:
+    """A subject that a rule could not evaluate."""
+
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleReport:
+    """The result of one rule of an audit."""
+
+    rule: str
+    title: str
+    severity: str
+    references: tuple[str, ...]
+    result: str
+    why: str | None
+    findings: tuple[ReportedFinding, ...]
+    accepted: tuple[ReportedAcceptance, ...]
+    unknown: tuple[ReportedUnknown, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedHole:
+    """A part of the account that could not be read."""
+
+    part: str
+    about: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """The audit of one account, in the schema mfa-kit/audit."""
+
+    account: str
+    caller: str
+    at: str
+    report_made: str | None
+    holes: tuple[ReportedHole, ...]
+    rules: tuple[RuleReport, ...]
 
 
 def rule_report(answer: RuleAnswer, *, account: str | None = None) -> RuleReport:

@@ -11,8 +11,18 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError, 
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
 from mfa_kit.core.otp import Png
-from mfa_kit.core.results import BackupCheck
 from mfa_kit.core.stopping import Stop, await_result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupCheck:
+    """The result of decrypting a backup, in the schema mfa-kit/backup-verify."""
+
+    file: str
+    opens: bool
+    label: str | None
+    remarks: tuple[str, ...] | None
+    fault: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,7 @@ from mfa_kit.cli.account_options import EXCLUDE, EXTERNAL, INCLUDE, TAG, UNIT_ID
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import add_options
-from mfa_kit.core.results import Cell
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import Cell, count_of
 from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice
 from mfa_kit.wiring.settings import Settings
 

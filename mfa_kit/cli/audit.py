@@ -46,8 +46,7 @@ from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.results import Cell, ResultRow
-from mfa_kit.core.text import VERSION, age_text, count_of, counts_of
+from mfa_kit.core.text import VERSION, Cell, ResultRow, age_text, count_of, counts_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
 from mfa_kit.wiring.settings import Settings

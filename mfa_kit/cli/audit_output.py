@@ -17,8 +17,7 @@ from mfa_kit.cli.output import Output, load_place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller
-from mfa_kit.core.results import Cell, ResultRow
-from mfa_kit.core.text import count_of, counts_of, iso_time
+from mfa_kit.core.text import Cell, ResultRow, count_of, counts_of, iso_time
 from mfa_kit.organization.accounts import OrgAccount, by_reason
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.wiring.settings import Settings, command_for_extra

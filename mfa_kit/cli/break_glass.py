@@ -28,8 +28,7 @@ from mfa_kit.core.interaction import Progress, counted
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import day_of, iso_time
+from mfa_kit.core.text import ResultRow, day_of, iso_time
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.settings import Settings
 

@@ -8,8 +8,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import one_line
+from mfa_kit.core.text import ResultRow, one_line
 
 
 @click.command("show", cls=Verb)

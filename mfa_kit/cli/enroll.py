@@ -23,8 +23,7 @@ from mfa_kit.core.models import (
     Skipped,
     recorded_location,
 )
-from mfa_kit.core.results import Cell, ResultRow
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import Cell, ResultRow, iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
 from mfa_kit.enrollment.making import resume_device

@@ -29,8 +29,7 @@ from mfa_kit.cli.fitting import (
 from mfa_kit.cli.results import Results
 from mfa_kit.core.file_formats import csv_lines
 from mfa_kit.core.message import Command, Message, parts_of
-from mfa_kit.core.results import Cell
-from mfa_kit.core.text import VERSION, one_line, with_readable_times
+from mfa_kit.core.text import VERSION, Cell, one_line, with_readable_times
 
 
 class Style(TypedDict, total=False):

@@ -21,8 +21,7 @@ from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.interaction import LiveProgress, counting
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, Device, DeviceType, RunTag
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import age_text, iso_time
+from mfa_kit.core.text import ResultRow, age_text, iso_time
 from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.rollout.proven_devices import adopt_devices

@@ -15,8 +15,7 @@ from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress, counting
 from mfa_kit.core.message import clauses
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import ResultRow, iso_time
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding, find_orphans, find_waiting, remove_orphans
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.wiring.settings import Settings

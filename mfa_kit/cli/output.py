@@ -15,7 +15,7 @@ from mfa_kit.cli.results import Results
 from mfa_kit.core.errors import UsageFault
 
 if TYPE_CHECKING:
-    from mfa_kit.core.results import ResultRow
+    from mfa_kit.core.text import ResultRow
 
 # The forms by name, each with the function that writes it, as `module:function`.
 FORMS: Mapping[str, str] = {

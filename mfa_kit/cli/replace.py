@@ -13,7 +13,7 @@ from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options, name_of,
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
-from mfa_kit.core.results import Cell
+from mfa_kit.core.text import Cell
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure

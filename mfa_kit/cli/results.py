@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from mfa_kit.core.results import ResultRow
+    from mfa_kit.core.text import ResultRow
 
 
 class Results(NamedTuple):

@@ -7,7 +7,7 @@ from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
 from mfa_kit.cli.output import Output
 from mfa_kit.core.models import JournalState, RunKind
-from mfa_kit.core.results import Cell
+from mfa_kit.core.text import Cell
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.wiring.settings import Settings

@@ -21,8 +21,7 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Device
 from mfa_kit.core.recorded_keys import KeyOfDevice, KeysOfDevices
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import ResultRow, iso_time
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import VisitState
 from mfa_kit.wiring.settings import Settings

@@ -19,8 +19,7 @@ from mfa_kit.cli.value_types import Age, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import suggest
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, iso_time, one_line
+from mfa_kit.core.text import ResultRow, count_of, iso_time, one_line
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.acceptance import BoxTrial, TokenBatch, histogram, judge_readings, run_session
 from mfa_kit.tokens.aws_check import aws_use

@@ -15,8 +15,7 @@ from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.interaction import Progress, counting
 from mfa_kit.core.models import BackupLocation, S3Url
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, few, iso_time
+from mfa_kit.core.text import ResultRow, count_of, few, iso_time
 from mfa_kit.enrollment.pacing import Backoff
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.usage.updating import (

@@ -12,8 +12,7 @@ from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress, counting
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.permissions import running_job
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, counts_of
+from mfa_kit.core.text import ResultRow, count_of, counts_of
 from mfa_kit.organization.accounts import ACCOUNT, OrgAccount, accounts_in_words, by_reason, in_account
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
 

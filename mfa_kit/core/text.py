@@ -4,11 +4,15 @@ import codecs
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import TypeAlias
 
 # The version of all JSON schemas.
 VERSION = 1
+# The value of a cell of a result. Nested values are for JSON. None means that the cell is empty.
+Cell: TypeAlias = "str | float | Sequence[Cell] | Mapping[str, Cell] | None"
+ResultRow: TypeAlias = "Mapping[str, Cell]"
 
 
 def encoding_of(octets: bytes) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from mfa_kit.core.errors import AlreadyExists, MfaKitError
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller, Device, DeviceSpec, Enrolled, Outcome, Skipped, check_user
-from mfa_kit.core.results import EnrolledUser, SkippedUser
 from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import EnrollRequest, plan_device, recorded_entry, serials_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
@@ -78,6 +78,31 @@ def _skipped_meanwhile(request: EnrollRequest, *, caller: Caller, ports: Enrollm
     with suppress(MfaKitError):
         return _skipped(request, ports.iam_reader.devices(request.user), caller=caller, ports=ports)
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolledUser:
+    """The new device of a user, in the schema mfa-kit/enroll. `outcome` is `enrolled`."""
+
+    outcome: str
+    user: str
+    device: str
+    kind: str
+    hardware: str | None
+    backup: str | None
+    run: str
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedUser:
+    """A user who has a device already, in the schema mfa-kit/enroll. `outcome` is `skipped`."""
+
+    outcome: str
+    user: str
+    reason: str
+    devices: tuple[str, ...]
+    backups: tuple[str, ...]
 
 
 def enroll_result(outcome: Outcome) -> EnrolledUser | SkippedUser:

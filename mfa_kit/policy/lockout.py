@@ -46,7 +46,6 @@ from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.models import REPORTED_ROOT, DeviceType
-from mfa_kit.core.results import AccessAfterPolicy
 from mfa_kit.core.text import few, iso_time
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, in_account
 from mfa_kit.organization.control_policies import with_policy
@@ -137,6 +136,18 @@ class UserAccess:
 
 # The states in which nothing changes for the user.
 UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessAfterPolicy:
+    """The access of one user if a policy were attached, in the schema mfa-kit/policy-lockout."""
+
+    user: str
+    way: str
+    standing: str
+    why: str
+    first: str | None
+    already: bool
 
 
 def after_policy(access: UserAccess, *, account: str | None = None) -> AccessAfterPolicy:

@@ -26,7 +26,6 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, copies_of
-from mfa_kit.core.results import UserResult
 from mfa_kit.core.stopping import take
 from mfa_kit.enrollment.planning import devices_while_there
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
@@ -131,6 +130,22 @@ class RowResult:
     def failure(self) -> Failure:
         """The cause and reason of a failed row, for the ledger."""
         return Failure(key=self.key, cause=self.cause, reason=self.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserResult:
+    """The result of one user of a plan, in the schema mfa-kit/rollout-apply."""
+
+    user: str
+    outcome: str
+    cause: str | None
+    reason: str | None
+    device: str | None
+    backup: str | None
+    user_backup: str | None
+    admin_backup: str | None
+    run: str | None
+    name: str | None
 
 
 COLUMNS = tuple(column.name for column in fields(UserResult))

@@ -190,6 +190,15 @@ def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, .
 DeviceLookup = Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChange:
+    """The names of a user's devices before a plan, and after its end."""
+
+    user: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
 def check_account(plan: Plan, caller: Caller) -> None:
     """Raise UsageFault if the plan was made for another account."""
     if plan.account != caller.account:

@@ -10,8 +10,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress, counting
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalEntry, JournalState, RunTag
-from mfa_kit.core.results import DeviceChange, ResultRow
-from mfa_kit.core.text import few
+from mfa_kit.core.text import ResultRow, few
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import delete_command
 from mfa_kit.rollout.further_devices import (
@@ -23,7 +22,7 @@ from mfa_kit.rollout.further_devices import (
     half_names,
     why_not_replaced,
 )
-from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
+from mfa_kit.rollout.plan import Action, DeviceChange, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
 from mfa_kit.rollout.proven_devices import prove_devices
 from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
 from mfa_kit.rollout.row_status import look_up_counted

@@ -16,10 +16,9 @@ from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
 from mfa_kit.core.models import Device
-from mfa_kit.core.results import DeviceChange
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.planning import MAX_DEVICES
-from mfa_kit.rollout.plan import Action, Plan, PlanStep
+from mfa_kit.rollout.plan import Action, DeviceChange, Plan, PlanStep
 
 # The actions on a virtual device that users need to manage it themselves. The other actions name the user instead
 # (Service Authorization Reference, IAM).

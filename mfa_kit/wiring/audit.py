@@ -33,8 +33,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recalls import judge_devices
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import age_text
+from mfa_kit.core.text import ResultRow, age_text
 from mfa_kit.enrollment.device_status import DeviceStatus
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
 from mfa_kit.organization.across import AccountFolders

@@ -17,7 +17,7 @@ from mfa_kit.cli.rollout.results import AccountWork, show_results
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.text import ResultRow
 from mfa_kit.organization.accounts import OrgAccount
 from tests.conftest import MfaKit, bare
 

@@ -12,11 +12,11 @@ import pytest
 import mfa_kit
 from mfa_kit.account.reconciling import Discrepancy
 from mfa_kit.adapters.ledger.ledger import LogLine
+from mfa_kit.api import BackupCheck, DeviceChange, UserDevice
 from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.handover import COLUMNS as HANDOVER
-from mfa_kit.core.results import BackupCheck, DeviceChange, UserDevice
 from mfa_kit.rollout.execution import COLUMNS
 
 PACKAGE = Path(mfa_kit.__file__).parent

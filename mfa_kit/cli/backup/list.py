@@ -14,8 +14,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import Backup, BackupLocation, backup_name, own_copy
-from mfa_kit.core.results import Cell, ResultRow
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import Cell, ResultRow, iso_time
 from mfa_kit.wiring.settings import Settings
 
 

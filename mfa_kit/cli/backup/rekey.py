@@ -27,7 +27,7 @@ from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress, counted
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.text import ResultRow
 from mfa_kit.wiring.settings import Settings
 
 COPIES = "older copies of the backups can still be opened with the old key"

@@ -17,7 +17,7 @@ from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import BackupLocation, DeviceSpec
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.text import ResultRow
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.wiring.settings import Settings
 

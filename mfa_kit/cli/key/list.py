@@ -26,8 +26,8 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import DeviceFault, InUse, MfaKitError
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.message import suggest
-from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.stopping import sleep
+from mfa_kit.core.text import Cell, ResultRow
 from mfa_kit.oath_keys.choosing import choose_line
 from mfa_kit.security_keys.authenticator import MetadataSource, Model
 from mfa_kit.wiring.settings import Settings

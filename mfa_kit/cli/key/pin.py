@@ -13,7 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import add_options
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.message import suggest
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.text import ResultRow
 from mfa_kit.oath_keys import choosing
 from mfa_kit.oath_keys.choosing import give_password
 from mfa_kit.security_keys import pin

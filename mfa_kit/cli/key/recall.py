@@ -17,8 +17,7 @@ from mfa_kit.core.firmware import NOT_OATH, Verdict
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import USER_NAME
 from mfa_kit.core.recalls import RecalledKey, find_recalls
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import ResultRow, count_of
 from mfa_kit.rollout.roster import ACCOUNT, COLUMNS
 from mfa_kit.security_keys.attestation import revoked_models
 from mfa_kit.wiring.settings import Settings

@@ -15,8 +15,7 @@ from mfa_kit.core.errors import MfaKitError, NoApplet
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts, RecordedKey, vendor_of
-from mfa_kit.core.results import Cell, ResultRow
-from mfa_kit.core.text import count_of, one_line
+from mfa_kit.core.text import Cell, ResultRow, count_of, one_line
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.oath_keys.sharing import ISSUERS
 from mfa_kit.security_keys.authenticator import KeyInfo, Link, Model, PluggedKey

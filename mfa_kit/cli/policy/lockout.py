@@ -18,8 +18,7 @@ from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import ACCOUNT_ID
-from mfa_kit.core.results import Cell, ResultRow
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import Cell, ResultRow, count_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.policy.lockout import (
     UNCHANGED,

@@ -13,8 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.visits import alert_unread
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import printable
+from mfa_kit.core.text import ResultRow, printable
 from mfa_kit.policy.onboard import (
     AdminTraces,
     SetupStep,

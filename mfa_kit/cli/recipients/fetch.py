@@ -13,8 +13,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import csv_table
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, few, iso_time
+from mfa_kit.core.text import ResultRow, count_of, few, iso_time
 from mfa_kit.rollout.recipient_choice import (
     FETCHED,
     FINGERPRINT,

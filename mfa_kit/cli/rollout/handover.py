@@ -28,8 +28,7 @@ from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.message import Message, clauses, mfa_kit
 from mfa_kit.core.models import RUN, BackupLocation, Copies, JournalEntry, copies_of, own_copy
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, few
+from mfa_kit.core.text import ResultRow, count_of, few
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper, confirm_secret
 from mfa_kit.organization.accounts import AccountsChoice

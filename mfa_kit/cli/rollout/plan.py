@@ -28,8 +28,7 @@ from mfa_kit.core.file_formats import error_of_faults
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import VIRTUAL
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, few
+from mfa_kit.core.text import ResultRow, count_of, few
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.rollout.chosen_accounts import ChosenAccounts

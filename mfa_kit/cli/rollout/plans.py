@@ -18,8 +18,7 @@ from mfa_kit.cli.visits import (
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import ResultRow, count_of
 from mfa_kit.organization.accounts import (
     AccountsChoice,
     AccountSelection,

@@ -22,8 +22,7 @@ from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, day_of, few
+from mfa_kit.core.text import ResultRow, count_of, day_of, few
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
 from mfa_kit.rollout.handing_over import LeftOut
 from mfa_kit.rollout.handover_letter import parcel_letter

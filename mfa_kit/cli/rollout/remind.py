@@ -15,8 +15,7 @@ from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.rollout.running import look_up_results
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import ResultRow, iso_time
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Reminder, find_reminders
 from mfa_kit.wiring.settings import Settings

@@ -14,8 +14,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
-from mfa_kit.core.results import ResultRow
-from mfa_kit.core.text import count_of, few
+from mfa_kit.core.text import ResultRow, count_of, few
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, by_reason, in_account
 from mfa_kit.rollout.execution import COLUMNS, FAULTY, TO_RETRY, RowOutcome, RowResult

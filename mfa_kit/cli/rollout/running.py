@@ -30,9 +30,8 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.interaction import LiveProgress, Nobody, Progress
 from mfa_kit.core.message import Message, suggest
-from mfa_kit.core.results import ResultRow
 from mfa_kit.core.stopping import Stop, sleep
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import ResultRow, count_of
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, AccountsChoice, OrgAccount, accounts_in_words, labels
 from mfa_kit.rollout.execution import Execution, RowResult

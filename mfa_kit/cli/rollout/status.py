@@ -26,9 +26,8 @@ from mfa_kit.cli.visits import state_of
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.results import ResultRow
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.text import count_of, iso_time
+from mfa_kit.core.text import ResultRow, count_of, iso_time
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit
 from mfa_kit.rollout.execution import RowOutcome, RowResult

@@ -20,9 +20,8 @@ from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.recorded_keys import KeyEvent
-from mfa_kit.core.results import Cell, ResultRow
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.core.text import iso_time, one_line
+from mfa_kit.core.text import Cell, ResultRow, iso_time, one_line
 from mfa_kit.security_keys.attestation import Examined, KeyExaminer, SeenBefore
 from mfa_kit.security_keys.authenticator import MetadataSource, PluggedKey, Trusted
 from mfa_kit.security_keys.profile import KeyProfile, KeyState, compare_profile

@@ -14,7 +14,7 @@ from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.checks import Check, Failed, Passed
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.text import ResultRow
 from mfa_kit.enrollment.planning import choose_device, resolve_user
 from mfa_kit.oath_keys.acceptance import UNPROVEN, maker_check, verify_key
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device

@@ -13,7 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.token import CODES_STDIN, FILE, WINDOW, seed_file_options
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
-from mfa_kit.core.results import ResultRow
+from mfa_kit.core.text import ResultRow
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.aws_check import aws_use, check_with_aws
