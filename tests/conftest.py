@@ -22,7 +22,7 @@ import pyrage
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mfa_kit.cli import fitting, terminal
+from mfa_kit.cli import messages, terminal
 from mfa_kit.cli.main import GARBAGE_AT, run
 from mfa_kit.cli.messages import EVENTS
 from mfa_kit.core.message import Command, Message, ShellText, parts_of
@@ -402,7 +402,7 @@ def pasted_commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         printed.extend(part for part in parts if isinstance(part, Command) and part not in PASTED)
         return parts
 
-    monkeypatch.setattr(fitting, "parts_of", record)
+    monkeypatch.setattr(messages, "parts_of", record)
     yield
     plain = [line for line in printed if not any(isinstance(word, ShellText) for word in line.arguments)]
     PASTED.update(plain)
@@ -412,7 +412,7 @@ def pasted_commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def pasted(line: Command) -> list[str]:
     """Return the arguments that a shell gets from a command, as printed after a long sentence in 80 columns."""
-    lines = fitting.hanging(Message("x" * 80, line), 80)[1:]
+    lines = messages.hanging(Message("x" * 80, line), 80)[1:]
     stub = "printf '%s\\0' \\\n" + "\n".join(lines)
     done = subprocess.run(["/bin/sh", "-c", stub], capture_output=True, text=True, check=True, errors="surrogateescape")
     return done.stdout.split("\0")[:-1]

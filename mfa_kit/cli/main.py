@@ -13,7 +13,7 @@ import click
 
 from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
-from mfa_kit.cli.fitting import GIVEN
+from mfa_kit.cli.messages import GIVEN
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import (
     STOPS,

@@ -7,17 +7,17 @@ the cursor.
 import math
 import os
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
-from mfa_kit.cli.fitting import hanging, on_one_line, window_width
 from mfa_kit.core.errors import MfaKitError, aws_code_of, name_in_ledgers, notes_of
-from mfa_kit.core.message import Message
+from mfa_kit.core.message import Command, Message, parts_of, separator, shell_word
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import VERSION, iso_time, one_line
 
@@ -34,6 +34,12 @@ AGAIN = "\r\x1b[K"
 EACH = 0.5
 # Waits of at least this many seconds are counted down.
 LONG = 3.0
+# The least width of a message or a column, in characters.
+LEAST = 8
+
+
+# What the running command was given for a placeholder in the commands that messages suggest.
+GIVEN: dict[str, str] = {}
 
 
 class EventLog:
@@ -306,3 +312,68 @@ def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
             return sleep(seconds)
 
     return wait
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a text as lines of whole words. A long word is not broken, so that a user can copy it."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def on_one_line(text: str) -> str:
+    """Return a message with control characters and line breaks written as escapes, as `one_line` does.
+
+    In its commands, placeholders are replaced with what was GIVEN for them.
+    """
+    parts = (
+        Command(one_line(GIVEN.get(word, word)) for word in part.arguments)
+        if isinstance(part, Command)
+        else one_line(part)
+        for part in parts_of(text)
+    )
+    return text if text.isprintable() and not GIVEN else Message(*parts)
+
+
+def laid_out(text: str, width: int, shorten: Callable[[str], str] = str) -> list[str]:
+    """Return a message as lines. In a message that needs several lines, each command begins on a new line.
+
+    A user can copy a command: its lines are broken only between its words, and the shell joins them. If the message
+    needs several lines, `shorten` shortens its sentences.
+    """
+    if len(text) <= width:
+        return [text]
+    lines: list[str] = []
+    prose = ""
+    for part in (*parts_of(text), Command()):
+        if isinstance(part, Command):
+            words = shorten(f"{prose}{separator(prose, part) if part else ''}".strip())
+            lines += [*(wrapped(words, width) if words else ()), *_continued(map(shell_word, part.arguments), width)]
+        prose = "" if isinstance(part, Command) else prose + part
+    return lines
+
+
+def hanging(line: str, width: int) -> list[str]:
+    """Return a message as lines, as `laid_out` does, with the following lines indented by two more columns."""
+    if len(line) <= width:
+        return [line.rstrip()]
+    indent = len(line) - len(line.lstrip())
+    first, *others = laid_out(line, max(width - indent - 2, LEAST))
+    return [" " * indent + first, *(" " * (indent + 2) + continuation for continuation in others)]
+
+
+def window_width(stream: TextIO) -> int:
+    """Return the number of columns of a stream's terminal. For a pipe or a file, return sys.maxsize."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or sys.maxsize
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def _continued(words: Iterable[str], width: int) -> list[str]:
+    """Return the words of a command as lines. Each line except the last ends with a backslash."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(f"{lines[-1]} {word} \\") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]

@@ -13,7 +13,7 @@ from mfa_kit.cli import environment
 from mfa_kit.cli.environment import ARGUMENTS, Flags, given
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.permissions import running
+from mfa_kit.core.message import running
 
 
 class Matching(click.ParamType[str]):

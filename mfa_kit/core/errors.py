@@ -37,7 +37,6 @@ Any other exception is a bug. It becomes an InternalError (70), without its mess
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 
 
@@ -254,7 +253,7 @@ class InternalError(MfaKitError):
     def of(cls, error: BaseException) -> "InternalError":
         """Return the InternalError that reports an unexpected exception. It keeps the notes that mfa-kit added."""
         place = innermost(error)
-        where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
+        where = f" at {place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place else ""
         described = cls(f"internal error: {type(error).__name__}{where}", "this is a bug of mfa-kit: please report it")
         for note in notes_of(error):
             described.add_note(note)

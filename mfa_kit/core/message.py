@@ -4,11 +4,12 @@ A message is also a str, in the words of the terminal, so it can be compared, st
 code that prints it looks at its parts. A plain str is a message without commands.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
-from itertools import chain, pairwise
+from itertools import pairwise
 from shlex import quote
-from string import Formatter
 from typing import Self
 
 PROGRAM, AWS = "mfa-kit", "aws"
@@ -134,8 +135,9 @@ def suggest(sentence: str, line: str, *arguments: str) -> Message:
 
 def fill(template: str, **parts: str | None) -> Message:
     """Return a message in which each placeholder of a template, such as `{user}`, is replaced with a part."""
-    pieces = [(words, (parts[name] or "") if name else "") for words, name, _, _ in Formatter().parse(template)]
-    return Message(*chain.from_iterable(pieces))
+    pieces = re.split(r"\{(\w+)\}", template)  # words, the name of a part, words, and so on
+    pieces[1::2] = [parts[name] or "" for name in pieces[1::2]]
+    return Message(*pieces)
 
 
 def clauses(texts: Iterable[str]) -> Message:
@@ -146,6 +148,22 @@ def clauses(texts: Iterable[str]) -> Message:
             parts.append("; ")
         parts.extend(parts_of(text))
     return Message(*parts)
+
+
+class Running:
+    """The command that runs, such as `mfa-kit rollout plan`, or "" if other code calls mfa-kit."""
+
+    command = ""
+
+
+@contextmanager
+def running(command: str) -> Iterator[None]:
+    """Let the hints of denied calls name the job of this command."""
+    before, Running.command = Running.command, command
+    try:
+        yield
+    finally:
+        Running.command = before
 
 
 ENTER = Wording("press Enter", admin="press Start")

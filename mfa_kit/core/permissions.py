@@ -4,10 +4,11 @@
 The actions and their resources are those of the Service Authorization Reference (IAM, CloudTrail, EC2).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from mfa_kit.core.message import Running
 
 
 class Job(StrEnum):
@@ -166,22 +167,6 @@ JOBS = {
     "mfa-kit rollout": ROLLOUT,
     **dict.fromkeys(("mfa-kit audit", "mfa-kit evidence", "mfa-kit policy", "mfa-kit usage"), AUDITOR),
 }
-
-
-class Running:
-    """The command that runs, such as `mfa-kit rollout plan`, or "" if other code calls mfa-kit."""
-
-    command = ""
-
-
-@contextmanager
-def running(command: str) -> Iterator[None]:
-    """Let the hints of denied calls name the job of this command."""
-    before, Running.command = Running.command, command
-    try:
-        yield
-    finally:
-        Running.command = before
 
 
 def running_job() -> Job:

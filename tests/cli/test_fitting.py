@@ -8,7 +8,8 @@ import click
 import pytest
 
 from mfa_kit.cli import environment, forms
-from mfa_kit.cli.fitting import fitted_table, hanging, labeled
+from mfa_kit.cli.forms import fitted_table, labeled
+from mfa_kit.cli.messages import hanging
 from mfa_kit.cli.results import Results
 from mfa_kit.cli.rollout.results import AccountWork, report_failed
 from mfa_kit.cli.rollout.running import name_next_command

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.cli import terminal
-from mfa_kit.core.permissions import Job, job_policy, jobs_with, permissions_of, running, running_job
+from mfa_kit.core.message import running
+from mfa_kit.core.permissions import Job, job_policy, jobs_with, permissions_of, running_job
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.mfa_devices import Display, LabSettings
 from mfa_kit.lab.aws.server import Lab

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.fitting import GIVEN
+from mfa_kit.cli.messages import GIVEN
 
 
 def note_plan(_ctx: click.Context, _param: click.Parameter, file: Path | None) -> Path | None:

@@ -14,7 +14,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.fitting import fitted_table
+from mfa_kit.cli.forms import fitted_table
 from mfa_kit.cli.messages import Redrawn
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
