@@ -7,7 +7,7 @@ from mfa_kit.account.escalation import administrations
 from mfa_kit.account.last_use import LastUses
 from mfa_kit.account.snapshot import Acceptance, AccountUsage, Snapshot
 from mfa_kit.account.users import account_users
-from mfa_kit.audit import break_glass, credentials, devices, last_use, passwords, policies, rights, root
+from mfa_kit.audit import break_glass, credentials, devices, passwords, policies, rights, root
 from mfa_kit.audit import users as user_rules
 from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries
 from mfa_kit.audit.finding import AuditRule, Limits, Profile, RuleAnswer, RuleContext, RuleResult, Severity, answer_rule
@@ -21,7 +21,7 @@ RULES: tuple[AuditRule, ...] = (
     root.root_use,
     root.root_central,
     root.root_credentials,
-    last_use.root_device_used,
+    devices.root_device_used,
     user_rules.admins_exist,
     user_rules.admins_mfa,
     user_rules.admins_phishing,
@@ -29,7 +29,7 @@ RULES: tuple[AuditRule, ...] = (
     user_rules.users_mfa,
     user_rules.users_sms,
     user_rules.users_fido_keys,
-    last_use.users_spare_untested,
+    devices.users_spare_untested,
     credentials.users_unused,
     credentials.users_old_keys,
     credentials.users_keys_mfa,
@@ -50,7 +50,7 @@ RULES: tuple[AuditRule, ...] = (
     devices.devices_orphans,
     devices.devices_quota,
     devices.devices_recalled,
-    last_use.devices_unused,
+    devices.devices_unused,
     devices.backups_there,
     devices.backups_verified,
     devices.backups_drilled,

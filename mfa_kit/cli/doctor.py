@@ -11,8 +11,8 @@ from mfa_kit.cli.messages import find_progress
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
+from mfa_kit.doctor.checks import diagnose_account
 from mfa_kit.doctor.diagnosis import Health
-from mfa_kit.doctor.services import diagnose_account
 from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice, OrgAccount, in_account
 from mfa_kit.wiring.settings import Settings
 

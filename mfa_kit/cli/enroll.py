@@ -35,7 +35,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
-    from mfa_kit.cli.browser.opened import OpenPage
+    from mfa_kit.cli.browser.page import OpenPage
 
 
 @click.command(cls=MethodVerb, epilog=EPILOG)

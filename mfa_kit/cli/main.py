@@ -147,7 +147,7 @@ COMMANDS: Rows = {
                     "clear": Row("Remove a key's OATH password.", "mfa_kit.cli.key.pin:clear_password"),
                 },
             ),
-            "reset": Row("Erase a FIDO key: its PIN and all credentials.", "mfa_kit.cli.key.reset:reset"),
+            "reset": Row("Erase a FIDO key: its PIN and all credentials.", "mfa_kit.cli.key.pin:reset"),
         },
     ),
     "token": Row(

@@ -14,7 +14,7 @@ from cryptography import x509
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.message import Message, clauses
 from mfa_kit.lab import child
-from mfa_kit.lab.devices import uhid
+from mfa_kit.lab.devices import ctaphid
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.ctaphid import CtapHid
 from mfa_kit.lab.devices.fidocard import FidoCard
@@ -97,7 +97,7 @@ def _is_of_a_lab(root: Path, maker: AttestationCa) -> bool:
 
 
 def _on_usb(key: SimulatedKey, tell: Callable[[str], None], command: Sequence[str]) -> int:
-    with uhid.Uhid(uhid.open_uhid(), product=key.model.product) as wire:
+    with ctaphid.Uhid(ctaphid.open_uhid(), product=key.model.product) as wire:
         thread = threading.Thread(target=CtapHid(key, wire).serve)
         thread.start()
         try:

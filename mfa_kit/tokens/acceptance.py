@@ -26,8 +26,8 @@ from mfa_kit.tokens.seeds import (
     TokenVerdict,
     TypedCodes,
     WrittenReading,
+    folded,
 )
-from mfa_kit.tokens.serials import folded
 
 
 class TokenStore(Protocol):

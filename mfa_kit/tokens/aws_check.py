@@ -16,8 +16,7 @@ from mfa_kit.enrollment.planning import EnrollRequest, look_up_serials, plan_dev
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.enrollment.settling import settle_dead_runs
-from mfa_kit.tokens.seeds import Factor, Token
-from mfa_kit.tokens.serials import SERIAL
+from mfa_kit.tokens.seeds import SERIAL, Factor, Token
 
 
 class TokenWithCodes:

@@ -27,8 +27,8 @@ from mfa_kit.tokens.seeds import (
     Token,
     TokenVerdict,
     TypedCodes,
+    folded,
 )
-from mfa_kit.tokens.serials import folded
 
 # How many steps to search on either side of the expected step. The clocks of some tokens were 7 to 8 steps off after
 # years in a box.

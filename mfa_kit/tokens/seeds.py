@@ -23,7 +23,11 @@ COUNTERS = range(otp.COUNTERS)
 # The drifts that a seed file may give for a clock, in steps: up to about two months of 30 s steps, which is also the
 # largest value of --window. If the drift is larger, the clock is broken or the row is damaged.
 DRIFTS = range(-175_200, 175_201)
-SERIAL = 64
+LONGEST_SERIAL = 64
+# A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
+SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
+# The serial of a token that AWS sold: four letters and eight digits, such as GAHT12345678 (IAM user guide).
+SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
 # A text with at least this many letters and digits may be a seed: 20 octets in base32, or 16 in hex. No serial of a
 # display token looks like this.
 LONG = 32
@@ -89,7 +93,7 @@ class Token:
         return "" if self.drift in DRIFTS else "its clock drift is out of range"
 
     def _misplaced(self) -> str:
-        if not self.serial or len(self.serial) > SERIAL or not self.serial.isprintable():
+        if not self.serial or len(self.serial) > LONGEST_SERIAL or not self.serial.isprintable():
             return "the serial number is missing" if not self.serial else "the serial number is damaged or too long"
         for name, text in (("serial", self.serial), ("maker", self.maker), ("model", self.model)):
             if len(text) >= LONG and any(LIKE_A_SEED.fullmatch(re.sub("[ -]", "", part)) for part in text.split(":")):
@@ -248,3 +252,13 @@ def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
     (began, first), (ended, last) = known[0], known[-1]
     days = (ended - began) / DAY
     return Drift(rate=(last - first) / days, within=period / days)
+
+
+def folded(serial: str) -> str:
+    """Return a serial without white space and with its case folded, for comparisons."""
+    return "".join(serial.split()).casefold()
+
+
+def sold_by_aws(serial: str) -> bool:
+    """Return whether a serial looks like that of a token that AWS sold. Only AWS has the seed of such a token."""
+    return SOLD_BY_AWS.fullmatch(folded(serial)) is not None

@@ -13,11 +13,10 @@ from mfa_kit import __version__
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.ledger import sqlite_database
 from mfa_kit.adapters.udev import rule as udev_rule
-from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
 from mfa_kit.core.message import ShellText, clauses, command, suggest
 from mfa_kit.core.text import without_controls
-from mfa_kit.doctor import computer, services
+from mfa_kit.doctor import checks
 from mfa_kit.doctor.diagnosis import COMPLIANCE, Diagnosis, FileFacts, RuleState, bad, good, noted
 from mfa_kit.posix.processes import group_members, group_name, is_root, user_and_groups, user_id
 from mfa_kit.wiring import aws, ledger
@@ -49,8 +48,8 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
     """
     yield good("mfa-kit", f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     installed = {extra: find_spec(module) is not None for extra, module in EXTRAS.items()}
-    yield from computer.diagnose_extras(installed, command_for_extra)
-    yield computer.diagnose_folder("state folder", _facts(home()), user=user_id())
+    yield from checks.diagnose_extras(installed, command_for_extra)
+    yield checks.diagnose_folder("state folder", _facts(home()), user=user_id())
     try:
         settings = read_settings()
         configured_recipients()
@@ -61,11 +60,11 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
     path = config_path()
     yield good("configuration", f"{path}{'' if path.exists() else ', does not exist'}")
     yield from _backups(settings)
-    yield from computer.diagnose_environment(os.environ, host_of=_host, is_file=lambda name: Path(name).is_file())
-    bundle = None if os.environ.get(computer.BUNDLES[0]) else _configured_ca_bundle(settings.profile)
+    yield from checks.diagnose_environment(os.environ, host_of=_host, is_file=lambda name: Path(name).is_file())
+    bundle = None if os.environ.get(checks.BUNDLES[0]) else _configured_ca_bundle(settings.profile)
     if bundle:
-        yield computer.diagnose_profile_bundle(bundle, exists=Path(bundle).expanduser().is_file())
-    yield computer.diagnose_terminal(_terminal_size())
+        yield checks.diagnose_profile_bundle(bundle, exists=Path(bundle).expanduser().is_file())
+    yield checks.diagnose_terminal(_terminal_size())
     yield from diagnose_device_access()
     yield from _aws(settings)
 
@@ -88,7 +87,7 @@ def _ledger(settings: Settings) -> Iterator[Diagnosis]:
         except MfaKitError as error:
             yield bad("ledger", str(error), error.hint)
         else:
-            yield from services.diagnose_ledger(state, conditions)
+            yield from checks.diagnose_ledger(state, conditions)
         return
     path = home() / "ledger.sqlite"
     if not sqlite_database.is_there(path):
@@ -107,7 +106,7 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
         return
     if isinstance(place, Path):
         shared = settings.ledger is not None
-        yield computer.diagnose_backup_folder(_facts(place), user=user_id(), shared_ledger=shared)
+        yield checks.diagnose_backup_folder(_facts(place), user=user_id(), shared_ledger=shared)
         return
     calls = open_s3_calls(settings)
     try:
@@ -116,7 +115,7 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
         yield bad("backup bucket", f"{place}: {error}", error.hint)
         return
     yield good("backup bucket", str(place))
-    yield from services.diagnose_bucket(state)
+    yield from checks.diagnose_bucket(state)
     if settings.dry_run or state.public or state.lock == COMPLIANCE:
         return
     try:
@@ -165,19 +164,19 @@ def diagnose_device_access() -> Iterator[Diagnosis]:
     except ImportError:
         yield noted("smart cards", "support is not installed", command_for_extra("oath"))
     else:
-        yield computer.diagnose_readers(pcsc.reader_names, listens=pcsc.service_listens)
+        yield checks.diagnose_readers(pcsc.reader_names, listens=pcsc.service_listens)
 
 
 def _nodes() -> Iterator[Diagnosis]:
     rule = udev_rule.find_rule()
     current = rule is not None and udev_rule.has_current_text(rule)
-    yield computer.diagnose_rule(udev_rule.NAME, str(rule) if rule else None, current=current)
+    yield checks.diagnose_rule(udev_rule.NAME, str(rule) if rule else None, current=current)
     nodes = hidraw.device_nodes()
     if not nodes:
         yield noted("keys on USB", "none is plugged in")
     for node in nodes:
         facts, (user, groups) = _facts(Path(node)), user_and_groups()
-        yield computer.diagnose_node(
+        yield checks.diagnose_node(
             facts,
             opens=os.access(node, os.R_OK | os.W_OK),
             rule=rule is not None,
@@ -202,25 +201,25 @@ def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified
 def _aws(settings: Settings) -> Iterator[Diagnosis]:
     try:
         iam = aws.open_iam(settings, lambda _: None)
-        yield services.diagnose_endpoint(iam.endpoint_url)
+        yield checks.diagnose_endpoint(iam.endpoint_url)
         caller = aws.identify(iam, settings.profile)
     except MfaKitError as error:
         yield bad("credentials", str(error), error.hint)
         return
-    yield from services.diagnose_caller(caller, settings.account)
-    yield services.diagnose_clock(iam.offset())
-    yield from services.diagnose_rights(iam.allowed(services.simulated_resources(caller)))
+    yield from checks.diagnose_caller(caller, settings.account)
+    yield checks.diagnose_clock(iam.offset())
+    yield from checks.diagnose_rights(iam.allowed(checks.simulated_resources(caller)))
 
 
 def rule_state() -> RuleState:
     """Return the state of the rule. Raise UsageFault if this is not Linux."""
     _require_linux()
     rule = udev_rule.find_rule()
-    nodes = {node: system.is_given_to_group(Path(node)) for node in hidraw.device_nodes()}
+    nodes = {node: udev_rule.is_given_to_group(Path(node)) for node in hidraw.device_nodes()}
     return RuleState(
         rule=str(rule or ""),
         current=rule is not None and udev_rule.has_current_text(rule),
-        members=group_members(system.GROUP),
+        members=group_members(udev_rule.GROUP),
         keys=[node for node, is_given in nodes.items() if is_given],
         other_keys=[node for node, is_given in nodes.items() if not is_given],
     )
@@ -229,10 +228,10 @@ def rule_state() -> RuleState:
 def install_rule() -> RuleState:
     """Create the group, write the rule and apply it. Return the new state. Raise the errors of `remove_rule`."""
     _require_root("install")
-    if group_members(system.GROUP) is None:
-        system.create_group()
+    if group_members(udev_rule.GROUP) is None:
+        udev_rule.create_group()
     udev_rule.write_rule()
-    system.reload_rules()
+    udev_rule.reload_rules()
     return rule_state()
 
 
@@ -244,9 +243,9 @@ def remove_rule() -> bool:
     _require_root("remove")
     removed = udev_rule.remove_rule()
     if removed:
-        system.reload_rules()
-    if group_members(system.GROUP) == []:
-        system.delete_group()
+        udev_rule.reload_rules()
+    if group_members(udev_rule.GROUP) == []:
+        udev_rule.delete_group()
     return removed
 
 

@@ -23,7 +23,7 @@ from mfa_kit.letters.sheet import Paper, confirm_secret, pin_letter
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.at_console import accept_examined
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Evidence, Examined, KeyExaminer, SeenBefore, read_infos
-from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, Pin, PluggedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, Pin, PluggedKey, SeenKeys
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from mfa_kit.security_keys.pin import (
     GivenPin,
@@ -41,7 +41,6 @@ from mfa_kit.security_keys.pin import (
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.preparing import KeyPreparation, PreparedKey
 from mfa_kit.security_keys.profile import LONGEST_RANDOM_PIN, KeyProfile
-from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins
 from mfa_kit.wiring.files import LetterFile, check_new, packaged_text, read_advisories, read_secret_line
 from mfa_kit.wiring.oath_keys import OathKeys

@@ -21,8 +21,8 @@ from mfa_kit.adapters.files.identities import NewIdentity, read_identities
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.permissions import Job, job_policy
+from mfa_kit.doctor.checks import diagnose_endpoint
 from mfa_kit.doctor.diagnosis import Health
-from mfa_kit.doctor.services import diagnose_endpoint
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import settings

@@ -12,7 +12,7 @@ from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.doctor.computer import INSTALL
+from mfa_kit.doctor.checks import INSTALL
 from mfa_kit.doctor.diagnosis import Diagnosis, Health
 from mfa_kit.wiring import doctor
 from tests.conftest import MfaKit, without

@@ -10,8 +10,8 @@ from mfa_kit.adapters.ledger.postgresql.address import SERVER
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry
+from mfa_kit.doctor.checks import diagnose_ledger
 from mfa_kit.doctor.diagnosis import Health, LedgerConditions, LedgerState
-from mfa_kit.doctor.services import diagnose_ledger
 from tests.conftest import MfaKit
 from tests.ledgers import open_at
 from tests.postgresql import Server, running_server, standby_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.adapters.udev import rule
 from mfa_kit.adapters.udev import rule as udev_rule
-from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import DeviceFault
 from tests.conftest import MfaKit
 
@@ -88,12 +88,12 @@ def test_a_udev_that_does_not_run_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, said: str
 ) -> None:
     """A container has no udev, or one that nothing answers."""
-    monkeypatch.setattr(system, "PROGRAMS", str(tmp_path))
+    monkeypatch.setattr(rule, "PROGRAMS", str(tmp_path))
     if script is not None:
         (tmp_path / "udevadm").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "udevadm").chmod(0o755)
     with pytest.raises(DeviceFault, match=said) as caught:
-        system.reload_rules()
+        rule.reload_rules()
     assert "host" in caught.value.hint
 
 

@@ -47,7 +47,7 @@ import faulthandler, gc, json, os, signal, sys, time
 if sys.argv.pop(1) == "loaded":
     import awscrt.auth, boto3, click, psycopg, pyrage, qrcode, starlette.applications, uvicorn
     import mfa_kit.adapters.aws.account, mfa_kit.adapters.aws.iam, mfa_kit.cli.audit, mfa_kit.cli.enroll
-    import mfa_kit.adapters.web.server, mfa_kit.cli.browser.opened, mfa_kit.cli.main, mfa_kit.cli.rollout.apply
+    import mfa_kit.adapters.web.server, mfa_kit.cli.browser.page, mfa_kit.cli.main, mfa_kit.cli.rollout.apply
     import mfa_kit.adapters.files.local_store, mfa_kit.adapters.ledger.sqlite_database, mfa_kit.audit.registry
 
     gc.freeze()  # the children would copy all memory at their end

@@ -28,7 +28,7 @@ from fido2.webauthn import (
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab import plugged
-from mfa_kit.lab.devices import reader, uhid
+from mfa_kit.lab.devices import ctaphid, reader
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.ctaphid import CtapHid
 from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
@@ -73,7 +73,7 @@ def test_lab_key_is_available_until_ctrl_c(tmp_path: Path) -> None:
 
 def test_without_uhid_and_readers_lab_key_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has both reasons and both hints."""
-    monkeypatch.setattr(uhid, "NODE", "/dev/absent")
+    monkeypatch.setattr(ctaphid, "NODE", "/dev/absent")
     monkeypatch.setattr(reader, "DRIVER", Path("/absent/libifdvpcd.so"))
     request: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": None}
     with pytest.raises(DeviceFault) as caught:
@@ -85,12 +85,12 @@ def test_without_uhid_and_readers_lab_key_says_what_is_missing(monkeypatch: pyte
 def test_lab_key_is_on_usb_if_the_kernel_supports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device is created, available to the command, and destroyed. The exit code is that of the command."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    monkeypatch.setattr(uhid, "open_uhid", ours.detach)
+    monkeypatch.setattr(ctaphid, "open_uhid", ours.detach)
     request: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": tmp_path / "mds"}
     with kernels:
         assert plugged.plug_in_key(print, ("false",), attestation="packed", touch=0, **request) == 1
         events = [int.from_bytes(kernels.recv(8192)[:4], "little") for _ in range(2)]
-    assert events == [uhid.CREATE2, uhid.DESTROY]
+    assert events == [ctaphid.CREATE2, ctaphid.DESTROY]
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageFault, match="cannot be written"):
         plugged.plug_in_key(
@@ -139,19 +139,19 @@ def test_a_second_ctrl_c_leaves_no_process_and_no_file(monkeypatch: pytest.Monke
 def test_a_key_on_uhid_follows_the_protocol_of_the_kernel(key: SimulatedKey) -> None:
     """linux/uhid.h: CREATE2 with FIDO's report descriptor, OUTPUT with a leading report number, INPUT2, DESTROY."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with kernels, uhid.Uhid(ours.detach(), product="lab", serial="7") as wire:
+    with kernels, ctaphid.Uhid(ours.detach(), product="lab", serial="7") as wire:
         created = kernels.recv(8192)
         kind, name, _, serial, size, bus = struct.unpack_from("<I128s64s64sHH", created)
-        assert (kind, name.rstrip(b"\0"), serial.rstrip(b"\0"), bus) == (uhid.CREATE2, b"lab", b"7", uhid.BUS_USB)
+        assert (kind, name.rstrip(b"\0"), serial.rstrip(b"\0"), bus) == (ctaphid.CREATE2, b"lab", b"7", ctaphid.BUS_USB)
         assert parse_report_descriptor(created[280 : 280 + size]) == (64, 64)
         serving = threading.Thread(target=CtapHid(key, wire).serve)
         serving.start()
         # UHID_START gets no answer.
         kernels.send(struct.pack("<I", 2))
         request = b"\xff\xff\xff\xff\x86\x00\x08" + b"nonce..." + bytes(49)
-        kernels.send(struct.pack("<I4096sHB", uhid.OUTPUT, b"\0" + request, 65, 0))
+        kernels.send(struct.pack("<I4096sHB", ctaphid.OUTPUT, b"\0" + request, 65, 0))
         event, length = struct.unpack_from("<IH", answer := kernels.recv(8192))
-        assert (event, length, answer[6:21]) == (uhid.INPUT2, 64, b"\xff\xff\xff\xff\x86\x00\x11nonce...")
+        assert (event, length, answer[6:21]) == (ctaphid.INPUT2, 64, b"\xff\xff\xff\xff\x86\x00\x11nonce...")
         wire.stop()
         serving.join(5)
         assert not serving.is_alive()

@@ -6,7 +6,7 @@ import pytest
 
 from mfa_kit.core.errors import AccessDenied, AwsFault, DeviceFault, MfaKitError
 from mfa_kit.core.models import Caller
-from mfa_kit.doctor import computer, services
+from mfa_kit.doctor import checks
 from mfa_kit.doctor.diagnosis import BucketState, Diagnosis, FileFacts, Health
 
 CALLER = Caller(account="123456789012", arn="arn:aws:iam::123456789012:user/desk")
@@ -29,7 +29,7 @@ def health_of(lines: Iterable[Diagnosis]) -> dict[str, Health]:
 )
 def test_a_folder_belongs_to_the_user_alone(folder: FileFacts, health: Health, hint: str) -> None:
     """The hint is the command that corrects the folder."""
-    line = computer.diagnose_folder("state folder", folder, user=ME)
+    line = checks.diagnose_folder("state folder", folder, user=ME)
     assert (line.health, str(line.hint)) == (health, hint)
 
 
@@ -37,12 +37,12 @@ def test_a_folder_belongs_to_the_user_alone(folder: FileFacts, health: Health, h
 def test_a_folder_of_backups_is_noted_with_a_shared_ledger(mode: int, health: Health) -> None:
     """A fault of the folder counts more."""
     folder = FileFacts(path="/f", mode=mode, owner=ME)
-    assert computer.diagnose_backup_folder(folder, user=ME, shared_ledger=True).health is health
+    assert checks.diagnose_backup_folder(folder, user=ME, shared_ledger=True).health is health
 
 
 def test_a_missing_ca_bundle_is_a_fault() -> None:
     """An existing one is only noted, because its owner could intercept requests."""
-    lines = [computer.diagnose_profile_bundle("/ca.pem", exists=exists) for exists in (True, False)]
+    lines = [checks.diagnose_profile_bundle("/ca.pem", exists=exists) for exists in (True, False)]
     assert [line.health for line in lines] == [Health.NOTED, Health.BAD]
 
 
@@ -51,7 +51,7 @@ def test_a_missing_ca_bundle_is_a_fault() -> None:
 )
 def test_a_qr_code_fits_into_the_terminal(size: tuple[int, int] | None, health: Health) -> None:
     """Columns and lines both count."""
-    assert computer.diagnose_terminal(size).health is health
+    assert checks.diagnose_terminal(size).health is health
 
 
 def test_readers_that_refuse_are_a_fault_only_if_the_service_runs() -> None:
@@ -61,8 +61,8 @@ def test_readers_that_refuse_are_a_fault_only_if_the_service_runs() -> None:
         raise DeviceFault("no service", "start it")
 
     lines = [
-        computer.diagnose_readers(refuse, listens=lambda: True),
-        computer.diagnose_readers(refuse, listens=lambda: False),
+        checks.diagnose_readers(refuse, listens=lambda: True),
+        checks.diagnose_readers(refuse, listens=lambda: False),
     ]
     assert [line.health for line in lines] == [Health.BAD, Health.NOTED]
 
@@ -87,7 +87,7 @@ def test_readers_that_refuse_are_a_fault_only_if_the_service_runs() -> None:
 )
 def test_properties_of_a_bucket_that_cannot_be_read_are_unknown(state: BucketState, healths: list[Health]) -> None:
     """A public bucket and a lock in compliance mode are faults."""
-    assert [line.health for line in services.diagnose_bucket(state)] == healths
+    assert [line.health for line in checks.diagnose_bucket(state)] == healths
 
 
 class Account:
@@ -121,13 +121,13 @@ def test_a_role_that_enrolls_need_not_read_the_summary(
 ) -> None:
     """Only a denied permission is forgiven."""
     account = Account(summary, devices)
-    lines = services.diagnose_account(account, account, CALLER, enrolls=enrolls)  # type: ignore[arg-type]
+    lines = checks.diagnose_account(account, account, CALLER, enrolls=enrolls)  # type: ignore[arg-type]
     assert tuple(health_of(lines).values()) == (Health.GOOD, *healths)
 
 
 def test_credentials_of_another_account_are_a_fault() -> None:
     """The lines are those of `credentials` and `account`."""
-    assert health_of(services.diagnose_caller(CALLER, "210987654321")) == {
+    assert health_of(checks.diagnose_caller(CALLER, "210987654321")) == {
         "credentials": Health.GOOD,
         "account": Health.BAD,
     }
@@ -135,23 +135,23 @@ def test_credentials_of_another_account_are_a_fault() -> None:
 
 def test_a_clock_that_differs_from_aws_is_noted() -> None:
     """Codes are computed with the time of AWS, so it is no fault."""
-    assert [services.diagnose_clock(offset).health for offset in (0.0, 90.0)] == [Health.GOOD, Health.NOTED]
+    assert [checks.diagnose_clock(offset).health for offset in (0.0, 90.0)] == [Health.GOOD, Health.NOTED]
 
 
 def test_rights_that_cannot_be_decided_are_unknown() -> None:
     """IAM's simulator cannot decide about a condition such as MFA."""
-    lines = [*services.diagnose_rights({"iam:GetUser": True, "iam:ListUsers": False, "iam:TagMFADevice": None})]
+    lines = [*checks.diagnose_rights({"iam:GetUser": True, "iam:ListUsers": False, "iam:TagMFADevice": None})]
     assert [line.health for line in lines] == [Health.GOOD, Health.BAD, Health.UNKNOWN]
     assert "condition" in lines[2].found
-    (unasked,) = services.diagnose_rights({"iam:GetUser": None})
+    (unasked,) = checks.diagnose_rights({"iam:GetUser": None})
     assert "iam:SimulatePrincipalPolicy" in unasked.found
 
 
 def test_a_role_is_checked_with_names_that_are_made_up() -> None:
     """A role has no user and no device of its own."""
     role = Caller(account=CALLER.account, arn=f"arn:aws:sts::{CALLER.account}:assumed-role/desk/x")
-    assert services.simulated_resources(CALLER)["iam:GetUser"] == CALLER.arn
-    assert services.simulated_resources(role)["iam:GetUser"].endswith(":user/mfa-kit-doctor")
+    assert checks.simulated_resources(CALLER)["iam:GetUser"] == CALLER.arn
+    assert checks.simulated_resources(role)["iam:GetUser"].endswith(":user/mfa-kit-doctor")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_role_is_checked_with_names_that_are_made_up() -> None:
 )
 def test_a_key_that_cannot_be_opened_has_its_remedy(node: FileFacts, in_group: bool, rule: bool, hint: str) -> None:
     """The remedy depends on the mode and the group of the device node."""
-    line = computer.diagnose_node(node, opens=False, rule=rule, group="keys", user="desk", in_group=in_group)
+    line = checks.diagnose_node(node, opens=False, rule=rule, group="keys", user="desk", in_group=in_group)
     assert line.health is Health.BAD
     assert hint in str(line.hint)
 
@@ -173,7 +173,7 @@ def test_a_key_that_cannot_be_opened_has_its_remedy(node: FileFacts, in_group: b
 def test_environment_variables_that_expose_requests_are_listed() -> None:
     """A missing bundle and a log of keys are faults. Only the host of a proxy is shown."""
     env = {"https_proxy": "http://u:p@proxy", "NO_PROXY": "local", "AWS_CA_BUNDLE": "/ca", "SSLKEYLOGFILE": "/keys"}
-    lines = [*computer.diagnose_environment(env, host_of=lambda _: "proxy", is_file=lambda _: False)]
+    lines = [*checks.diagnose_environment(env, host_of=lambda _: "proxy", is_file=lambda _: False)]
     assert [(line.what, line.health) for line in lines] == [
         ("proxy", Health.NOTED),
         ("proxy", Health.NOTED),
@@ -181,4 +181,4 @@ def test_environment_variables_that_expose_requests_are_listed() -> None:
         ("TLS key log", Health.BAD),
     ]
     assert "u:p" not in "".join(line.found for line in lines)
-    assert [*computer.diagnose_environment({}, host_of=str, is_file=lambda _: True)] == []
+    assert [*checks.diagnose_environment({}, host_of=str, is_file=lambda _: True)] == []

@@ -27,7 +27,7 @@ from mfa_kit.adapters.ledger import sqlite_database
 from mfa_kit.adapters.metadata import index as mds
 from mfa_kit.cli.main import run
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices import uhid
+from mfa_kit.lab.devices import ctaphid
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.ctaphid import KEEPALIVE, CtapHid
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
@@ -36,7 +36,7 @@ from mfa_kit.wiring import doctor
 ROOT = Path(__file__).parents[2]
 OUT = Path("/out")
 HIDRAW = Path("/sys/class/hidraw")
-FIDO = uhid.REPORTS
+FIDO = ctaphid.REPORTS
 # A vendor's own usage page, 0xFF00, in place of FIDO's. Many keyboards and mice have one beside their keys.
 NOT_FIDO = FIDO.replace(bytes.fromhex("06d0f1"), bytes.fromhex("0600ff"))
 PUBLIC = Path("/run/mds")
@@ -156,7 +156,7 @@ def _run(args: list[str], stdin: str) -> dict[str, Any]:
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
-class Wire(uhid.Uhid):
+class Wire(ctaphid.Uhid):
     """A wire that knows whether the key waits for a touch."""
 
     waits = False
@@ -170,8 +170,8 @@ class Wire(uhid.Uhid):
 def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> Iterator[tuple[str, Wire]]:
     """Plug in a key, or a device that is not a key. Yield its node after udev has handled it."""
     before = set(HIDRAW.iterdir())
-    uhid.REPORTS = FIDO if key else NOT_FIDO
-    with Wire(uhid.open_uhid(), product=product, serial="LAB-7") as wire:
+    ctaphid.REPORTS = FIDO if key else NOT_FIDO
+    with Wire(ctaphid.open_uhid(), product=product, serial="LAB-7") as wire:
         thread = threading.Thread(target=CtapHid(key, wire).serve) if key else None
         if thread:
             thread.start()
@@ -187,7 +187,7 @@ def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> It
             wire.stop()
             if thread:
                 thread.join()
-    uhid.REPORTS = FIDO
+    ctaphid.REPORTS = FIDO
     # The next device may get the same number, and would look as if the daemon knew it already.
     _wait(lambda: not Path(node).exists() and not known.exists())
 

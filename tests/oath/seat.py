@@ -25,7 +25,7 @@ from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import YkoathCard
-from mfa_kit.oath_keys import acceptance
+from mfa_kit.oath_keys import verifying
 from mfa_kit.oath_keys.applet import LockableKeys
 from mfa_kit.oath_keys.choosing import seal_password
 from mfa_kit.oath_keys.credential import OathKey
@@ -154,7 +154,7 @@ def prepare(
 def verify(keys: Keys) -> object:
     key = only(keys)
     with keys.open(key) as applet:
-        return acceptance.judge_fitness(
+        return verifying.judge_fitness(
             key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), time=time.time(), advisories=()
         )
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from mfa_kit.adapters.web.server import PageServer
-from mfa_kit.cli.browser.opened import PageViews
+from mfa_kit.cli.browser.page import PageViews
 from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, Role
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.otp import Symbol

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.cli.browser.opened import view_parts
+from mfa_kit.cli.browser.page import view_parts
 from mfa_kit.cli.browser.page_state import Asks, PageState, Question, Role
 from mfa_kit.core import otp
 from mfa_kit.core.models import DeviceSpec

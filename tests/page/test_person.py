@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from mfa_kit.cli.browser.page import PersonAtPage
 from mfa_kit.cli.browser.page_state import Asks, PageState, Question
-from mfa_kit.cli.browser.person import PersonAtPage
 from mfa_kit.core.errors import Declined
 from mfa_kit.core.otp import Secret
 

@@ -4,9 +4,8 @@ from typing import NoReturn
 
 import pytest
 
-from mfa_kit.cli.browser.opened import PageViews
+from mfa_kit.cli.browser.page import PageProgress, PageViews, PersonAtPage
 from mfa_kit.cli.browser.page_state import Asks, PageState, Question, Role
-from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
 from mfa_kit.core.errors import InternalError
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab

@@ -4,9 +4,8 @@ import threading
 
 import pytest
 
-from mfa_kit.cli.browser.opened import PageViews, view_parts
+from mfa_kit.cli.browser.page import PageProgress, PageViews, view_parts
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, PageState, Question, Role
-from mfa_kit.cli.browser.person import PageProgress
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.rollout.session import STOPPED
 from mfa_kit.core import message
@@ -48,7 +47,7 @@ def test_only_the_colleague_is_told_to_ask_the_admin() -> None:
 # What only a terminal shows: the address and the windows of the page, a drill on the phone, prompts without a page, the
 # end of a worker, and the help of commands.
 AT_TERMINAL = {
-    *("cli/browser/opened.py", "cli/key/list.py", "cli/main.py", "cli/shutdown.py", "cli/verify/fido2.py"),
+    *("cli/browser/page.py", "cli/key/list.py", "cli/main.py", "cli/shutdown.py", "cli/verify/fido2.py"),
     *("core/wrong_codes.py", "core/message.py", "security_keys/attestation.py"),
 }
 

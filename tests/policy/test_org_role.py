@@ -15,7 +15,7 @@ import pytest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
+from mfa_kit.policy.texts import OrgRoleChoices, org_role_template
 from mfa_kit.wiring.files import packaged_text
 from tests.conftest import MfaKit, Result, without
 from tests.lab.client import Aws

@@ -13,7 +13,7 @@ from mfa_kit.cli.letters import letter_text
 from mfa_kit.cli.main import cli
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.recovery_keys import CustodianKey, RecoveryKeyUse
-from mfa_kit.policy import root_ceremony as ceremony
+from mfa_kit.policy import onboard as ceremony
 from mfa_kit.wiring.files import packaged_text
 from tests.audit.conftest import sound, taken
 from tests.conftest import MfaKit

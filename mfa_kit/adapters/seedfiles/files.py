@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from mfa_kit.adapters.seedfiles import tables, uris, xml_files
+from mfa_kit.adapters.seedfiles import tables, xml_files
 from mfa_kit.adapters.seedfiles.encoding import Cells, Contents, Unlock, split_lines, split_rows
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -32,9 +32,10 @@ from mfa_kit.tokens.seeds import (
     Token,
     TypedCodes,
     WrittenReading,
+    folded,
     joined_reasons,
+    sold_by_aws,
 )
-from mfa_kit.tokens.serials import folded, sold_by_aws
 
 # Some displays show a code as two groups of digits.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
@@ -155,7 +156,7 @@ FORMATS = (
     ),
     SeedFormat(xml_files.is_pskc, xml_files.read_pskc),
     SeedFormat(xml_files.is_safenet, xml_files.read_safenet),
-    SeedFormat(uris.is_uri_list, uris.read_uri_list),
+    SeedFormat(tables.is_uri_list, tables.read_uri_list),
     SeedFormat(tables.is_json, tables.read_json_tokens),
     SeedFormat(is_serial_list, read_serial_list),
     SeedFormat(tables.is_text, tables.read_table),

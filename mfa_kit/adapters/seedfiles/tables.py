@@ -1,4 +1,4 @@
-"""Reads tables: CSV with a header, Yubico's logs, plain `serial,seed` rows, and JSON with one object per token.
+"""Reads lists of tokens as text: tables (CSV with a header, Yubico's logs, plain rows), JSON and key URIs.
 
 Each line is parsed separately, so an unclosed quotation mark affects only its own line. To add a layout, write its
 function and add a row to LAYOUTS. Yubico's personalization tool can write its rows in two layouts, and a file may
@@ -7,11 +7,14 @@ contain both. The rows without a header come from LinOTP and privacyIDEA.
 The objects of JSON have the format in which Entra imports hardware OATH tokens. Microsoft Graph's format is
 `{"@context": "#$delta", "value": [{"serialNumber": …, "secretKey": …, …}]}`. A list of such objects and a single
 object are also accepted. The field names are those that CSV files have as column names.
+
+A list of key URIs (`otpauth://`) has one per line. The account in the label is the token's serial. Seeds are in base32.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mfa_kit.adapters.seedfiles import headed_table
 from mfa_kit.adapters.seedfiles.encoding import (
@@ -25,10 +28,12 @@ from mfa_kit.adapters.seedfiles.encoding import (
     factor_named,
     number,
     seed_row,
+    split_lines,
     split_rows,
 )
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import JsonError, read_json
+from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token, joined_reasons
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
@@ -288,3 +293,57 @@ def _line(where: str, token: object, names: list[str]) -> Line:
         return where, DroppedRow(where, "one of its numbers has a fraction")
     # Objects, lists and null count as empty, because they are not valid in any field that mfa-kit reads.
     return where, [str(value).strip() if isinstance(value, str | int) else "" for value in values]
+
+
+SCHEME = "otpauth://"
+
+
+def is_uri_list(contents: Contents) -> bool:
+    """Return whether the first line is a key URI."""
+    return contents.root is None and contents.first_line.lower().lstrip().startswith(SCHEME)
+
+
+def read_uri_list(contents: Contents) -> SeedFile:
+    """Return the tokens in a list of key URIs. A line that is not a usable key URI is dropped with the reason."""
+    rows = _uri_rows(split_lines(contents.text))
+    return SeedFile(layout="list of key URIs", readings=decode_rows(rows, contents.wanted, fixed=Encoding.BASE32))
+
+
+def _uri_rows(lines: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
+    for ordinal, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                yield _uri_row(f"line {ordinal}", line.strip())
+            except ValueError as error:
+                yield DroppedRow(f"line {ordinal}", str(error) if type(error) is _OddUri else "it is not a key URI")
+
+
+class _OddUri(ValueError):
+    """Raised for a URI with a value that mfa-kit does not accept. The message does not quote the URI."""
+
+
+def _uri_row(where: str, line: str) -> SeedRow:
+    if not line.lower().startswith(SCHEME):
+        raise _OddUri("it is not a key URI")
+    uri = urlsplit(line)
+    parameters = parse_qsl(uri.query, keep_blank_values=True, max_num_fields=16)
+    fields = {name.lower(): value for name, value in parameters}
+    if len(fields) != len(parameters):
+        raise _OddUri("a parameter occurs twice")
+    if fields.get("encoder", "").lower() == "steam":
+        raise _OddUri("its codes are not plain digits")
+    if uri.netloc.lower() not in {"totp", "hotp"}:
+        raise _OddUri("its type is neither totp nor hotp")
+    if not fields.get("secret"):
+        raise _OddUri("it has no secret")
+    issuer, _, account = unquote(uri.path.removeprefix("/"), errors="strict").rpartition(":")
+    token = Token(
+        serial=account.strip(),
+        factor=Factor(uri.netloc.lower()),
+        digest=digest_named(fields.get("algorithm") or "sha1"),
+        digits=number(fields.get("digits", ""), otherwise=6),
+        period=number(fields.get("period", ""), otherwise=30),
+        counter=number(fields.get("counter", ""), otherwise=0),
+        maker=fields.get("issuer") or issuer.strip(),
+    )
+    return SeedRow(where, token, Secret(fields["secret"]))

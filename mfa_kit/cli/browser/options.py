@@ -11,10 +11,10 @@ from mfa_kit.cli.output import load_place
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
-    from mfa_kit.cli.browser.opened import OpenPage
+    from mfa_kit.cli.browser.page import OpenPage
 
 # The function that opens the page, as `module:function`. Its module is imported only if --page is given.
-OPEN = "mfa_kit.cli.browser.opened:open_page"
+OPEN = "mfa_kit.cli.browser.page:open_page"
 
 PAGE = click.option("--page", is_flag=True, help="Ask on a page in a browser on this computer, not in the terminal.")
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address of the page; open no browser.")

@@ -15,7 +15,7 @@ from mfa_kit.rollout.plan import PlanStep
 from mfa_kit.rollout.station import StationQueue
 
 if TYPE_CHECKING:
-    from mfa_kit.cli.browser.opened import OpenPage
+    from mfa_kit.cli.browser.page import OpenPage
 
 BACK = ("Back", "b")
 TO_ANSWER = (("Start", ""), ("Skip", "s"), BACK, ("Quit", "q"))

@@ -24,7 +24,7 @@ from mfa_kit.policy.onboard import (
     offboard_steps,
     shell_script,
 )
-from mfa_kit.policy.root_ceremony import root_ceremony as ceremony
+from mfa_kit.policy.onboard import root_ceremony as ceremony
 from mfa_kit.wiring.settings import Settings
 
 

@@ -11,14 +11,15 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.permissions import Job, job_policy, permissions_of
-from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
 from mfa_kit.policy.texts import (
     Certification,
+    OrgRoleChoices,
     PolicyChoices,
     Variant,
     control_policy,
     first_sign_in_line,
     mfa_policy,
+    org_role_template,
 )
 
 if TYPE_CHECKING:

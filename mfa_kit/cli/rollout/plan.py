@@ -31,14 +31,13 @@ from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.text import ResultRow, count_of, few
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
-from mfa_kit.rollout.chosen_accounts import ChosenAccounts
 from mfa_kit.rollout.plan import Action, Plan, PlannedAccount, PlanStep, RolloutIndex, UnplannedAccount
 from mfa_kit.rollout.plan_files import index_text, plan_digest, plan_file_name, plan_text
 from mfa_kit.rollout.plan_making import SHOWN, PlanOptions, plan_summary
 from mfa_kit.rollout.records import entries_of_runs
 from mfa_kit.rollout.room import device_changes
 from mfa_kit.rollout.roster import RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
-from mfa_kit.rollout.roster_files import CellFault, RosterAccounts, faults_table
+from mfa_kit.rollout.roster_files import CellFault, ChosenAccounts, RosterAccounts, faults_table
 from mfa_kit.wiring.settings import Settings
 
 

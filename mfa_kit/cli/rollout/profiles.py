@@ -21,10 +21,9 @@ from mfa_kit.rollout.further_devices import half_names
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
-from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey, SeenKeys
 from mfa_kit.security_keys.preparing import PreparedKey
 from mfa_kit.security_keys.profile import Half, KeyProfile
-from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:

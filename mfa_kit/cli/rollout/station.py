@@ -53,7 +53,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
-    from mfa_kit.cli.browser.opened import OpenPage
+    from mfa_kit.cli.browser.page import OpenPage
     from mfa_kit.cli.browser.station_page import StationPage
 
 # The number of users that are looked up in parallel before the session begins.

@@ -16,9 +16,8 @@ from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
 from mfa_kit.core.text import ResultRow
 from mfa_kit.enrollment.planning import choose_device, resolve_user
-from mfa_kit.oath_keys.acceptance import UNPROVEN, maker_check, verify_key
-from mfa_kit.oath_keys.belonging import check_virtual, verify_device
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.verifying import UNPROVEN, check_virtual, maker_check, verify_device, verify_key
 from mfa_kit.wiring.settings import Settings
 
 

@@ -26,9 +26,10 @@ from mfa_kit.tokens.seeds import (
     TokenVerdict,
     TypedCodes,
     drift_of,
+    folded,
     joined_reasons,
+    sold_by_aws,
 )
-from mfa_kit.tokens.serials import folded, sold_by_aws
 from mfa_kit.wiring.settings import Settings
 
 

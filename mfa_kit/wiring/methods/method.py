@@ -8,7 +8,7 @@ from mfa_kit.core.models import DeviceSpec, Method, RosterMethod
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure, IamReader
-from mfa_kit.security_keys.seen_keys import SeenKeys
+from mfa_kit.security_keys.authenticator import SeenKeys
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
