@@ -1,0 +1,294 @@
+"""The contract with FIDO keys on the lab's key, on USB and in a reader: with and without planted deviations."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from fido2 import cbor
+
+from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.fido.key import open_key
+from mfa_kit.lab.devices import fidocard
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.clientpin import RETRIES, ClientPin
+from mfa_kit.lab.devices.ctap import CtapStatus
+from mfa_kit.lab.devices.ctaphid import CANCEL
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.securitykey import UP, UV, KeyModel, SimulatedKey, Touch, lab_key
+from tests import pcsc
+from tests.conftest import MfaKit
+from tests.fido.conftest import Bus, Hands
+from tests.fido.test_hardware_report import on
+from tests.hardware import fido
+from tests.hardware.__main__ import main
+from tests.hardware.fido import ROWS, FidoBench
+from tests.hardware.rows import Done, Verdict, table, try_rows
+
+NAMES = {row.name for row in ROWS}
+BLANK = {row.name for row in ROWS if "blank" in row.needs}
+TOUCHED = {row.name for row in ROWS if "touch" in row.needs}
+CTAP2 = {row.name for row in ROWS if "ctap2" in row.needs}
+U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
+PATH = "/dev/hidraw0"
+
+
+@dataclass
+class Lab:
+    """A key of the lab, with a person who touches it, or leaves it alone."""
+
+    key: SimulatedKey
+    where: str = PATH
+
+    def touch(self, wanted: bool) -> None:
+        self.key.behavior = replace(self.key.behavior, touch=0.0 if wanted else None)
+
+    def erase(self) -> str:
+        with open_key(self.where, tell=lambda _: None) as key:
+            key.reset()
+        return self.where
+
+    def rows(self, *, blank: bool = True, alone: bool = False) -> list[Done]:
+        """Try all rows."""
+        erase, touch = self.erase if blank else None, None if alone else self.touch
+        return list(try_rows(ROWS, FidoBench(self.where, lambda _: None, touch, erase, cancel_after=0.1)))
+
+
+@pytest.fixture
+def plugged(bus: Bus, maker: AttestationCa) -> Callable[..., Lab]:
+    """Return a function that plugs in a key. It waits for a touch only a moment."""
+
+    def plug(key: SimulatedKey | None = None, **how: Any) -> Lab:
+        key = key or lab_key(maker)
+        bus.plug(key, hid={"patience": 0.2}, **how)
+        return Lab(key)
+
+    return plug
+
+
+def with_verdict(rows: list[Done], verdict: Verdict) -> set[str]:
+    return {row.row for row in rows if row.verdict is verdict}
+
+
+def test_the_lab_key_does_what_mfa_kit_relies_on(plugged: Callable[..., Lab]) -> None:
+    """All rows are run on USB, and the key is blank afterwards."""
+    lab = plugged()
+    rows = lab.rows()
+    assert with_verdict(rows, Verdict.SAME) == NAMES | {"nothing-left"}, table(rows)
+    assert (lab.key.client_pin.hash, lab.key.resident) == (None, [])
+
+
+def test_the_lab_key_does_the_same_in_a_reader(maker: AttestationCa, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows are run over a real pcscd."""
+    monkeypatch.setattr(fidocard, "PATIENCE", 0.2)
+    key = lab_key(maker)
+    pcsc.plug(FidoCard(key))
+    rows = Lab(key, pcsc.reader(0)).rows()
+    assert with_verdict(rows, Verdict.SAME) == NAMES | {"nothing-left"}, table(rows)
+
+
+def behave(**how: Any) -> Callable[[SimulatedKey], None]:
+    def change(key: SimulatedKey) -> None:
+        key.behavior = replace(key.behavior, **how)
+
+    return change
+
+
+def pin_of(**how: Any) -> Callable[[SimulatedKey], None]:
+    def change(key: SimulatedKey) -> None:
+        for name, changed in how.items():
+            setattr(key.client_pin, name, changed)
+
+    return change
+
+
+def forget(key: SimulatedKey) -> None:
+    """Drop the exclude list of each makeCredential."""
+    real = key.cbor
+
+    def answer(request: bytes, touch: Touch) -> bytes:
+        if request[:1] == b"\x01":
+            members: Any = cbor.decode(request[1:])
+            request = request[:1] + cbor.encode({number: sent for number, sent in members.items() if number != 5})
+        return real(request, touch)
+
+    key.cbor = answer  # type: ignore[method-assign]
+
+
+def ignore_count(key: SimulatedKey) -> None:
+    """Count no wrong PIN."""
+
+    class Uncounted(ClientPin):
+        def __setattr__(self, name: str, changed: object) -> None:
+            super().__setattr__(name, RETRIES if name == "retries" else changed)
+
+    key.client_pin = Uncounted()
+
+
+DEVIATIONS: dict[str, tuple[Callable[[SimulatedKey], None], set[str]]] = {
+    "self-attestation": (behave(attestation="self"), {"statement"}),
+    "no attestation": (behave(attestation="none"), {"format", "statement"}),
+    "U2F attestation": (behave(attestation="fido-u2f"), {"format", "aaguid"}),
+    "broken attestation": (behave(attestation="other"), {"register", "format", "statement", "pin-register"}),
+    "no presence": (behave(hide=UP), {"register", "statement", "assertion", "pin-register", "pin-assertion"}),
+    "no verification": (behave(hide=UV), {"pin-register", "pin-assertion"}),
+    "keeps credentials": (behave(keep=True), {"nothing-kept", "pin-not-required", "residents"}),
+    "excludes nothing": (forget, {"excluded"}),
+    "counts no wrong PIN": (ignore_count, {"pin-wrong", "pin-change-wrong", "pin-three-wrong"}),
+    "another status": (pin_of(wrong_pin=CtapStatus.OTHER), {"pin-wrong", "pin-change-wrong"}),
+    "resets nothing": (lambda key: setattr(key, "reset", lambda: None), {"reset", "nothing-left"}),
+}
+
+
+@pytest.mark.parametrize("name", DEVIATIONS)
+def test_a_planted_deviation_is_reported_as_its_rows(plugged: Callable[..., Lab], name: str) -> None:
+    """Exactly these rows differ, and all others are the same."""
+    change, expected = DEVIATIONS[name]
+    lab = plugged()
+    change(lab.key)
+    rows = lab.rows()
+    assert with_verdict(rows, Verdict.DIFFERS) == expected, table(rows)
+    assert with_verdict(rows, Verdict.NOT_RUN) == set()
+
+
+def test_the_pin_of_the_owner_is_left_alone(plugged: Callable[..., Lab], maker: AttestationCa) -> None:
+    """No row tries it, and the key is not erased, also if the owner says that it is blank."""
+    lab = plugged(lab_key(maker, pin="48151623"))
+    before = replace(lab.key.client_pin)
+    rows = lab.rows()
+    assert with_verdict(rows, Verdict.NOT_RUN) == BLANK
+    assert with_verdict(rows, Verdict.DIFFERS) == set()
+    assert (lab.key.client_pin.hash, lab.key.client_pin.tries) == (before.hash, 0)
+
+
+def test_a_key_that_wants_the_pin_of_its_owner_registers_nothing(
+    plugged: Callable[..., Lab], maker: AttestationCa
+) -> None:
+    """The rows that would need the PIN are not run."""
+    lab = plugged(lab_key(maker, pin="48151623"))
+    lab.key.behavior = replace(lab.key.behavior, uv_not_required=False)
+    rows = lab.rows(blank=False)
+    assert with_verdict(rows, Verdict.NOT_RUN) == BLANK | TOUCHED
+    assert (with_verdict(rows, Verdict.DIFFERS), lab.key.registered) == (set(), 0)
+
+
+def test_a_u2f_key_has_the_rows_of_u2f(plugged: Callable[..., Lab], maker: AttestationCa) -> None:
+    """It has no getInfo and no PIN."""
+    rows = plugged(lab_key(maker, model=U2F)).rows()
+    assert with_verdict(rows, Verdict.NOT_RUN) == CTAP2 | BLANK
+    assert with_verdict(rows, Verdict.DIFFERS) == set(), table(rows)
+
+
+def test_rows_that_nobody_can_touch_for_are_not_run(plugged: Callable[..., Lab]) -> None:
+    """The others are."""
+    lab = plugged()
+    rows = lab.rows(blank=False, alone=True)
+    assert with_verdict(rows, Verdict.NOT_RUN) == BLANK | TOUCHED
+    assert (with_verdict(rows, Verdict.DIFFERS), lab.key.registered) == (set(), 0)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancel soon, and put back the standard input that `on` replaces."""
+    monkeypatch.setattr(sys, "stdin", sys.stdin)
+    monkeypatch.setattr(fido, "CANCEL_AFTER", 0.1)
+
+
+def touches(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.hardware.__main__.at_key", lambda *, may_touch: lab.touch(may_touch))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_program_reports_each_row_without_the_serial(
+    plugged: Callable[..., Lab], mfa_kit: MfaKit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks first, tries the rows that keep the key as it is, and shows the serial only if asked to."""
+    lab = plugged(serial="LAB-12345678")
+    touches(lab, monkeypatch)
+    assert main(["--contract"], on(mfa_kit, []), lambda _: "TRY") == 0
+    said = capsys.readouterr()
+    assert "| fido register | valid, touched, not verified | valid, touched, not verified | same |" in said.out
+    assert f"{len(ROWS) + 1} rows: {len(ROWS) + 1 - len(BLANK)} same, 0 differs, {len(BLANK)} not run" in said.out
+    assert "12345678" not in said.out + said.err
+    lab.key.behavior = replace(lab.key.behavior, attestation="self")
+    assert main(["--contract", "--json", "--show-serial"], on(mfa_kit, []), lambda _: "TRY") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [row["row"] for row in report["rows"] if row["verdict"] == "differs"] == ["fido statement"]
+    assert report["key"]["serial"] == "LAB-12345678"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "said"),
+    [
+        (["--contract"], "yes", "you did not type TRY"),
+        (["--contract", "--erase", "KEY-8"], "ERASE", "it is not KEY-8"),
+        (["--contract", "--erase", "KEY-7"], "TRY", "you did not type ERASE"),
+    ],
+    ids=["not confirmed", "another key", "not confirmed to be erased"],
+)
+@pytest.mark.usefixtures("at_once")
+def test_the_program_leaves_a_key_alone(
+    plugged: Callable[..., Lab],
+    mfa_kit: MfaKit,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Sequence[str],
+    answer: str,
+    said: str,
+) -> None:
+    """Without consent for this very key, no row is run."""
+    lab = plugged(serial="KEY-7")
+    assert main(arguments, on(mfa_kit, []), lambda _: answer) == 2
+    assert f"the key is left as it is, because {said}" in capsys.readouterr().err
+    assert (lab.key.registered, lab.key.client_pin.hash) == (0, None)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_used_key_may_not_be_erased(
+    plugged: Callable[..., Lab], maker: AttestationCa, mfa_kit: MfaKit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before the question, and before the first row."""
+    plugged(lab_key(maker, pin="48151623"), serial="KEY-7")
+    assert main(["--contract", "--erase", "KEY-7"], on(mfa_kit, []), lambda _: "ERASE") == 2
+    assert "because it is not blank: fido_pin" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_program_erases_a_blank_key_at_the_end(
+    bus: Bus,
+    plugged: Callable[..., Lab],
+    mfa_kit: MfaKit,
+    capsys: pytest.CaptureFixture[str],
+    hands: Hands,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The person plugs it out and in for the reset, as mfa-kit asks. No PIN is in the report."""
+    lab = plugged(serial="KEY-7")
+    touches(lab, monkeypatch)
+    hands(bus, lambda: lab.key)
+    assert main(["--contract", "--erase", "KEY-7"], on(mfa_kit, []), lambda _: "ERASE") == 0
+    said = capsys.readouterr()
+    assert f"{len(ROWS) + 1} rows: {len(ROWS) + 1} same, 0 differs, 0 not run" in said.out
+    assert lab.key.client_pin.hash is None
+    assert not [pin for pin in (fido.FIRST, fido.SECOND, fido.WRONG) if pin.reveal() in said.out]
+
+
+def test_a_key_that_goes_on_waiting_is_two_rows(
+    bus: Bus, maker: AttestationCa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends no request by itself, and a cancel does not reach it."""
+    for name in ("TOUCH", "SLACK"):
+        monkeypatch.setattr(links, name, 0.3)
+    slot = bus.plug(lab_key(maker))
+    connect = slot.connect
+
+    def deaf() -> Any:
+        connection = connect()
+        write = connection.write_packet
+        connection.write_packet = lambda data: None if data[4] == 0x80 | CANCEL else write(data)  # type: ignore[method-assign]
+        return connection
+
+    slot.connect = deaf  # type: ignore[method-assign]
+    rows = Lab(slot.key).rows(blank=False)
+    assert with_verdict(rows, Verdict.DIFFERS) == {"cancel", "no-touch"}, table(rows)
