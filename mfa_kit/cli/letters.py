@@ -18,15 +18,16 @@ COMMAND = " " * 6
 
 
 def sender_values(settings: Settings, deadline: str | None) -> dict[str, str]:
-    """Return the values of letters to users that are the same for all: `company`, `contact` and `deadline`, or "".
+    """Return the values of letters to users that are the same for all, or "" for those without a value.
 
-    Print a warning if the configuration has no company or no contact.
+    These are `company`, `contact`, `help_page` and `deadline`. Print a warning if the configuration has no company or no
+    contact.
     """
     values = {"company": settings.config.company or "", "contact": settings.config.contact or ""}
     if missing := [name for name, text in values.items() if not text]:
         what = f"warning: the letters will name no {' and no '.join(missing)}, because the configuration has none"
         settings.progress.alert(suggest(f"{what}; this command names its file", "config path"))
-    return {**values, "deadline": deadline or ""}
+    return {**values, "help_page": settings.config.help_page or "", "deadline": deadline or ""}
 
 
 def letter_page(letter: Letter) -> str:

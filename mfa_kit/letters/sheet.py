@@ -68,9 +68,12 @@ def confirm_secret(statement: str, person: Interaction, *, several: bool = False
     person.confirm(f"{statement} unencrypted; {then}", typed="yes", instead="a terminal")
 
 
-def pin_letter(key: str, pin: Secret[str], *, text: str, date: str) -> Sheet:
-    """Return the letter with the PIN of a security key. `key` describes the key, and `date` is when the PIN was set."""
-    letter = fill_template(text, {"key": key, "date": date})
+def pin_letter(key: str, pin: Secret[str], *, text: str, date: str, help_page: str = "") -> Sheet:
+    """Return the letter with the PIN of a security key. `key` describes the key, and `date` is when the PIN was set.
+
+    `help_page` is the address of the page for users, or "".
+    """
+    letter = fill_template(text, {"key": key, "date": date, "help_page": help_page})
     return Sheet(letter=letter, secret=PrintedSecret(label="PIN", text=pin))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the names of types alone are not worth the start of a comma
 # The placeholders of a template. `staged`, `enrolled`, `key`, `ssh` and `age` are for conditions: each is "yes" or "".
 NAMES = (
     *("user", "email", "account", "device", "serial", "file", "fingerprint", "identity", "windows_identity"),
-    *("csv_user", "company", "contact", "deadline", "sign_in", "page", "number", "passphrase"),
+    *("csv_user", "company", "contact", "help_page", "deadline", "sign_in", "page", "number", "passphrase"),
     *("staged", "enrolled", "key", "ssh", "age"),
 )
 # The usual paths of private keys, by the prefix of the public key: on macOS and Linux, and on Windows.
@@ -35,7 +35,7 @@ def letter_values(
     """Return the values of all placeholders for the user of a device.
 
     `file` is the name of the user's encrypted file, or "". `staged` is true if the device is not enabled yet. `email`
-    is "" if it is not known. `sender` has the values of `company`, `contact` and `deadline`, or "".
+    is "" if it is not known. `sender` has the values of `sender_values`.
     """
     recipient = spec.recipient or ""
     kind = next((prefix for prefix in IDENTITIES if recipient.startswith(prefix)), "age1" if recipient else "")
@@ -83,7 +83,7 @@ def csv_user(user: str) -> str:
 def parcel_letter(parcel: "Parcel", plan: "Plan", *, text: str, sender: Mapping[str, str]) -> Letter:
     """Return the letter that is in a parcel. It has no secret. `text` is its template.
 
-    `sender` has the values of `company`, `contact` and `deadline`, or "".
+    `sender` has the values of `sender_values`.
     """
     row, spec = parcel.step.row, parcel.entry.spec if parcel.entry else None
     is_token = spec is not None and spec.card is None

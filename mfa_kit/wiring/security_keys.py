@@ -342,12 +342,14 @@ class SecurityKeys:
             letter.check()
             confirm_secret(f"{letter.path} will contain the new PIN of the key", self._settings.interaction)
 
-        text = packaged_text("letters/pin.md")
+        text, help_page = packaged_text("letters/pin.md"), self._settings.config.help_page or ""
         return PrintedPin(
             _random_digits,
             letter.path,
             check=check,
-            write=lambda key, pin: letter.write(pin_letter(key, pin, text=text, date=day_of(time.time()))),
+            write=lambda key, pin: letter.write(
+                pin_letter(key, pin, text=text, date=day_of(time.time()), help_page=help_page)
+            ),
             progress=self._settings.progress,
         )
 
@@ -363,10 +365,15 @@ def _random_digits(count: int) -> Pin:
 
 
 class SealedPinFile:
-    """Implements PinFile. The file at `path` is encrypted to `recipients`, and `letter` is a PDF, or None."""
+    """Implements PinFile. The file at `path` is encrypted to `recipients`, and `letter` is a PDF, or None.
 
-    def __init__(self, path: Path, recipients: Sequence[str], letter: LetterFile | None) -> None:
-        self._path, self._recipients, self._letter = path, recipients, letter
+    `help_page` is as in `pin_letter`.
+    """
+
+    def __init__(
+        self, path: Path, recipients: Sequence[str], letter: LetterFile | None, *, help_page: str = ""
+    ) -> None:
+        self._path, self._recipients, self._letter, self._help_page = path, recipients, letter, help_page
         self.name = str(path)
 
     def exists(self) -> bool:
@@ -383,7 +390,8 @@ class SealedPinFile:
         """Write the letter, if there is to be one and it does not exist."""
         if self._letter and not self._letter.path.exists():
             text, date = packaged_text("letters/pin.md"), day_of(time.time())
-            self._letter.write(pin_letter(description_of(info), pin, text=text, date=date))
+            letter = pin_letter(description_of(info), pin, text=text, date=date, help_page=self._help_page)
+            self._letter.write(letter)
 
     def remove(self) -> None:
         """Remove the file and the letter."""

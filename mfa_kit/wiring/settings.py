@@ -61,6 +61,7 @@ class Config:
     mds_root: str | None = None
     company: str | None = None
     contact: str | None = None
+    help_page: str | None = None
     letter_template: str | None = None
     key_profiles: "Mapping[str, KeyProfile]" = field(default_factory=dict)
 

@@ -118,13 +118,17 @@ def test_a_small_window_shows_where_to_begin(words: tuple[str, ...], hint: str, 
 
 
 def test_every_letter_to_a_user_names_the_page_for_users() -> None:
-    """A custodian's letter and the protocol of a drill are not for users."""
+    """They name its address, if it is configured, and no command of mfa-kit, which users need not have.
+
+    A custodian's letter and the protocol of a drill are not for users.
+    """
     letters = {*(ROOT / "mfa_kit/rollout").glob("*_letter.md"), *(ROOT / "mfa_kit/letters").glob("*.md")}
     assert len(letters) >= 5
     title = next(sections_of("your-mfa-device", PAGES["your-mfa-device"])).heading
-    unnamed = [file.name for file in letters if "help your-mfa-device" not in file.read_text("utf-8")]
-    assert unnamed == []
-    assert all(f'"{title}"' in file.read_text("utf-8") for file in letters)
+    lines = [f'[help_page] * Read more: "{title}", $help_page\n', f'[no help_page] * Read more: "{title}", a page that']
+    texts = {file.name: file.read_text("utf-8") for file in letters}
+    assert [name for name, text in texts.items() if not all(line in text for line in lines)] == []
+    assert [name for name, text in texts.items() if "mfa-kit" in text] == []
 
 
 def test_a_question_is_answered_by_the_command(mfa_kit: MfaKit) -> None:

@@ -245,6 +245,7 @@ def test_only_the_lab_token_marks_a_page_as_a_lab(
 def user_letters(user: str) -> Iterator[tuple[str, Letter]]:
     """Yield each letter to a user, and what it is about. The sender and the names are long."""
     sender = {"company": "Example International Holdings Ltd", "contact": "it@example.com", "deadline": "1 Dec 2026"}
+    sender["help_page"] = "https://intranet.international.example.com/it/aws/your-mfa-device"
     spec = DeviceSpec(account="123456789012", partition="aws", user=user, name=user)
     for recipient in (f"ssh-rsa {'A' * 72}", f"age1{'q' * 58}", ""):
         file = f"{encoded(user)}-20261125T011906Z-ddc94635.png.age" if recipient else f"{encoded(user)}-482913.png.age"

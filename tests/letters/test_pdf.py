@@ -104,8 +104,11 @@ def test_the_layers_in_a_letter_are_those_of_a_set() -> None:
 
 
 def test_a_pin_is_in_groups_of_four(tmp_path: Path) -> None:
-    """There is no QR code, because a PIN is typed."""
-    file = drawn(pin_letter("Key of 5 m, KEY-7", Secret("12345678"), text=PIN, date="2026-11-27"), tmp_path)
+    """There is no QR code, because a PIN is typed. The address of the page for users is on the letter."""
+    page = "https://intranet.example.com/mfa"
+    letter = pin_letter("Key of 5 m, KEY-7", Secret("12345678"), text=PIN, date="2026-11-27", help_page=page)
+    file = drawn(letter, tmp_path)
+    assert page in text_of(file)
     assert "1234 5678" in text_of(file)
     assert "Key of 5 m, KEY-7" in text_of(file)
     assert [code for page in pictures_of(file) for code in codes_in(page)] == []

@@ -236,7 +236,8 @@ def test_users_who_register_themselves_get_a_letter_and_are_followed(rollout: Ro
     rollout.plan(*(f"{user},self,{user}@example.com" for user in (own, done)), columns="user,kind,email")
     dry = hand_over(rollout, "--dry-run")
     assert "warning: the letters will name no company and no contact, because the configuration has none" in dry.err
-    configure(rollout, 'company = "Example Ltd"\ncontact = "it@example.com"\n')
+    page = 'help-page = "https://intranet.example.com/mfa"\n'
+    configure(rollout, f'company = "Example Ltd"\ncontact = "it@example.com"\n{page}')
     waiting = json.loads(rollout.desk.run("rollout", "remind", rollout.file, "--output", "json").out)["rows"]
     assert [(row["user"], row["waiting_for"]) for row in waiting] == [(own, "self"), (done, "self")]
     enrolled = rollout.desk.run("enroll", done, "--with", "virtual", "--codes", "generated", "-r", rollout.recipient)
@@ -257,6 +258,7 @@ def test_users_who_register_themselves_get_a_letter_and_are_followed(rollout: Ro
         f"https://{ACCOUNT}.signin.aws.amazon.com/console",
         "https://console.aws.amazon.com/iam/home#/security_credentials",
         "Please do this by 1 Dec 2999.",
+        '"Your MFA device", https://intranet.example.com/mfa',
         "send the message that you see, without codes and passwords, to it@example.com",
         "AWS rejects the codes: check that the phone sets its time automatically",
         f"--serial-number arn:aws:iam::{ACCOUNT}:mfa/{own} --token-code 123456",
@@ -428,7 +430,7 @@ def test_a_template_of_the_configuration_is_used(rollout: Rollout, people: Peopl
 
 TEMPLATE = packaged_text("rollout/handover_letter.md")
 VALUES = dict.fromkeys(NAMES, "")
-SENDER = dict.fromkeys(("company", "contact", "deadline"), "")
+SENDER = dict.fromkeys(("company", "contact", "help_page", "deadline"), "")
 
 
 def filled(text: str, **values: str) -> Letter:

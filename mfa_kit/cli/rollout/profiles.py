@@ -255,7 +255,8 @@ class KeyProfiles:
         if self.letters:
             name = f"{path.name.removesuffix(SEALED)}.pdf"
             letter = wiring.files.LetterFile(path=self.letters / name, paper=self.paper)
-        return wiring.security_keys.SealedPinFile(path, profile.recipients if profile else (), letter)
+        recipients, help_page = profile.recipients if profile else (), self.settings.config.help_page or ""
+        return wiring.security_keys.SealedPinFile(path, recipients, letter, help_page=help_page)
 
 
 def stem_of(plan: Plan, step: PlanStep) -> str:
