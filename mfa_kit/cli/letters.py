@@ -20,8 +20,8 @@ COMMAND = " " * 6
 def sender_values(settings: Settings, deadline: str | None) -> dict[str, str]:
     """Return the values of letters to users that are the same for all, or "" for those without a value.
 
-    These are `company`, `contact`, `help_page` and `deadline`. Print a warning if the configuration has no company or no
-    contact.
+    These are `company`, `contact`, `help_page` and `deadline`. Print a warning if the configuration has no company or
+    no contact.
     """
     values = {"company": settings.config.company or "", "contact": settings.config.contact or ""}
     if missing := [name for name, text in values.items() if not text]:

@@ -263,7 +263,8 @@ def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> Usage
 FEW = 3
 # The word that replaces the ID of each account in a text about several accounts.
 ACCOUNT = "ACCOUNT"
-# Commands that work on the index of all accounts, or on the ledger.
+# Commands for no account: of the ledger and the documentation. Then those that work on the index of all accounts.
+OF_NONE = (["ledger"], ["help"])
 OF_ALL = {("rollout", "apply"), ("rollout", "status"), ("rollout", "work")}
 
 
@@ -281,7 +282,7 @@ def _command_in(line: Command, account: str) -> Command:
     program, *words = line.arguments
     if program == AWS:
         return Command((*line.arguments, ShellText(f" # in account {account}")))
-    if program != PROGRAM or "--account" in words or words[:1] == ["ledger"] or tuple(words[:2]) in OF_ALL:
+    if program != PROGRAM or "--account" in words or words[:1] in OF_NONE or tuple(words[:2]) in OF_ALL:
         return line
     return Command((*line.arguments, "--account", account))
 

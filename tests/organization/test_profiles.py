@@ -138,13 +138,14 @@ def test_without_a_terminal_an_account_that_needs_a_code_is_declined(desk: Desk,
 
 
 @pytest.mark.usefixtures("desk")
-def test_the_hint_for_an_unread_account_names_the_account(tmp_path: Path) -> None:
-    """The command in the hint is for the unread account, not for the account of the user's credentials."""
+def test_the_hint_for_a_missing_profile_is_for_all_accounts(tmp_path: Path) -> None:
+    """It names a page of the documentation, which has no option --account."""
     file = tmp_path / "accounts.json"
     rows = [{"account_id": ACCOUNT, "name": "hub"}, {"account_id": MEMBERS[0], "name": "m1", "profile": "missing"}]
     file.write_text(json.dumps({"accounts": rows}))
     result = MfaKit(tmp_path / "desk").run("status", "--accounts", file)
-    assert f"aws sts get-caller-identity  # in account {MEMBERS[0]}" in result.err
+    assert "The config profile (missing) could not be found" in result.err
+    assert "its credentials; see: mfa-kit help credentials\n" in result.err
 
 
 def test_each_command_of_a_hint_names_the_account() -> None:

@@ -46,7 +46,7 @@ from mfa_kit.core.errors import (
     TooSlow,
     UsageFault,
 )
-from mfa_kit.core.message import Message, command, mfa_kit, suggest
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.permissions import jobs_with
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import CLOCK_LIMIT, clock_difference, one_line
@@ -321,7 +321,7 @@ def _unusable(error: BotoCoreError) -> MfaKitError:
         return UsageFault(message, "give a region such as us-east-1: --region, or the setting region of the profile")
     if isinstance(error, NoCredentialsError):
         return AwsFault("there are no AWS credentials", SIGN_IN_FIRST)
-    return AwsFault(message, Message("check the profile and the credentials", command("aws sts get-caller-identity")))
+    return AwsFault(message, suggest("check the profile (--profile NAME) and its credentials; see", "help credentials"))
 
 
 T = TypeVar("T")
