@@ -103,7 +103,8 @@ def print_rows(
     if not organization.selection.is_many:
         account_rows = done[0].found or AccountRows(())
         alert_unread(account_rows.unread, progress)
-        output.many(form.schema, account_rows.rows, empty=form.empty, narrow=form.narrow, below=form.below)
+        empty = f"{form.empty}, of what could be read" if account_rows.unread else form.empty
+        output.many(form.schema, account_rows.rows, empty=empty, narrow=form.narrow, below=form.below)
         return done
     report_unread(done, progress, home=organization.home_account)
     report_gaps(((visit.account, visit.found.unread) for visit in done if visit.found), progress)

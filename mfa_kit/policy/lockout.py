@@ -163,15 +163,14 @@ def after_policy(access: UserAccess, *, account: str | None = None) -> AccessAft
     )
 
 
-def unread_users(why: str) -> Lockout:
+PERMISSION = suggest(
+    "get the missing permission, then run this again; to see the permissions of the job", "policy show --for auditor"
+)
+
+
+def unread_users(why: str, hint: str = PERMISSION) -> Lockout:
     """Return the error for an account of which a part could not be read, so that users may not have been checked."""
-    return Lockout(
-        f"some users may not have been checked, because this could not be read: {why}",
-        suggest(
-            "get the missing permission, then run this again; to see the permissions of the job",
-            "policy show --for auditor",
-        ),
-    )
+    return Lockout(f"some users may not have been checked, because this could not be read: {why}", hint)
 
 
 def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:

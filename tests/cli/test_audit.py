@@ -434,6 +434,18 @@ def test_lockout_exits_with_6_if_a_user_would_be_locked_out(kit: Kit) -> None:
     assert {row["user"] for row in json.loads(everybody.out)["rows"]} == {"alice", "bob"}
 
 
+def test_lockout_says_once_what_to_do_about_denied_calls(kit: Kit) -> None:
+    """The command is named once. Rows without advice are not said to have some."""
+    command = "mfa-kit policy show --for auditor"
+    again = "  try: make sure that everything can be read, then run this again\n"
+    details = kit("policy", "lockout", denied=("GetAccountAuthorizationDetails",))
+    assert (details.code, details.err.count(command), again in details.err) == (6, 1, True)
+    assert details.out == "no user would be locked out, of what could be read\n"
+    report = kit("policy", "lockout", denied=("GetCredentialReport",))
+    assert (report.code, report.err.count(command), "FIRST" in report.out + report.err) == (6, 1, False)
+    assert "  try: find out what the column WHY says is unknown, then run this again\n" in report.err
+
+
 def test_users_who_can_enroll_themselves_can_be_ignored(kit: Kit) -> None:
     """The option --self-enroll is needed."""
     described = weak(password_last_used="2026-11-01T00:00:00+00:00", password_changed="2026-10-01T00:00:00+00:00")

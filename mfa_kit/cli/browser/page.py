@@ -18,7 +18,7 @@ from mfa_kit.cli.browser.page_state import SHOWN, Asks, Ending, PageState, Quest
 from mfa_kit.cli.messages import Redrawable
 from mfa_kit.core.errors import Declined, MfaKitError, UsageFault
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.message import UserAction, action_of, clauses
+from mfa_kit.core.message import STOP, Message, UserAction, action_of, clauses
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.text import one_line
 from mfa_kit.wiring.settings import Settings
@@ -227,7 +227,7 @@ class PageViews:
     """The views of a PageState. Implements the port Views of the server."""
 
     def __init__(self, state: PageState, progress: LiveProgress) -> None:
-        self._state, self._progress = state, progress
+        self._state, self._progress, self._page_progress = state, progress, PageProgress(progress, state)
         self.print_address: Callable[[], None] = lambda: None
         self._was_open = False
 
@@ -291,8 +291,10 @@ class PageViews:
         self._was_open = is_open
 
     def reopened(self) -> None:
-        """Warn that an address was opened twice, because another user of this computer may have opened it first."""
-        self._progress.alert("an address of the page was opened a second time; if you did not do that, press Ctrl-C")
+        """Warn at the terminal and on the page that an address was opened twice, perhaps by another user first."""
+        self._page_progress.alert(
+            Message("an address of the page was opened a second time; if you did not do that, ", STOP)
+        )
 
 
 @contextmanager

@@ -53,12 +53,19 @@ FORM = RowsForm(
 )
 
 
+FIRST = "do what the column FIRST says for each of them, then run this again"
+WHY = "find out what the column WHY says is unknown, then run this again"
+# The command that shows the permissions is in the message about what could not be read.
+AGAIN = "make sure that everything can be read, then run this again"
+
+
 class TriedAccount(NamedTuple):
     """The result of trying a policy in one account.
 
     `users` is the number of users with a credential, and `shut` that of the users who would or might be locked out.
     `states` counts the credentials by what would happen to them. `unread` has a text for each part of the account that
-    could not be read, and that may contain more users. `has_help` is false if no administrator would still have access.
+    could not be read, and that may contain more users. `has_help` is false if no administrator would still have access,
+    and `has_first` is false if no row of these users has advice in the column FIRST.
     """
 
     label: str
@@ -67,6 +74,7 @@ class TriedAccount(NamedTuple):
     states: Counter[AccessState]
     unread: Sequence[str]
     has_help: bool
+    has_first: bool
 
 
 @click.command(cls=Verb)
@@ -230,6 +238,7 @@ def _tried_account(
         states=Counter(access.state for access in accesses),
         unread=snapshot.unread_users,
         has_help=not shut or bool(administrators_left(accesses, snapshot)),
+        has_first=any(access.first for access in accesses if access.user in shut),
     )
 
 
@@ -247,8 +256,8 @@ def _totals(tried: Sequence[TriedAccount], noun: str) -> str:
 
 def _refuse(tried: Sequence[TriedAccount], noun: str, *, is_many: bool) -> None:
     """Raise Lockout if a user would be locked out, or if some users could not be read and may be locked out."""
-    hint = "do what the column FIRST says for each of them, then run this again"
     if shut := [account for account in tried if account.shut]:
+        hint = FIRST if any(account.has_first for account in shut) else WHY
         users = sum(account.shut for account in shut)
         if is_many:
             who = f"{count_of(users, noun)} in {count_of(len(shut), 'account')}"
@@ -260,7 +269,7 @@ def _refuse(tried: Sequence[TriedAccount], noun: str, *, is_many: bool) -> None:
     for account in tried:
         if account.unread:
             why = f"account {account.label}: {account.unread[0]}" if is_many else account.unread[0]
-            raise unread_users(why)
+            raise unread_users(why, AGAIN)
 
 
 def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already: bool) -> list[ResultRow]:
