@@ -20,8 +20,24 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial, wraps
+from inspect import Parameter, isfunction, signature
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    Concatenate,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from weakref import WeakSet
 
 from mfa_kit import wiring
@@ -300,6 +316,53 @@ def _closed_at_exit(
     return register
 
 
+def _fits(value: object, kind: Any) -> bool:
+    """Return whether a value has the type of a parameter. A text is no sequence, and a bool no number."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Sequence:
+        is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        return is_list and all(_fits(entry, arguments[0]) for entry in cast("Sequence[object]", value))
+    if kind in {int, float}:
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return callable(value) if origin is Callable else kind is Interaction or isinstance(value, kind)
+
+
+def _type_words(kind: Any) -> str:
+    """Return the type of a parameter in words."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        return " or ".join(map(_type_words, arguments))
+    if origin is Sequence:
+        return f"a list of {_type_words(arguments[0])}"
+    return "None" if kind is NoneType else "a function" if origin is Callable else kind.__name__
+
+
+def _with_checked_arguments(kit: type[T]) -> type[T]:
+    """Have the public methods of a class raise UsageFault for an argument of another type than its parameter."""
+    for name, method in [*vars(kit).items()]:
+        if isfunction(method) and (name == "__init__" or not name.startswith("_")):
+            setattr(kit, name, _checked(method))
+    return kit
+
+
+def _checked(method: Callable[P, T]) -> Callable[P, T]:
+    parameters = signature(method)
+
+    @wraps(method)
+    def check_first(*args: P.args, **options: P.kwargs) -> T:
+        kinds = get_type_hints(method)
+        for name, value in parameters.bind(*args, **options).arguments.items():
+            values = value if parameters.parameters[name].kind is Parameter.VAR_POSITIONAL else (value,)
+            if name in kinds and not all(_fits(entry, kinds[name]) for entry in values):
+                raise UsageFault(f"the type of {name} is wrong", f"pass {_type_words(kinds[name])}")
+        return method(*args, **options)
+
+    return check_first
+
+
+@_with_checked_arguments
 class MfaKit:
     """The commands of mfa-kit in one AWS account. Use it in a `with` statement.
 
@@ -674,8 +737,6 @@ class MfaKit:
     def _options_of(self, device: Virtual | OathKey) -> Options:
         if isinstance(device, Virtual):
             return VirtualOptions(codes=Codes.GENERATED)
-        if not isinstance(device, OathKey):
-            raise UsageFault("the method is neither Virtual nor OathKey", "pass Virtual() or OathKey()")
         if device.touch and self._person is None:
             raise Declined("the key must be touched for each code", "give an interaction, or touch=False")
         return OathOptions(key=device.key, touch=device.touch, asset=device.asset, wait=device.wait)

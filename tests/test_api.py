@@ -502,6 +502,33 @@ def test_bad_input_is_refused_before_anything_is_made(home: Path, at_lab: Lab, u
 
 @pytest.mark.usefixtures("at_lab")
 @pytest.mark.parametrize(
+    ("method", "arguments", "hint"),
+    [
+        ("enroll", {"user": None}, "pass str"),
+        ("enroll", {"user": "alice", "method": "virtual"}, "pass Virtual or OathKey"),
+        ("enroll", {"user": "alice", "add": 1}, "pass bool"),
+        ("status", {"user": ["alice"]}, "pass str or None"),
+        ("status", {"max_age": "4h"}, "pass float"),
+        ("verify_backup", {"identities": "identity.txt"}, "pass a list of str or Path"),
+        ("plan", {"plan": "plan.json", "roster": b"roster.csv"}, "pass str or Path"),
+        ("plan", {"roster": "roster.csv", "plan": "plan.json", "only": "alice"}, "pass a list of str"),
+        ("apply", {"plan": "plan.json", "workers": True}, "pass int"),
+        ("audit", {"rules": "root"}, "pass a list of str"),
+        ("lockout", {"policy": {"Version": "2012-10-17"}}, "pass str or None"),
+        ("__init__", {"to": "age1"}, "pass a list of str"),
+        ("__init__", {"progress": "print"}, "pass a function or None"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(method: str, arguments: dict[str, Any], hint: str) -> None:
+    """The error names the parameter, and never the value, which may be a secret."""
+    name = list(arguments)[-1]
+    with MfaKit() as kit, pytest.raises(UsageFault, match=f"^the type of {name} is wrong$") as caught:
+        getattr(kit, method)(**arguments)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.usefixtures("at_lab")
+@pytest.mark.parametrize(
     ("raised", "seen"),
     [
         (KeyboardInterrupt(), KeyboardInterrupt),

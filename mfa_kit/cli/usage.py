@@ -208,7 +208,7 @@ def _with_purposes(commands: Sequence[str], purposes: Mapping[str, str]) -> Mess
     parts: list[str] = []
     for names in commands[:NAMED]:
         purpose = purposes.get(" ".join(word for word in names.split() if not word.isupper()))
-        parts += [f"to {_sentence(purpose)}" if purpose else "write", mfa_kit(names)]
+        parts += [*([f"to {_sentence(purpose)}"] if purpose else []), mfa_kit(names)]
     return Message(*parts)
 
 

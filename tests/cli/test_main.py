@@ -123,6 +123,11 @@ def test_no_hint_suggests_the_opposite(words: str, opposite: str, mfa_kit: MfaKi
     assert opposite not in done.err.splitlines()[1]
 
 
+def test_a_word_without_a_purpose_has_a_plain_command(mfa_kit: MfaKit) -> None:
+    """An option has no purpose, so the hint is only what to type."""
+    assert mfa_kit.run("version").err.splitlines()[1] == "  try: mfa-kit --version"
+
+
 def test_each_word_for_a_command_names_commands() -> None:
     """A word of the table that was itself a command at the top would never be looked up."""
     assert not {*WORDS} & {*COMMANDS}
