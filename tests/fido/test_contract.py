@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -25,13 +25,15 @@ from tests.fido.test_hardware_report import on
 from tests.hardware import fido
 from tests.hardware.__main__ import main
 from tests.hardware.fido import ROWS, FidoBench
-from tests.hardware.rows import Done, Verdict, table, try_rows
+from tests.hardware.rows import Done, Person, Verdict, table, try_rows
 
 NAMES = {row.name for row in ROWS}
 BLANK = {row.name for row in ROWS if "blank" in row.needs}
 TOUCHED = {row.name for row in ROWS if "touch" in row.needs}
 CTAP2 = {row.name for row in ROWS if "ctap2" in row.needs}
 U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
+# How often the person touches the key, without the reset: seven times to register, and twice to sign.
+TOUCHES = 9
 PATH = "/dev/hidraw0"
 
 
@@ -41,6 +43,7 @@ class Lab:
 
     key: SimulatedKey
     where: str = PATH
+    told: list[str] = field(default_factory=list)
 
     def touch(self, wanted: bool) -> None:
         self.key.behavior = replace(self.key.behavior, touch=0.0 if wanted else None)
@@ -52,8 +55,8 @@ class Lab:
 
     def rows(self, *, blank: bool = True, alone: bool = False) -> list[Done]:
         """Try all rows."""
-        erase, touch = self.erase if blank else None, None if alone else self.touch
-        return list(try_rows(ROWS, FidoBench(self.where, lambda _: None, touch, erase, cancel_after=0.1)))
+        erase, person = self.erase if blank else None, Person(self.told.append, None if alone else self.touch)
+        return list(try_rows(ROWS, FidoBench(self.where, person, erase, cancel_after=0.1)))
 
 
 @pytest.fixture
@@ -78,6 +81,8 @@ def test_the_lab_key_does_what_mfa_kit_relies_on(plugged: Callable[..., Lab]) ->
     rows = lab.rows()
     assert with_verdict(rows, Verdict.SAME) == NAMES | {"nothing-left"}, table(rows)
     assert (lab.key.client_pin.hash, lab.key.resident) == (None, [])
+    # While the person was told to leave the key alone, mfa-kit's own prompts are not shown.
+    assert lab.told == ["touch your key now (30 s)"] * TOUCHES
 
 
 def test_the_lab_key_does_the_same_in_a_reader(maker: AttestationCa, monkeypatch: pytest.MonkeyPatch) -> None:

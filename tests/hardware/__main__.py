@@ -30,7 +30,7 @@ import click
 
 from mfa_kit.core.errors import DeviceFault
 from tests.hardware import contract, fido, oath
-from tests.hardware.rows import Verdict, as_json, table
+from tests.hardware.rows import Person, Verdict, as_json, table
 
 LIBRARIES = ("fido2", "yubikey-manager", "pyscard", "cryptography")
 WORD = "ERASE"
@@ -237,7 +237,7 @@ def try_contract(info: str, given: argparse.Namespace, run: Run, ask: Callable[[
     touch = None if given.alone else lambda wanted: at_key(may_touch=wanted)
     blank = given.erase is not None
     erasing = erase if blank and "fido_pin" in json.loads(info) else None
-    for row in contract.try_key(key, tell=tell, touch=touch, blank=blank, erase=erasing):
+    for row in contract.try_key(key, Person(tell, touch), blank=blank, erase=erasing):
         tell(f"{row.row}: {row.verdict}")
         rows.append(replace(row, did=public(row.did, show=given.show_serial)))
     if given.json:

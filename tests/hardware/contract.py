@@ -10,7 +10,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.oath_keys.credential import OathKey
 from tests.hardware import fido, oath
-from tests.hardware.rows import Done, Tell, Verdict, try_rows
+from tests.hardware.rows import Done, Person, Tell, Verdict, try_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +34,17 @@ def find_key(tell: Tell) -> Plugged:
     return Plugged(cards[0] if cards else None, keys[0].where if keys else None)
 
 
-def try_key(
-    key: Plugged,
-    *,
-    tell: Tell,
-    touch: Callable[[bool], None] | None,
-    blank: bool,
-    erase: Callable[[], str] | None,
-) -> Iterator[Done]:
+def try_key(key: Plugged, person: Person, *, blank: bool, erase: Callable[[], str] | None) -> Iterator[Done]:
     """Try the rows of each contract that the key has an applet for.
 
-    `touch`, `blank` and `erase` are those of the benches. With `blank` or `erase`, the key has to be blank.
+    `blank` and `erase` are those of the benches. With `blank` or `erase`, the key has to be blank.
     """
     if key.oath:
-        bench = oath.OathBench(key.oath, tell, touch, blank=blank)
+        bench = oath.OathBench(key.oath, person, blank=blank)
         yield from (replace(row, row=f"oath {row.row}") for row in try_rows(oath.ROWS, bench))
     if key.fido:
         try:
-            keys = fido.FidoBench(key.fido, tell, touch, erase)
+            keys = fido.FidoBench(key.fido, person, erase)
         except DeviceFault as fault:
             yield Done("fido open", "it answers", str(fault), Verdict.DIFFERS)
             return

@@ -17,7 +17,7 @@ from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.key import FidoKey, open_key
 from mfa_kit.core.errors import DeviceFault, MfaKitError
 from mfa_kit.security_keys.authenticator import KeyInfo, Pin, Registration
-from tests.hardware.rows import Row, Tell
+from tests.hardware.rows import Person, Row
 
 PARTY = "contract.mfa-kit.invalid"
 # They are no secrets: a run that is killed may leave one of them on the key, which its owner then has to reset.
@@ -30,14 +30,12 @@ TRIES = 8
 class FidoBench:
     """A FIDO key, and the person at it.
 
-    `key_name` is its path. `touch` is called with whether the person should touch the key or leave it alone. None means
-    that nobody is there. `erase` erases a blank key and returns its path then; None if the key may not be erased.
+    `key_name` is its path. `erase` erases a blank key and returns its path then; None if the key may not be erased.
     `info` is what the key said before the rows.
     """
 
     key_name: str
-    tell: Tell
-    touch: Callable[[bool], None] | None = None
+    person: Person
     erase: Callable[[], str] | None = None
     cancel_after: float | None = None
     info: KeyInfo = field(init=False)
@@ -52,7 +50,7 @@ class FidoBench:
         match needs:
             case "ctap2" if not self.info.ctap2:
                 return "the key has no CTAP2"
-            case "touch" if self.touch is None:
+            case "touch" if self.person.touch is None:
                 return "nobody is there to touch the key"
             case "no pin" if self.info.wants_uv:
                 return "the key wants the PIN of its owner"
@@ -69,7 +67,7 @@ class FidoBench:
     @contextmanager
     def open(self) -> Iterator[FidoKey]:
         """Open the key, as a new program does."""
-        with open_key(self.key_name, tell=self.tell, relying_party=PARTY) as key:
+        with open_key(self.key_name, tell=self.person.say, relying_party=PARTY) as key:
             yield key
 
     def registration(self) -> tuple[Registration, AttestedCredentialData]:
@@ -83,17 +81,6 @@ class FidoBench:
         """Read what the key says now."""
         with self.open() as key:
             return key.info()
-
-    @contextmanager
-    def untouched(self) -> Iterator[FidoKey]:
-        """Open the key while the person leaves it alone."""
-        hand = self.touch or (lambda _: None)
-        hand(False)
-        try:
-            with self.open() as key:
-                yield key
-        finally:
-            hand(True)
 
     def clear(self) -> str:
         """Return whether the key has the PIN and the room that it had. The row `reset` removed the PIN."""
@@ -160,7 +147,7 @@ def nothing_kept(bench: FidoBench) -> str:
 def canceled(bench: FidoBench) -> str:
     """Cancel a request that waits for a touch, as Ctrl-C does. Then the key must answer the next command."""
     event = threading.Event()
-    with bench.untouched(), key_device(bench) as device:
+    with bench.person.away(), key_device(bench) as device:
         timer = threading.Timer(bench.cancel_after or CANCEL_AFTER, event.set)
         timer.start()
         try:
@@ -190,7 +177,7 @@ def key_device(bench: FidoBench) -> Iterator[links.BoundedDevice]:
 
 
 def timed_out(bench: FidoBench) -> str:
-    with bench.untouched() as key:
+    with bench.person.away(), bench.open() as key:
         try:
             registered(key)
             did = "made a credential"

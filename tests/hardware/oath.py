@@ -16,7 +16,7 @@ from mfa_kit.adapters.oath.pcsc import Wire
 from mfa_kit.core.errors import DeviceFault, MfaKitError
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.oath_keys.credential import OathKey
-from tests.hardware.rows import Row, Tell
+from tests.hardware.rows import Person, Row
 
 PREFIX = "mfa-kit-contract:"
 # A run that is killed may leave this password on the key. It is no secret, so that its owner can remove it.
@@ -39,13 +39,11 @@ REFUSED = "refused"
 class OathBench:
     """An OATH key, and the person at it.
 
-    `touch` is called with whether the person should touch the key or leave it alone. None means that nobody is there.
     `blank` says whether the key may be filled and get a password. `typed` is the password that is typed next.
     """
 
     key: OathKey
-    tell: Tell
-    touch: Callable[[bool], None] | None = None
+    person: Person
     blank: bool = False
     typed: str = PASSWORD
 
@@ -54,7 +52,7 @@ class OathBench:
         match needs:
             case "key" if self.key.password:
                 return "the key has a password"
-            case "touch" if self.touch is None:
+            case "touch" if self.person.touch is None:
                 return "nobody is there to touch the key"
             case "blank" if not self.blank or self.key.used:
                 return "only for a blank key that may be erased"
@@ -69,7 +67,7 @@ class OathBench:
     @contextmanager
     def open(self) -> Iterator[Applet]:
         """Open and unlock the applet, as a new program does."""
-        keys = Keys(say=self.tell, password=lambda _: Secret(self.typed))
+        keys = Keys(say=self.person.say, password=lambda _: Secret(self.typed))
         with keys.open(self.key) as applet:
             yield applet
 
@@ -78,7 +76,7 @@ class OathBench:
         """Open the applet without its password."""
         wire = Wire(self.key.reader)
         try:
-            yield Applet(wire, say=self.tell)
+            yield Applet(wire, say=self.person.say)
         finally:
             wire.close()
 
@@ -230,17 +228,14 @@ def touch_listed(bench: OathBench) -> str:
         return listed(applet, label)
 
 
-def touched(*, touch: bool) -> Callable[[OathBench], str]:
-    def ask(bench: OathBench) -> str:
-        hand = bench.touch or (lambda _: None)
-        with bench.stored("touch" if touch else "no-touch", touch=True) as (applet, label):
-            hand(touch)
-            try:
-                return applet.code(label, TIMES[0], touch=True)
-            finally:
-                hand(True)
+def touch(bench: OathBench) -> str:
+    with bench.stored("touch", touch=True) as (applet, label):
+        return applet.code(label, TIMES[0], touch=True)
 
-    return ask
+
+def no_touch(bench: OathBench) -> str:
+    with bench.stored("no-touch", touch=True) as (applet, label), bench.person.away():
+        return applet.code(label, TIMES[0], touch=True)
 
 
 def code_unknown(bench: OathBench) -> str:
@@ -339,8 +334,8 @@ ROWS: tuple[Row[OathBench], ...] = (
     Row("put-again", "1 credential, 287082", put_again),
     Row("others-kept", "all are kept", others),
     Row("touch-listed", "listed, touch required", touch_listed),
-    Row("touch", "287082", touched(touch=True), ("touch",)),
-    Row("no-touch", "the key was not touched within 30 s", touched(touch=False), ("touch",)),
+    Row("touch", "287082", touch, ("touch",)),
+    Row("no-touch", "the key was not touched within 30 s", no_touch, ("touch",)),
     Row("code-unknown", REFUSED, code_unknown),
     Row("delete", "absent", delete),
     Row("delete-unknown", REFUSED, delete_unknown),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -12,6 +13,38 @@ from yubikit.core.smartcard import ApduError
 from mfa_kit.core.errors import MfaKitError
 
 Tell = Callable[[str], None]
+
+
+@dataclass
+class Person:
+    """The person at a key.
+
+    `tell` shows them a message. `touch` is called with whether they should touch the key or leave it alone. None means
+    that nobody is there.
+    """
+
+    tell: Tell
+    touch: Callable[[bool], None] | None = None
+    _away: bool = False
+
+    def say(self, message: str) -> None:
+        """Show a message of mfa-kit, unless the person was told to leave the key alone."""
+        if not self._away:
+            self.tell(message)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let the person leave the key alone."""
+        self._hand(may_touch=False)
+        try:
+            yield
+        finally:
+            self._hand(may_touch=True)
+
+    def _hand(self, *, may_touch: bool) -> None:
+        self._away = not may_touch
+        if self.touch:
+            self.touch(may_touch)
 
 
 class Verdict(StrEnum):

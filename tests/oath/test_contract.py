@@ -1,7 +1,8 @@
 """The contract with OATH keys on the lab's card, in a reader of a real pcscd: with and without planted deviations."""
 
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.conftest import MfaKit
 from tests.fido.test_hardware_report import on
 from tests.hardware.__main__ import main
 from tests.hardware.oath import PREFIX, ROWS, OathBench
-from tests.hardware.rows import Done, Verdict, as_json, table, try_rows
+from tests.hardware.rows import Done, Person, Verdict, as_json, table, try_rows
 from tests.oath.conftest import only
 
 BLANK = {row.name for row in ROWS if "blank" in row.needs}
@@ -23,19 +24,18 @@ CODES = {"codes", "codes-sha256", "pair", "name-64", "put-again", "touch", "rena
 THEIRS = Credential(TOTP_TYPE | 1, 6, b"a secret of the owner", touch=False)
 
 
-@dataclass
-class Person:
-    """Touches a card of the lab, or leaves it alone."""
+def hand(card: YkoathCard) -> Callable[[bool], None]:
+    """Return a function that touches a card, or leaves it alone."""
 
-    card: YkoathCard
+    def touch(wanted: bool) -> None:
+        card.quirks.untouched = 0 if wanted else StatusWord.CONDITIONS_NOT_SATISFIED
 
-    def touch(self, wanted: bool) -> None:
-        self.card.quirks.untouched = 0 if wanted else StatusWord.CONDITIONS_NOT_SATISFIED
+    return touch
 
 
-def bench_of(card: YkoathCard, keys: Keys, *, blank: bool = True) -> OathBench:
+def bench_of(card: YkoathCard, keys: Keys, *, blank: bool = True, told: list[str] | None = None) -> OathBench:
     pcsc.plug(card)
-    return OathBench(only(keys), lambda _: None, Person(card).touch, blank=blank)
+    return OathBench(only(keys), Person((list[str]() if told is None else told).append, hand(card)), blank=blank)
 
 
 def card_with(quirks: Quirks | None = None, **more: int) -> YkoathCard:
@@ -49,10 +49,12 @@ def with_verdict(rows: list[Done], verdict: Verdict) -> set[str]:
 @pytest.mark.parametrize("quirks", [Quirks(), Quirks(strict_le=True), Quirks(most_at_once=1)], ids=["", "le", "many"])
 def test_the_lab_card_does_what_mfa_kit_relies_on(keys: Keys, quirks: Quirks) -> None:
     """All rows are run. The deviations of firmware that the adapter corrects are not seen."""
-    card = card_with(quirks)
-    rows = list(try_rows(ROWS, bench_of(card, keys)))
+    card, told = card_with(quirks), list[str]()
+    rows = list(try_rows(ROWS, bench_of(card, keys, told=told)))
     assert with_verdict(rows, Verdict.SAME) == {*(row.name for row in ROWS), "nothing-left"}, table(rows)
     assert (card.credentials, card.password, card.touches) == ({}, None, 1)
+    # mfa-kit asks for a touch in both rows. In the second, the person was told to leave the key alone.
+    assert told == ["touch the key now (30 s)"]
 
 
 DEVIATIONS: dict[str, tuple[Quirks, set[str]]] = {
@@ -112,7 +114,7 @@ def test_a_card_with_a_password_is_left_alone(keys: Keys) -> None:
 def test_rows_that_nobody_can_touch_for_are_not_run(keys: Keys) -> None:
     """Without consent, the rows for a blank card are not run either. An old firmware is not asked to rename."""
     card = card_with(version=(5, 2, 7))  # type: ignore[arg-type]
-    bench = replace(bench_of(card, keys, blank=False), touch=None)
+    bench = replace(bench_of(card, keys, blank=False), person=Person(lambda _: None))
     rows = list(try_rows(ROWS, bench))
     assert with_verdict(rows, Verdict.NOT_RUN) == BLANK | TOUCHED | {"rename"}
     assert with_verdict(rows, Verdict.DIFFERS) == set()
@@ -163,7 +165,7 @@ def test_the_program_tries_the_card_that_is_in_a_reader(
     card = card_with()
     card.credentials[b"bank:me"] = THEIRS
     pcsc.plug(card)
-    monkeypatch.setattr("tests.hardware.__main__.at_key", lambda *, may_touch: Person(card).touch(may_touch))
+    monkeypatch.setattr("tests.hardware.__main__.at_key", lambda *, may_touch: hand(card)(may_touch))
     assert main(["--contract"], on(mfa_kit, []), lambda _: "TRY") == 0
     said = capsys.readouterr()
     ran = len(ROWS) + 1 - len(BLANK)
