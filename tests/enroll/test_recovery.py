@@ -11,7 +11,7 @@ import pytest
 
 from mfa_kit.core import models, otp
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, OutcomeUnknownError, UnlistedError, Unsettled, UsageFault
-from mfa_kit.core.models import RUN_TAG, DeviceSpec, JournalEntry, JournalState, RunKind, RunTag
+from mfa_kit.core.models import RUN_TAG, DeviceSpec, JournalEntry, JournalState, Method, RunKind, RunTag
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.orphans import Cleaned, remove_orphans
@@ -572,3 +572,63 @@ def test_a_lost_device_stores_no_secret_and_shows_no_code(user: str) -> None:
         gone.install(entry.spec, Created(Seed(bytes(40)), KeyUri("")))
     with pytest.raises(UsageFault, match="is lost"):
         gone.codes(entry.spec)
+
+
+def test_nothing_is_created_for_a_user_without_a_device_to_replace(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Only a lost device may have been removed already, by the same command before."""
+    with at() as desk:
+        with pytest.raises(UsageFault, match="has no MFA device"):
+            replaced(desk, user, lost=False)
+        assert serial_of(user) not in at_lab.serials()
+        assert replaced(desk, user, lost=True).revoked is None
+        assert serial_of(user) in at_lab.serials()
+
+
+def test_a_new_device_is_revoked_although_an_old_one_of_its_name_was(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The interrupted revocation of the old device is finished first. It is not the one that was asked for."""
+    with at() as desk:
+        old = entry_of(user, seconds_ago=3600, reached=JournalState.REVOKING)
+        desk.ledger.record(old)
+        make(desk, entry_of(user), enabled_for=user)
+    with at() as desk:
+        desk.revoke(user, user)
+        assert serial_of(user) not in at_lab.serials()
+        finished = desk.ledger.find(serial_of(user), run=old.run)
+        assert finished
+        assert finished.reached is JournalState.REVOKED
+
+
+def test_an_enrollment_that_was_undone_is_no_device_to_revoke(at: AtDesk, user: str) -> None:
+    """Only a revocation that was just finished counts as the one that was asked for."""
+    with at() as desk:
+        half_made = entry_of(user, seconds_ago=3600)
+        desk.ledger.record(half_made)
+    with at() as desk:
+        with pytest.raises(UsageFault, match="has no MFA device"):
+            desk.revoke(user, user)
+        undone = desk.ledger.find(serial_of(user), run=half_made.run)
+        assert undone
+        assert undone.reached is JournalState.UNDONE
+
+
+def test_an_untagged_device_that_the_journal_has_for_another_user_is_revoked(
+    at: AtDesk, users: Callable[[], str], at_lab: Lab
+) -> None:
+    """Another tool made it later, under the name of the other user's device, so nothing says that it is theirs."""
+    alice, bob = users(), users()
+    with at() as desk:
+        desk.ledger.record(theirs := entry_of(alice, seconds_ago=3600, reached=JournalState.CONFIRMED))
+        make(desk, entry_of(alice), run=None, enabled_for=bob)
+        desk.revoke(bob, alice)
+        assert serial_of(alice) not in at_lab.serials()
+        assert desk.ledger.find(theirs.spec.serial, run=theirs.run) == theirs
+
+
+@pytest.mark.parametrize(("lost", "steps"), [(False, ["remove its credential from key 1001"]), (True, [])])
+def test_a_lost_key_keeps_its_credential(lost: bool, steps: list[str], at: AtDesk, user: str) -> None:
+    """A dry run says what happens to the key."""
+    entry = entry_of(user)
+    entry = replace(entry, spec=replace(entry.spec, method=Method("oath"), hardware="key 1001"))
+    with at() as desk:
+        planned = revoke.removal_steps(entry, lost=lost, ports=desk.desk)
+    assert [step for step in planned if "credential" in step] == steps

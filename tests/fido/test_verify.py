@@ -36,6 +36,28 @@ def test_a_genuine_key_passes_with_exit_0(bus: Bus, key: SimulatedKey, published
     assert (receipt["schema"], receipt["version"]) == ("mfa-kit/verify-fido2", 1)
 
 
+CHECKS = [
+    *("attestation", "genuine", "metadata", "status", "model", "certification", "fips", "firmware", "advisories"),
+    *("pin", "user presence", "user verification", "assertion", "counter", "transports", "leaves nothing"),
+]
+
+
+def test_each_check_has_its_name(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
+    """Programs and policies find a check by its name."""
+    bus.plug(key)
+    assert list(results(desk.verify(*published.options)[1])) == CHECKS
+
+
+def test_a_model_without_a_certification_is_said_to_have_none(
+    bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
+) -> None:
+    """Nothing is required, so the key passes. The receipt names no level that the metadata lacks."""
+    bus.plug(key)
+    entry = {**maker.entry("m", aaguid=LAB_AAGUID), "statusReports": [{"status": "NOT_FIDO_CERTIFIED"}]}
+    _, receipt = desk.verify(*publish(tmp_path, maker, [entry]).options)
+    assert detail(receipt, "certification") == "none in the metadata; not required"
+
+
 def test_the_receipt_names_its_evidence(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """The receipt has SHA-256 of certificates and roots, number and date of the metadata, and the key's own claims."""
     bus.plug(key, serial="0042")

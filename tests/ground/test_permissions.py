@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.evaluator import (
+    NEGATED,
     NO_MFA,
     PLAIN_KEYS,
+    TESTS,
     UNREAD,
     WITH_MFA,
     Decision,
@@ -99,36 +101,62 @@ def test_mfa_conditions(condition: dict[str, Any], absent: Decision, true: Decis
     assert verdicts == [absent, true, false]
 
 
-@pytest.mark.parametrize(
-    ("condition", "value", "wanted"),
-    [
-        ({"StringEquals": {"a": ["x", "y"]}}, "y", ALLOW),
-        ({"StringEquals": {"a": "Y"}}, "y", NOTHING),
-        ({"StringEqualsIgnoreCase": {"a": "Y"}}, "y", ALLOW),
-        ({"StringNotEquals": {"a": ["x", "y"]}}, "y", NOTHING),
-        ({"StringNotEquals": {"a": "x"}}, None, ALLOW),
-        ({"StringLike": {"a": "al*e"}}, "alice", ALLOW),
-        ({"ArnLike": {"a": "arn:*:iam::*:user/al*"}}, ALICE, ALLOW),
-        ({"ArnLike": {"a": "arn:*"}}, ALICE, NOTHING),
-        ({"ArnLike": {"a": ALICE.replace("alice", "bob")}}, ALICE, NOTHING),
-        ({"ArnEquals": {"a": ALICE.replace("alice", "bob")}}, ALICE, NOTHING),
-        ({"ArnEquals": {"a": ALICE}}, ALICE, ALLOW),
-        ({"NumericLessThanEquals": {"a": 2}}, "3", NOTHING),
-        ({"NumericLessThanEquals": {"a": 2}}, "2", ALLOW),
-        ({"StringNotEqualsIgnoreCase": {"a": "Y"}}, "y", NOTHING),
-        ({"StringNotEqualsIgnoreCase": {"a": "Y"}}, "z", ALLOW),
-        ({"ArnNotEquals": {"a": ALICE}}, ALICE, NOTHING),
-        ({"NumericGreaterThanEquals": {"a": 3}}, "2", NOTHING),
-        ({"NumericNotEquals": {"a": 2}}, "2.0", NOTHING),
-        ({"NumericEquals": {"a": 2}}, "two", NOTHING),
-        ({"ForAllValues:StringEquals": {"a": "x"}}, None, ALLOW),
-        ({"ForAnyValue:StringEquals": {"a": "x"}}, None, NOTHING),
-        ({"StringEquals": {"a": "x", "b": "y"}}, "x", NOTHING),
-    ],
-)
+# A condition, the value of the key `a` in the request, and whether an Allow with this condition allows it.
+OPERATORS: list[tuple[dict[str, Any], str | None, Decision]] = [
+    ({"StringEquals": {"a": ["x", "y"]}}, "y", ALLOW),
+    ({"StringEquals": {"a": "Y"}}, "y", NOTHING),
+    ({"StringEqualsIgnoreCase": {"a": "Y"}}, "y", ALLOW),
+    ({"StringNotEquals": {"a": ["x", "y"]}}, "y", NOTHING),
+    ({"StringNotEquals": {"a": "x"}}, None, ALLOW),
+    ({"StringLike": {"a": "al*e"}}, "alice", ALLOW),
+    ({"ArnLike": {"a": "arn:*:iam::*:user/al*"}}, ALICE, ALLOW),
+    ({"ArnLike": {"a": "arn:*"}}, ALICE, NOTHING),
+    ({"ArnLike": {"a": ALICE.replace("alice", "bob")}}, ALICE, NOTHING),
+    ({"ArnEquals": {"a": ALICE.replace("alice", "bob")}}, ALICE, NOTHING),
+    ({"ArnEquals": {"a": ALICE}}, ALICE, ALLOW),
+    ({"NumericLessThanEquals": {"a": 2}}, "3", NOTHING),
+    ({"NumericLessThanEquals": {"a": 2}}, "2", ALLOW),
+    ({"StringNotEqualsIgnoreCase": {"a": "Y"}}, "y", NOTHING),
+    ({"StringNotEqualsIgnoreCase": {"a": "Y"}}, "z", ALLOW),
+    ({"ArnNotEquals": {"a": ALICE}}, ALICE, NOTHING),
+    ({"NumericGreaterThanEquals": {"a": 3}}, "2", NOTHING),
+    ({"NumericNotEquals": {"a": 2}}, "2.0", NOTHING),
+    ({"NumericEquals": {"a": 2}}, "two", NOTHING),
+    ({"StringLike": {"a": "al?e"}}, "alice", NOTHING),
+    ({"StringNotLike": {"a": "al*e"}}, "alice", NOTHING),
+    ({"StringNotLike": {"a": "al*e"}}, "bob", ALLOW),
+    ({"StringNotEquals": {"a": "x"}}, "y", ALLOW),
+    ({"StringEqualsIgnoreCase": {"a": "Y"}}, "z", NOTHING),
+    ({"ArnNotEquals": {"a": ALICE.replace("alice", "bob")}}, ALICE, ALLOW),
+    ({"ArnNotLike": {"a": "arn:*:iam::*:user/al*"}}, ALICE, NOTHING),
+    ({"ArnNotLike": {"a": "arn:*:iam::*:user/b*"}}, ALICE, ALLOW),
+    ({"Bool": {"a": "True"}}, "true", ALLOW),
+    ({"Bool": {"a": "true"}}, "false", NOTHING),
+    ({"NumericEquals": {"a": 2}}, "2.0", ALLOW),
+    ({"NumericEquals": {"a": 2}}, "3", NOTHING),
+    ({"NumericNotEquals": {"a": 2}}, "3", ALLOW),
+    ({"NumericLessThan": {"a": 2}}, "1", ALLOW),
+    ({"NumericLessThan": {"a": 2}}, "2", NOTHING),
+    ({"NumericGreaterThan": {"a": 2}}, "3", ALLOW),
+    ({"NumericGreaterThan": {"a": 2}}, "2", NOTHING),
+    ({"NumericGreaterThanEquals": {"a": 2}}, "2", ALLOW),
+    ({"ForAllValues:StringEquals": {"a": "x"}}, None, ALLOW),
+    ({"ForAnyValue:StringEquals": {"a": "x"}}, None, NOTHING),
+    ({"StringEquals": {"a": "x", "b": "y"}}, "x", NOTHING),
+]
+
+
+@pytest.mark.parametrize(("condition", "value", "wanted"), OPERATORS)
 def test_operators(condition: dict[str, Any], value: str | None, wanted: Decision) -> None:
     """One of the values has to match, and all keys have to hold: "IAM JSON policy elements: Condition operators"."""
     assert judge({**EVERYTHING, "Condition": condition}, a=value, b="z") is wanted
+
+
+def test_each_operator_is_tried_both_ways() -> None:
+    """A value that matches, and one that does not."""
+    for decision in (ALLOW, NOTHING):
+        tried = {operator for row, value, wanted in OPERATORS if wanted is decision and value for operator in row}
+        assert {*TESTS, *NEGATED} <= tried
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Lockouts: every access state, on accounts in the lab, and what the lab's IAM then does."""
 
 import json
+import re
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -196,14 +197,22 @@ def test_access_keys_that_still_reach_iam_let_a_user_enroll() -> None:
         (("s3:Get*", "*"), ("s3:*Object", "*"), "s3:GetObject"),
         (("s3:GetObject", "arn:aws:s3:::a*"), ("s3:*", "arn:aws:s3:::*b"), "s3:GetObject on arn:aws:s3:::ab"),
         (("S3:get*", "*"), ("s3:*Object", "arn:aws:s3:::b/*"), "s3:GetObject on arn:aws:s3:::b/*"),
+        (
+            ("s3:Get*", "arn:aws:s3:::${aws:username}/*"),
+            ("s3:*Object", "arn:aws:s3:::*/x"),
+            "GetObject on arn:aws:s3:::bob/x",
+        ),
+        (("s3:Get*", "arn:aws:s3:::b/*"), ("s3:*Object", "arn:aws:s3:::*/${aws:username}"), "on arn:aws:s3:::b/bob"),
         (("s3:Get*", "*"), ("s3:Put*", "*"), None),
     ],
 )
 def test_overlapping_patterns_are_denied(allowed: tuple[str, str], denied: tuple[str, str], both: str | None) -> None:
     """Patterns that match some of the same actions matter, also if neither contains the other."""
     row = {"Effect": "Allow", "Action": allowed[0], "Resource": allowed[1]}
-    rights = {"own": {"Statement": [row, {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}]}}
-    deny = json.dumps({"Statement": {"Effect": "Deny", "Action": denied[0], "Resource": denied[1]}})
+    rows = [row, {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}]
+    rights = {"own": {"Version": "2012-10-17", "Statement": rows}}
+    row = {"Effect": "Deny", "Action": denied[0], "Resource": denied[1]}
+    deny = json.dumps({"Version": "2012-10-17", "Statement": row})
     snapshot = account(user("bob", keys=[KEY], policies=rights))
     (fate,) = [each for each in access_with(snapshot, deny) if each.user == "bob"]
     if both is None:
@@ -363,21 +372,27 @@ def test_present_denials_are_reported_separately() -> None:
 
 
 @pytest.mark.parametrize("document", [SELF, SOME, json.dumps({"Statement": []})])
-def test_an_unread_policy_may_lock_out_any_user(document: str) -> None:
+@pytest.mark.parametrize("bob", [{**SIGNED_IN, "devices": [DEVICE]}, {"keys": [KEY], "devices": [DEVICE]}])
+def test_an_unread_policy_may_lock_out_any_user(bob: dict[str, Any], document: str) -> None:
     """The content of an unread policy is unknown, also if the new policy denies little or nothing."""
-    snapshot = account(user("bob", **SIGNED_IN, devices=[DEVICE], attached=["arn:aws:iam::aws:policy/ReadOnlyAccess"]))
+    snapshot = account(user("bob", **bob, attached=["arn:aws:iam::aws:policy/ReadOnlyAccess"]))
     blind = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"policies": {}})
     assert [each.state for each in access_with(blind, document) if each.user == "bob"] == [AccessState.UNKNOWN]
 
 
-def test_work_that_an_address_allows_is_lost_with_a_deny() -> None:
+@pytest.mark.parametrize(
+    ("document", "wanted"),
+    [(SOME, LOCKED), (NARROW, CHANGES), (json.dumps({"Statement": []}), FINE)],
+)
+@pytest.mark.parametrize("bob", [{**SIGNED_IN}, {"keys": [KEY]}])
+def test_work_that_an_address_allows_is_lost_with_a_deny(
+    bob: dict[str, Any], document: str, wanted: AccessState
+) -> None:
     """Whether the user has the right is unknown, because it depends on the address. So the user may lose it."""
     address = {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}
     rights = {"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": address}
-    snapshot = account(
-        user("bob", **SIGNED_IN, devices=[DEVICE]), group("people", policies={"s3": {"Statement": rights}})
-    )
-    assert [access.state for access in access_with(snapshot, SOME) if access.user == "bob"] == [LOCKED]
+    snapshot = account(user("bob", **bob), group("people", policies={"s3": {"Statement": rights}}))
+    assert [access.state for access in access_with(snapshot, document) if access.user == "bob"] == [wanted]
 
 
 def test_administrators_who_could_help() -> None:
@@ -399,6 +414,7 @@ class Simulator:
         self.verdict = verdict
 
     def simulated(self, documents: Any, actions: Any, context: Any) -> dict[str, Decision]:
+        assert all(re.fullmatch("[a-z0-9-]+:[A-Za-z]+", action) for action in actions)
         if self.verdict is None:
             raise AwsFault("AWS answers AccessDenied: no")
         return dict.fromkeys(actions, self.verdict)

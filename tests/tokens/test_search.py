@@ -273,6 +273,15 @@ def test_codes_in_the_wrong_order_are_named() -> None:
     assert verdict.what == "the codes were typed in the wrong order"
 
 
+@pytest.mark.parametrize("ahead", [-1, 1])
+def test_a_single_code_has_no_order(ahead: int) -> None:
+    """One code just outside the window, where the search for codes in the wrong order looks too."""
+    beyond = ahead * 30 * (matching.WINDOW + 1)
+    verdict = matching.verify_codes(key(BASE), one(BASE, ahead=beyond))
+    assert isinstance(verdict, Mismatch | Undecided)
+    assert "order" not in verdict.what
+
+
 @pytest.mark.parametrize("ahead", [-DAY, 3600])
 def test_a_clock_beyond_the_window_is_named(ahead: int) -> None:
     """The message says how to accept the token nevertheless."""
