@@ -37,7 +37,6 @@ class FidoBench:
     key_name: str
     person: Person
     erase: Callable[[], str] | None = None
-    cancel_after: float | None = None
     info: KeyInfo = field(init=False)
     first: tuple[Registration, AttestedCredentialData] | None = field(init=False, default=None)
 
@@ -145,10 +144,13 @@ def nothing_kept(bench: FidoBench) -> str:
 
 
 def canceled(bench: FidoBench) -> str:
-    """Cancel a request that waits for a touch, as Ctrl-C does. Then the key must answer the next command."""
+    """Cancel a request as soon as the key says that it waits for a touch, as Ctrl-C may. Then it must answer again.
+
+    A key that never says so is canceled after CANCEL_AFTER seconds.
+    """
     event = threading.Event()
     with bench.person.away(), key_device(bench) as device:
-        timer = threading.Timer(bench.cancel_after or CANCEL_AFTER, event.set)
+        timer = threading.Timer(CANCEL_AFTER, event.set)
         timer.start()
         try:
             Ctap2(device).make_credential(
@@ -157,6 +159,7 @@ def canceled(bench: FidoBench) -> str:
                 {"id": bytes(16), "name": "contract"},
                 [{"type": "public-key", "alg": -7}],
                 event=event,
+                on_keepalive=lambda _: event.set(),
             )
             did = "made a credential"
         except CtapError as error:
