@@ -21,8 +21,16 @@ from mfa_kit.adapters.fido.key import FidoKey, registration_of
 from mfa_kit.adapters.fido.links import BoundedDevice, Deadline
 from mfa_kit.adapters.metadata.index import open_signed
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
-from mfa_kit.lab.devices.clientpin import CHANGE_PIN, GET_KEY_AGREEMENT, GET_TOKEN, SET_PIN, ClientPin, digest
-from mfa_kit.lab.devices.ctap import Parameters
+from mfa_kit.lab.devices.clientpin import (
+    CHANGE_PIN,
+    GET_KEY_AGREEMENT,
+    GET_TOKEN,
+    SET_PIN,
+    ClientPin,
+    _SharedSecret,
+    digest,
+)
+from mfa_kit.lab.devices.ctap import CtapRefusal, Parameters
 from mfa_kit.security_keys.authenticator import Link, PluggedKey, Registration, StatementKind, Trusted
 from tests.conftest import ROOT
 from tests.fido.conftest import NOW, publish
@@ -30,6 +38,7 @@ from tests.fido.conftest import NOW, publish
 VECTORS = ROOT / "tests/data/vectors"
 WEBAUTHN = json.loads((VECTORS / "webauthn.json").read_text())
 FIDO2 = json.loads((VECTORS / "python-fido2.json").read_text())
+OPENSK = json.loads((VECTORS / "opensk.json").read_text())
 REGISTRATIONS: dict[str, dict[str, str]] = WEBAUTHN["registrations"]
 PIN: dict[str, Any] = FIDO2["clientPIN, protocol one"]
 # What section 16 of WebAuthn says of each registration. None of them counts signatures.
@@ -177,3 +186,17 @@ def test_the_lab_key_takes_the_recorded_pin(command: int, before: str | None, na
     pin = pin_of_the_vectors(before)
     assert asked(pin, command, **PIN[name]) == {}
     assert pin.hash == digest(after.encode())
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_the_lab_key_authenticates_as_opensk_does(protocol: int) -> None:
+    """Protocol two derives its key with HKDF and does not cut the MAC."""
+    message = octets(OPENSK["message"])
+    secret = _SharedSecret(protocol, octets(OPENSK["z"]))
+    assert secret.mac(message).hex() == OPENSK["authenticate"][str(protocol)]
+    pin = ClientPin(token=octets(OPENSK["token"]))
+    mac = octets(OPENSK["pinUvAuthParam"][str(protocol)])
+    pin.verify(protocol, message, mac)
+    for other, wrong in ((b"\xbb", mac), (message, b"\x12" * len(mac)), (message, mac[:-1])):
+        with pytest.raises(CtapRefusal, match="PIN_AUTH_INVALID"):
+            pin.verify(protocol, other, wrong)
