@@ -31,6 +31,7 @@ NAMES = {row.name for row in ROWS}
 BLANK = {row.name for row in ROWS if "blank" in row.needs}
 TOUCHED = {row.name for row in ROWS if "touch" in row.needs}
 CTAP2 = {row.name for row in ROWS if "ctap2" in row.needs}
+OLD = KeyModel(versions=("U2F_V2", "FIDO_2_0"), protocols=(1,), firmware=(5, 1, 2))
 U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 # How often the person touches the key, without the reset: seven times to register, and twice to sign.
 TOUCHES = 9
@@ -77,9 +78,12 @@ def with_verdict(rows: list[Done], verdict: Verdict) -> set[str]:
     return {row.row for row in rows if row.verdict is verdict}
 
 
-def test_the_lab_key_does_what_mfa_kit_relies_on(plugged: Callable[..., Lab]) -> None:
+@pytest.mark.parametrize("model", [KeyModel(), OLD, KeyModel(fingerprint=True)], ids=["2.1", "2.0", "fingerprint"])
+def test_the_lab_key_does_what_mfa_kit_relies_on(
+    plugged: Callable[..., Lab], maker: AttestationCa, model: KeyModel
+) -> None:
     """All rows are run on USB, and the key is blank afterwards."""
-    lab = plugged()
+    lab = plugged(lab_key(maker, model=model))
     rows = lab.rows()
     assert with_verdict(rows, Verdict.SAME) == NAMES | {"nothing-left"}, table(rows)
     assert (lab.key.client_pin.hash, lab.key.resident) == (None, [])
