@@ -88,10 +88,9 @@ from mfa_kit.policy.lockout import (
 from mfa_kit.policy.texts import force_mfa
 from mfa_kit.rollout.apply import PlanRun, check_backup_folder, check_copies
 from mfa_kit.rollout.execution import Execution, RowResult, UserResult, user_result
-from mfa_kit.rollout.plan import WORKERS, DeviceChange, check_account
+from mfa_kit.rollout.plan import WORKERS, DeviceChange, check_account, device_changes
 from mfa_kit.rollout.plan_files import plan_digest, plan_text
 from mfa_kit.rollout.plan_making import PlanOptions, plan_summary
-from mfa_kit.rollout.room import device_changes
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.wiring.methods.method import EnrollmentMethod, Options
 from mfa_kit.wiring.methods.oath import OathOptions

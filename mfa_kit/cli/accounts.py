@@ -1,18 +1,22 @@
 """`mfa-kit accounts export`: write the accounts of the organization to a file."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import EXCLUDE, EXTERNAL, INCLUDE, TAG, UNIT_ID, role_option
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import add_options
 from mfa_kit.core.text import Cell, count_of
 from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)

@@ -3,12 +3,14 @@
 In many accounts, it prints a row for each account, and can write a folder for each.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -45,11 +47,13 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import VERSION, Cell, ResultRow, age_text, count_of, counts_of
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+    from mfa_kit.wiring.settings import Settings
 
 AUDIT_FILE = "audit.json"
 # The columns that a table shows if the window has no room for all columns.
@@ -227,8 +231,8 @@ def _report_age(snapshot: Snapshot) -> str:
 class OrganizationAudit:
     """The audit of many accounts. `folders` is the folder for results, if there is one."""
 
-    snapshots: "wiring.audit.AccountSnapshots"
-    organization: "wiring.organization.Organization"
+    snapshots: wiring.audit.AccountSnapshots
+    organization: wiring.organization.Organization
     options: AuditOptions
     choice: AccountsChoice
     folders: AccountFolders | None

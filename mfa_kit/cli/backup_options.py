@@ -1,19 +1,21 @@
 """Options of commands that make or decrypt backups: folder, recipients, identities, and the key that is used."""
 
-import os
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.backups.opening import FilesAndCopies, several_backups
+from mfa_kit.cli.output import load_place
 from mfa_kit.cli.value_types import Age, F, PlaceType, add_options
-from mfa_kit.core.device_records import NO_RECORDS
-from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.message import suggest
-from mfa_kit.core.models import Backup, BackupLocation
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.core.errors import UsageFault
+
+if TYPE_CHECKING:
+    from mfa_kit.core.device_records import RunRecords
+    from mfa_kit.core.models import Backup, BackupLocation
 
 
 def identity(
@@ -83,13 +85,22 @@ DRILLED_WITHIN = click.option(
 )
 
 
+# The records without any run, as `module:name`. Only a command with --record needs them.
+NO_RECORDS = "mfa_kit.core.device_records:NO_RECORDS"
+
+
+def _read_records(_ctx: click.Context, _param: click.Parameter, dirs: Sequence[Path]) -> RunRecords:
+    records: RunRecords = wiring.rollout.read_run_records((), dirs) if dirs else load_place(NO_RECORDS)
+    return records
+
+
 RECORD = click.option(
     "--record",
     "record",
     multiple=True,
     type=Path,
     metavar="DIR",
-    callback=lambda _ctx, _param, dirs: wiring.rollout.read_run_records((), dirs) if dirs else NO_RECORDS,
+    callback=_read_records,
     help="Also compare with the records of runs in DIR, the results of a rollout. Repeatable.",
 )
 
@@ -119,36 +130,6 @@ PASSWORD_STDIN = click.option(
     is_flag=True,
     help="Read the key's OATH password from stdin (to change it: old, then new, one per line).",
 )
-
-
-def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocation | None = None) -> FilesAndCopies:
-    """Return the backups that a name means: those of a user, or the one with a file name of `backup list`.
-
-    `folder` is as in `wiring.stores.stored_backups`. If there is a file with this name, or if it is a path of several
-    parts or a URL, return it as it is. Return the unknown name of a backup as it is too, so that the error is that of a
-    missing file. Raise IntegrityFault for any other unknown name.
-    """
-    if not isinstance(place, Path) or len(place.parts) != 1 or place.is_file():
-        return {place: ()}
-    stored = wiring.stores.stored_backups(settings, folder, own=True)
-    named = [backup for backup in stored if backup.path.name == place.name] or of_user(place.name, stored)
-    if not named and place.suffix != ".age" and not os.path.lexists(place):
-        raise IntegrityFault(
-            f"there is no backup of a user {place}, and no file with this name",
-            suggest("list the backups", "backup list"),
-        )
-    files: dict[str, list[BackupLocation]] = {}
-    for backup in named:
-        files.setdefault(backup.name, []).append(backup.path)
-    return {usual: tuple(copies) for usual, *copies in files.values()} or {place: ()}
-
-
-def backup_named(place: BackupLocation, settings: Settings) -> BackupLocation:
-    """Return the only backup that a name means, as `backups_named` does. Raise UsageFault if it means several."""
-    files = backups_named(place, settings)
-    if len(files) > 1:
-        raise several_backups(files)
-    return next(iter(files))
 
 
 def of_user(user: str | None, backups: Sequence[Backup]) -> list[Backup]:

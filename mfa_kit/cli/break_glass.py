@@ -1,9 +1,12 @@
 """`mfa-kit break-glass`: identities that only several custodians can open together."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,26 +14,29 @@ from mfa_kit import wiring
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import creating, drilling, meeting, rotating, showing
 from mfa_kit.break_glass.creating import NewGroup, WriteLetters, group_of, plan, reseal
-from mfa_kit.break_glass.custodians import CustodianSet, RecoveryKey
 from mfa_kit.break_glass.drilling import check_users, concerned, drill_protocol
 from mfa_kit.break_glass.meeting import OwnLayer, meet
-from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.proof import find, find_for_backup, locate, prove
 from mfa_kit.break_glass.uses import Record, due, last
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, backup_named, identity
+from mfa_kit.cli.backup.list import backup_named
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, identity
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress, counted
 from mfa_kit.core.message import clauses, suggest
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.core.text import ResultRow, day_of, iso_time
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.break_glass.custodians import CustodianSet, RecoveryKey
+    from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.wiring.settings import Settings
 
 RECOVERY_KEY_DIR = click.option(
     "--dir", "folder", type=Path, metavar="DIR", help="Folder of the break-glass files [default: the newest]."
@@ -73,10 +79,10 @@ def _new_group(threshold: int, custodians: tuple[str, ...], *, letters: bool) ->
     )
 
 
-def _confirm_letters(chosen: NewGroup, folder: Path | None, paper: str, ports: "BreakGlassPorts[K, V]") -> WriteLetters:
+def _confirm_letters(chosen: NewGroup, folder: Path | None, paper: str, ports: BreakGlassPorts[K, V]) -> WriteLetters:
     """Return the function that writes letters into a folder. Raise the errors of `NewGroup.confirm_letters`."""
 
-    def file_of(name: str) -> "wiring.files.LetterFile":
+    def file_of(name: str) -> wiring.files.LetterFile:
         return wiring.files.LetterFile(path=(folder or Path()) / f"break-glass-{name}.pdf", paper=Paper(paper))
 
     return chosen.confirm_letters(ports, file_of, text=wiring.files.packaged_text("break_glass/custodian_letter.md"))

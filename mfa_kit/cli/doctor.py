@@ -1,6 +1,9 @@
 """`mfa-kit doctor`: find problems with this computer's setup, and with mfa-kit's access to many accounts."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,12 +12,14 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.environment import given
 from mfa_kit.cli.messages import find_progress
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.doctor.checks import diagnose_account
 from mfa_kit.doctor.diagnosis import Health
 from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice, OrgAccount, in_account
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(
     "doctor",

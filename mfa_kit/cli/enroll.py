@@ -1,5 +1,7 @@
 """`mfa-kit enroll`: give a user or root an MFA device. The order of the steps is in `enrollment/enroll.py`."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -10,7 +12,6 @@ from mfa_kit import wiring
 from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
-from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
 from mfa_kit.core.models import (
@@ -28,14 +29,15 @@ from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
 from mfa_kit.enrollment.making import resume_device
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
-from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.wiring.methods.fido2 import Fido2Options
-from mfa_kit.wiring.methods.method import Options
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.page import OpenPage
+    from mfa_kit.cli.output import Output
+    from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
+    from mfa_kit.wiring.methods.method import Options
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=MethodVerb, epilog=EPILOG)
@@ -60,7 +62,7 @@ def enroll(
     no_browser: bool,
     settings: Settings,
     output: Output,
-    **backups: "Unpack[wiring.stores.NewBackupOptions]",
+    **backups: Unpack[wiring.stores.NewBackupOptions],
 ) -> int:
     """Give USER an MFA device."""
     if page:
@@ -87,7 +89,7 @@ def _enroll(
     method_options: Options,
     store: BackupStore,
     *,
-    place: "OpenPage | AtTerminal",
+    place: OpenPage | AtTerminal,
     output: Output,
 ) -> int:
     """Make the device that `request` describes, print the result, and return the exit code.
@@ -124,7 +126,7 @@ def _check_page(method: str | None, method_options: Options, *, other: bool) -> 
         )
 
 
-def _finish(place: "OpenPage | AtTerminal", outcome: Outcome) -> None:
+def _finish(place: OpenPage | AtTerminal, outcome: Outcome) -> None:
     """Show the last messages of the page: one for the admin, and one for the colleague."""
     if isinstance(outcome, Enrolled):
         user = outcome.spec.user
@@ -193,7 +195,7 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
 def _resume(
     user: str,
     method_options: Options,
-    identities: "wiring.age_keys.Identities",
+    identities: wiring.age_keys.Identities,
     backup_dir: BackupLocation | None,
     *,
     settings: Settings,

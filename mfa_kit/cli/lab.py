@@ -3,19 +3,23 @@
 A command that runs in the lab gets no AWS credentials except those of the lab.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Number, add_options
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 FILE = click.Path(path_type=Path)
 # The options of commands that start a lab, as in wiring.lab.LabChoices.
@@ -51,7 +55,7 @@ start_options = add_options(
 @click.command(cls=Verb, needs_config=False)
 @start_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
-def run(*, command: tuple[str, ...], settings: Settings, **choices: "Unpack[wiring.lab.LabChoices]") -> int:
+def run(*, command: tuple[str, ...], settings: Settings, **choices: Unpack[wiring.lab.LabChoices]) -> int:
     """Run COMMAND in a new lab: `mfa-kit lab run -- COMMAND`. The exit code is COMMAND's exit code."""
     return wiring.lab.run(command, region=settings.region, progress=settings.progress, **choices)
 
@@ -59,7 +63,7 @@ def run(*, command: tuple[str, ...], settings: Settings, **choices: "Unpack[wiri
 @click.command(cls=Verb, needs_config=False)
 @start_options
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [any].")
-def serve(*, port: int, settings: Settings, **choices: "Unpack[wiring.lab.LabChoices]") -> None:
+def serve(*, port: int, settings: Settings, **choices: Unpack[wiring.lab.LabChoices]) -> None:
     """Run a lab until Ctrl-C, and print the environment variables to export."""
     wiring.lab.serve(click.echo, region=settings.region, port=port, **choices)
 

@@ -1,5 +1,7 @@
 """`mfa-kit ledger`: what mfa-kit did, the ledger in PostgreSQL, and whether the ledger agrees with IAM."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,7 +15,6 @@ from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, without_copies
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.device_records import NO_RECORDS, RunRecords
@@ -22,13 +23,14 @@ from mfa_kit.core.interaction import LiveProgress, counting
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, Device, DeviceType, RunTag
 from mfa_kit.core.text import ResultRow, age_text, iso_time
-from mfa_kit.enrollment.ports import IamReader
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.rollout.proven_devices import adopt_devices
-from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.account.reading import MapEach
+    from mfa_kit.cli.output import Output
+    from mfa_kit.enrollment.ports import IamReader
+    from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+    from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T")
 
@@ -240,7 +242,7 @@ def _in_account(account: str, backups: Iterable[Backup]) -> list[Backup]:
 
 
 def _read_devices(
-    iam_reader: IamReader, within: "MapEach", progress: LiveProgress
+    iam_reader: IamReader, within: MapEach, progress: LiveProgress
 ) -> tuple[list[Device], Mapping[str, str | RunTag]]:
     """Return all devices of the account, and a mapping from the serial of each virtual device to the run in its tags.
 

@@ -1,17 +1,22 @@
 """A letter as plain text, and as an HTML page, which can be mailed and printed; and the option for its paper."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.core.letter import Letter, LetterSection
 from mfa_kit.core.message import suggest
 from mfa_kit.core.text import one_line
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.core.letter import Letter, LetterSection
+    from mfa_kit.wiring.settings import Settings
 
 WIDTH = 76
 COMMAND = " " * 6

@@ -1,7 +1,10 @@
 """`mfa-kit orphans`: list unassigned devices, settle interrupted runs, and remove old devices of other computers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,16 +12,18 @@ from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Age
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
-from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress, counting
 from mfa_kit.core.message import clauses
 from mfa_kit.core.text import ResultRow, iso_time
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding, find_orphans, find_waiting, remove_orphans
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.errors import MfaKitError
+    from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+    from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(
     "orphans-list",

@@ -1,25 +1,29 @@
 """`mfa-kit replace`: give a user a new device, and remove an old device."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options, name_of, options_of_old
-from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
-from mfa_kit.core.text import Cell
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
-from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.wiring.methods.method import EnrollmentMethod, Options
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
+    from mfa_kit.core.text import Cell
+    from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
+    from mfa_kit.wiring.methods.method import EnrollmentMethod, Options
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=MethodVerb, epilog=EPILOG, kind_of_old=True)
@@ -39,7 +43,7 @@ def replace(
     lost: bool,
     settings: Settings,
     output: Output,
-    **backups: "Unpack[wiring.stores.NewBackupOptions]",
+    **backups: Unpack[wiring.stores.NewBackupOptions],
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
     with _opened(user, wanted, method=method, options=method_options, backups=backups, settings=settings) as (
@@ -101,16 +105,16 @@ def _opened(
     *,
     method: str | None,
     options: Options | None,
-    backups: "wiring.stores.NewBackupOptions",
+    backups: wiring.stores.NewBackupOptions,
     settings: Settings,
-) -> "Iterator[tuple[tuple[EnrollmentMethod, Options], EnrollmentPorts, Caller, wiring.oath_keys.OathKeys]]":
+) -> Iterator[tuple[tuple[EnrollmentMethod, Options], EnrollmentPorts, Caller, wiring.oath_keys.OathKeys]]:
     """Connect to AWS, and yield the method with its options, the ports, the caller and the OATH keys.
 
     Without a method, the method is that of the old device, which is looked up through the same connection. Raise
     UsageFault if `options` belong to another method.
     """
 
-    def prepare(options: Options) -> "tuple[BackupStore, wiring.oath_keys.OathKeys]":
+    def prepare(options: Options) -> tuple[BackupStore, wiring.oath_keys.OathKeys]:
         store = wiring.stores.open_store_for_device(settings, backups, alone=options.backup_alone)
         return store, wiring.oath_keys.OathKeys(settings, password_stdin=options.password_stdin)
 

@@ -1,25 +1,30 @@
 """`mfa-kit resync`: resynchronize a device with two consecutive codes, typed or computed from a backup."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, PASSPHRASE_FD, identity
-from mfa_kit.cli.output import Output
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import BackupLocation, Caller, Device, recorded_location
-from mfa_kit.core.otp import Pair
 from mfa_kit.core.wrong_codes import REJECTED_FROM_BACKUP, REJECTED_IN_RESYNC
 from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.backends import ask_pair
 from mfa_kit.enrollment.planning import choose_device, recorded_entry, resolve_user
-from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.otp import Pair
+    from mfa_kit.enrollment.ports import EnrollmentPorts
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=options.Verb)
@@ -65,7 +70,7 @@ def resync(
 def _from_backup(
     device: Device,
     user: str,
-    identities: "wiring.age_keys.Identities",
+    identities: wiring.age_keys.Identities,
     *,
     caller: Caller,
     ports: EnrollmentPorts,

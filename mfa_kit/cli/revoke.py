@@ -1,16 +1,22 @@
 """`mfa-kit revoke`: deactivate and delete a device, then remove its credential and its backup."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
-from mfa_kit.cli.output import Output
 from mfa_kit.core.models import JournalState, RunKind
-from mfa_kit.core.text import Cell
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.planning import resolve_user
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.text import Cell
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=options.Verb)

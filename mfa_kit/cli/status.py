@@ -1,7 +1,10 @@
 """`mfa-kit status`: list users and their MFA devices, including users without a device."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,18 +16,20 @@ from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import MAX_AGE, account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Number
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import BackupLocation, Device
 from mfa_kit.core.recorded_keys import KeyOfDevice, KeysOfDevices
 from mfa_kit.core.text import ResultRow, iso_time
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import VisitState
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import LiveProgress
+    from mfa_kit.core.models import BackupLocation, Device
+    from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+    from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(
     "status",

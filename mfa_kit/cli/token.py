@@ -3,21 +3,21 @@
 Seeds are not stored. Each command that needs them reads the vendor's file again.
 """
 
+from __future__ import annotations
+
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Age, add_options
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.text import ResultRow, count_of, iso_time, one_line
 from mfa_kit.tokens import matching
@@ -36,7 +36,11 @@ from mfa_kit.tokens.seeds import (
     TypedCodes,
     joined_reasons,
 )
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import Progress
+    from mfa_kit.wiring.settings import Settings
 
 # If at least this many consecutive bins are empty, the chart of the page shows them as a single line.
 GAP = 2
@@ -135,7 +139,7 @@ def import_tokens(
     window: int,
     settings: Settings,
     output: Output,
-    **opening: "Unpack[wiring.seed_files.SeedFileOptions]",
+    **opening: Unpack[wiring.seed_files.SeedFileOptions],
 ) -> int:
     """Record the tokens of a vendor's seed FILE: serial numbers, manufacturers and parameters, but no seeds."""
     seed_file = wiring.seed_files.open_seed_file(file, opening, settings=settings)
@@ -268,7 +272,7 @@ def accept(
     out: Path | None,
     settings: Settings,
     output: Output,
-    **opening: "Unpack[wiring.seed_files.SeedFileOptions]",
+    **opening: Unpack[wiring.seed_files.SeedFileOptions],
 ) -> int:
     """Test a box of tokens: type each serial number and its code. An empty serial number ends the session.
 

@@ -1,13 +1,19 @@
 """`mfa-kit udev install`, `remove` and `status`: the udev rule for security keys."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.core.message import Message, command
-from mfa_kit.doctor.diagnosis import RuleState
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.doctor.diagnosis import RuleState
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command("status", cls=Verb)

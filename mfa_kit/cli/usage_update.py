@@ -1,23 +1,24 @@
 """`mfa-kit usage update`: reads from CloudTrail when MFA devices were last used, and records it in the ledger."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.interaction import Progress, counting
 from mfa_kit.core.models import BackupLocation, S3Url
 from mfa_kit.core.text import ResultRow, count_of, few, iso_time
 from mfa_kit.enrollment.pacing import Backoff
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.usage.updating import (
     EventFile,
     FilesResult,
@@ -28,7 +29,11 @@ from mfa_kit.usage.updating import (
     record_files,
     update_account,
 )
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+    from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(
     "usage-update",
@@ -120,7 +125,7 @@ def _rows(results: Sequence[RegionResult]) -> AccountRows:
 
 
 def _read_files(
-    logs: BackupLocation, organization: "wiring.organization.Organization", settings: Settings
+    logs: BackupLocation, organization: wiring.organization.Organization, settings: Settings
 ) -> FilesResult:
     """Read all log files: those of a bucket several at a time, because each has to be fetched."""
     accounts = [account.id for account in organization.selection.chosen]

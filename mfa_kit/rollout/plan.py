@@ -5,7 +5,7 @@ An index has the plans of several accounts. `plan_files` reads and writes both.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -77,6 +77,11 @@ class PlanStep:
     def open(self) -> bool:
         """Whether a device still has to be made, by `apply` or at a station."""
         return self.action in {Action.ENROLL, Action.STATION} or self.repair
+
+    @property
+    def makes_device(self) -> bool:
+        """Whether the user gets a device with this step, from mfa-kit or otherwise."""
+        return self.repair or self.action not in {Action.SKIP, Action.BLOCKED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +202,24 @@ class DeviceChange:
     user: str
     before: tuple[str, ...]
     after: tuple[str, ...]
+
+
+def device_changes(steps: Iterable[PlanStep]) -> list[DeviceChange]:
+    """Return the devices of each user with rows that add or replace devices, in the order of the first such rows."""
+    changes: dict[str, DeviceChange] = {}
+    steps = [*steps]
+    # If a half of a pair is blocked, `rollout finish` does not remove the old device.
+    staying = {(step.user, step.replaces) for step in steps if step.action is Action.BLOCKED}
+    for step in steps:
+        if not step.row.is_further:
+            continue
+        before = tuple(Device(serial, step.user).name for serial in step.devices)
+        change = changes.setdefault(step.user, DeviceChange(user=step.user, before=before, after=before))
+        if step.makes_device:
+            old = "" if (step.user, step.replaces) in staying else Device(step.replaces, step.user).name
+            kept = tuple(name for name in change.after if name != old)
+            changes[step.user] = replace(change, after=(*kept, step.row.name or step.user))
+    return [*changes.values()]
 
 
 def check_account(plan: Plan, caller: Caller) -> None:

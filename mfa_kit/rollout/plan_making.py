@@ -1,17 +1,17 @@
 """Makes a plan: compares the rows of a roster, or the selected users, with IAM. Changes nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
-from mfa_kit.account.reading import AccountSource
-from mfa_kit.account.snapshot import CredentialReport
 from mfa_kit.core.device_records import NO_RECORDS, RunRecords
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress, counting
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalEntry, JournalState, RunTag
 from mfa_kit.core.text import ResultRow, few
-from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import delete_command
 from mfa_kit.rollout.further_devices import (
     block_keys_without_sign_in,
@@ -27,6 +27,11 @@ from mfa_kit.rollout.proven_devices import prove_devices
 from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
 from mfa_kit.rollout.row_status import look_up_counted
 
+if TYPE_CHECKING:
+    from mfa_kit.account.reading import AccountSource
+    from mfa_kit.account.snapshot import CredentialReport
+    from mfa_kit.enrollment.ports import EnrollmentPorts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountListing:
@@ -39,7 +44,7 @@ class AccountListing:
     holders: Mapping[str, str | None]
 
     @classmethod
-    def of(cls, users: Iterable[ListedUser], virtual: Iterable[Device]) -> "AccountListing":
+    def of(cls, users: Iterable[ListedUser], virtual: Iterable[Device]) -> AccountListing:
         """Return the listing of these users and virtual devices. Read both iterables completely."""
         return cls(
             users={user.name.lower(): user for user in users},

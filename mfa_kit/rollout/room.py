@@ -15,10 +15,9 @@ from mfa_kit.account.snapshot import VIRTUAL_QUOTA, Details, Entity, virtual_quo
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
-from mfa_kit.core.models import Device
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.planning import MAX_DEVICES
-from mfa_kit.rollout.plan import Action, DeviceChange, Plan, PlanStep
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
 
 # The actions on a virtual device that users need to manage it themselves. The other actions name the user instead
 # (Service Authorization Reference, IAM).
@@ -62,11 +61,6 @@ def _keys(steps: Sequence[PlanStep]) -> Iterator[Sequence[PlanStep]]:
         number += size
 
 
-def _makes_device(step: PlanStep) -> bool:
-    """Whether the user gets a device with this step, from mfa-kit or otherwise."""
-    return step.repair or step.action not in {Action.SKIP, Action.BLOCKED}
-
-
 def block_overfull(steps: Sequence[PlanStep]) -> list[PlanStep]:
     """Return the steps. Those with which a user would have more devices than IAM allows are blocked.
 
@@ -75,7 +69,7 @@ def block_overfull(steps: Sequence[PlanStep]) -> list[PlanStep]:
     checked: list[PlanStep] = []
     new: Counter[str] = Counter()
     for key in _keys(steps):
-        making = [step for step in key if _makes_device(step)]
+        making = [step for step in key if step.makes_device]
         user = key[0].user
         count = len(key[0].devices) + new[user] + len(making)
         if making and count > MAX_DEVICES:
@@ -173,21 +167,3 @@ def _is_limited(user: Entity, policies: EntityPolicies, step: PlanStep, plan: Pl
     if any(before is Decision.ALLOW and after in DENIED for before, after in answers) and not policies.unread:
         return True
     return None if policies.unread or Decision.UNKNOWN in chain.from_iterable(answers) else False
-
-
-def device_changes(steps: Iterable[PlanStep]) -> list[DeviceChange]:
-    """Return the devices of each user with rows that add or replace devices, in the order of the first such rows."""
-    changes: dict[str, DeviceChange] = {}
-    steps = [*steps]
-    # If a half of a pair is blocked, `rollout finish` does not remove the old device.
-    staying = {(step.user, step.replaces) for step in steps if step.action is Action.BLOCKED}
-    for step in steps:
-        if not step.row.is_further:
-            continue
-        before = tuple(Device(serial, step.user).name for serial in step.devices)
-        change = changes.setdefault(step.user, DeviceChange(user=step.user, before=before, after=before))
-        if _makes_device(step):
-            old = "" if (step.user, step.replaces) in staying else Device(step.replaces, step.user).name
-            kept = tuple(name for name in change.after if name != old)
-            changes[step.user] = replace(change, after=(*kept, step.row.name or step.user))
-    return [*changes.values()]

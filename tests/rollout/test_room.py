@@ -8,8 +8,8 @@ import pytest
 
 from mfa_kit.core.models import Method, RosterMethod
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.rollout.plan import Action, PlanStep
-from mfa_kit.rollout.room import block_overfull, device_changes
+from mfa_kit.rollout.plan import Action, PlanStep, device_changes
+from mfa_kit.rollout.room import block_overfull
 from mfa_kit.rollout.roster import RosterAction, RosterRow
 from tests.conftest import ACCOUNT
 from tests.lab.client import Aws, document

@@ -1,6 +1,8 @@
 """`mfa-kit backup add`: makes an encrypted backup from an existing QR code."""
 
-from typing import Unpack
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -8,11 +10,13 @@ from mfa_kit import wiring
 from mfa_kit.backups import adding
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import new_backup_options
-from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import Progress
+    from mfa_kit.wiring.settings import Settings
 
 NO_PROMISE = (
     "copies may remain on an SSD or a copy-on-write file system, in snapshots, in cloud folders and in other programs"
@@ -40,7 +44,7 @@ def add(
     shred: bool,
     settings: Settings,
     output: Output,
-    **backups: "Unpack[wiring.stores.NewBackupOptions]",
+    **backups: Unpack[wiring.stores.NewBackupOptions],
 ) -> None:
     """Encrypt an existing QR code (console screenshot, app export) or key URI as a backup.
 
@@ -90,7 +94,7 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
         raise UsageFault("a picture on stdin cannot be overwritten", "give the file: --image FILE")
 
 
-def _put_away(image: str, shred: "wiring.backups.Shred | None", progress: Progress) -> None:
+def _put_away(image: str, shred: wiring.backups.Shred | None, progress: Progress) -> None:
     """Overwrite and remove the picture with `shred`, and print what may remain.
 
     If `shred` is None, remind the user to delete the picture instead.

@@ -1,21 +1,29 @@
-"""`mfa-kit backup list`, `recipients` and `exposed`: the backups, and who can decrypt them."""
+"""`mfa-kit backup list`, `recipients` and `exposed`: the backups, who can decrypt them, and which one a name means."""
 
+from __future__ import annotations
+
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.backups.opening import MISSING
+from mfa_kit.backups.opening import MISSING, several_backups
 from mfa_kit.backups.rekeying import Exposed, find_exposed, known_recipients
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, of_user, without_copies
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
-from mfa_kit.core.device_records import RunRecords
+from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import Backup, BackupLocation, backup_name, own_copy
 from mfa_kit.core.text import Cell, ResultRow, iso_time
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.backups.opening import FilesAndCopies
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.device_records import RunRecords
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command("list", cls=Verb, needs_config=False)
@@ -120,3 +128,33 @@ def _exposure_row(exposure: Exposed, computers: Mapping[str, str] | None, here: 
         recorded=exposure.since is not None,
         file=str(exposure.backup.path) if exposure.backup.name in here else None,
     )
+
+
+def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocation | None = None) -> FilesAndCopies:
+    """Return the backups that a name means: those of a user, or the one with a file name of `backup list`.
+
+    `folder` is as in `wiring.stores.stored_backups`. If there is a file with this name, or if it is a path of several
+    parts or a URL, return it as it is. Return the unknown name of a backup as it is too, so that the error is that of a
+    missing file. Raise IntegrityFault for any other unknown name.
+    """
+    if not isinstance(place, Path) or len(place.parts) != 1 or place.is_file():
+        return {place: ()}
+    stored = wiring.stores.stored_backups(settings, folder, own=True)
+    named = [backup for backup in stored if backup.path.name == place.name] or of_user(place.name, stored)
+    if not named and place.suffix != ".age" and not os.path.lexists(place):
+        raise IntegrityFault(
+            f"there is no backup of a user {place}, and no file with this name",
+            suggest("list the backups", "backup list"),
+        )
+    files: dict[str, list[BackupLocation]] = {}
+    for backup in named:
+        files.setdefault(backup.name, []).append(backup.path)
+    return {usual: tuple(copies) for usual, *copies in files.values()} or {place: ()}
+
+
+def backup_named(place: BackupLocation, settings: Settings) -> BackupLocation:
+    """Return the only backup that a name means, as `backups_named` does. Raise UsageFault if it means several."""
+    files = backups_named(place, settings)
+    if len(files) > 1:
+        raise several_backups(files)
+    return next(iter(files))

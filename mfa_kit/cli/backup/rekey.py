@@ -1,8 +1,11 @@
 """`mfa-kit backup rekey`, `passphrase` and `prune`: change who can decrypt backups, and remove backups."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,15 +23,17 @@ from mfa_kit.cli.backup_options import (
     identity,
 )
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress, counted
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import Backup, BackupLocation
-from mfa_kit.core.text import ResultRow
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.models import Backup, BackupLocation
+    from mfa_kit.core.text import ResultRow
+    from mfa_kit.wiring.settings import Settings
 
 COPIES = "older copies of the backups can still be opened with the old key"
 

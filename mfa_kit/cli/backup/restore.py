@@ -1,25 +1,31 @@
 """`mfa-kit backup restore` and `show`: put the secret of a backup on another device, or its QR code into a file."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.backups.contents import Opened
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, backups_named, identity
+from mfa_kit.cli.backup.list import backups_named
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, identity
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, mfa_kit
-from mfa_kit.core.models import BackupLocation, DeviceSpec
-from mfa_kit.core.text import ResultRow
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.backups.contents import Opened
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.models import BackupLocation, DeviceSpec
+    from mfa_kit.core.text import ResultRow
+    from mfa_kit.wiring.settings import Settings
 
 SCAN = "scan it with the new phone of {user}, then type the code that the phone shows for {name}"
 
@@ -75,7 +81,7 @@ def restore(
 
 def _restore_to_key(
     open_file: Callable[[], tuple[DeviceSpec, Opened]],
-    keys: "wiring.oath_keys.OathKeys",
+    keys: wiring.oath_keys.OathKeys,
     key_name: str | None,
     *,
     touch: bool,

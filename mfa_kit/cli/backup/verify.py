@@ -1,9 +1,12 @@
 """`mfa-kit backup verify` and `drill`: check that backups can be decrypted, and test them with codes of devices."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +14,7 @@ from mfa_kit import wiring
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.backups.opening import Verified, missing_backup
+from mfa_kit.cli.backup.list import backups_named
 from mfa_kit.cli.backup_options import (
     ACCEPT_LABEL,
     BACKUP_DIR,
@@ -18,21 +22,22 @@ from mfa_kit.cli.backup_options import (
     PASSWORD_STDIN,
     RECORD,
     WHICH,
-    backups_named,
     check_accepted,
     identity,
     of_user,
 )
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress, counted
 from mfa_kit.core.message import Message
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.oath_keys.choosing import code_on_key
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.device_records import RunRecords
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb, needs_config=False)

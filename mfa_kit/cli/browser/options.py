@@ -1,5 +1,7 @@
 """The options of commands that can ask their questions on a page in a browser."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mfa_kit.cli.output import load_place
-from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.page import OpenPage
+    from mfa_kit.wiring.settings import Settings
 
 # The function that opens the page, as `module:function`. Its module is imported only if --page is given.
 OPEN = "mfa_kit.cli.browser.page:open_page"
@@ -41,7 +43,7 @@ class AtTerminal:
 @contextmanager
 def asked_at(
     settings: Settings, *, page: bool, browser: bool, user: str = "", calls: str = ""
-) -> "Iterator[OpenPage | AtTerminal]":
+) -> Iterator[OpenPage | AtTerminal]:
     """Yield an OpenPage if `page` is true, else an AtTerminal. The command must use the `settings` of this object.
 
     The other arguments are those of `open_page`. The page is closed when the context ends.

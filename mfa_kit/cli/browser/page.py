@@ -7,21 +7,25 @@ The command uses a PersonAtPage as its Interaction, and a PageProgress as its pr
 the handling of errors, are the same as at a terminal.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit import wiring
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, Ending, PageState, Question, Role
 from mfa_kit.cli.messages import Redrawable
 from mfa_kit.core.errors import Declined, MfaKitError, UsageFault
-from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import STOP, Message, UserAction, action_of, clauses
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.text import one_line
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.core.interaction import LiveProgress
+    from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T")
 CONTINUE = (("Continue", ""),)

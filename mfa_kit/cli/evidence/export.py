@@ -1,6 +1,9 @@
 """`mfa-kit evidence export`: write a signed archive of evidence about MFA for an auditor."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,10 +11,12 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import iso_time
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command("export", cls=Verb)

@@ -1,9 +1,11 @@
 """`mfa-kit key list`, `info` and `metadata`: the connected keys, one key, and the published metadata of a model."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -22,15 +24,17 @@ from mfa_kit.cli.key.sources import (
     user_cells,
 )
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import DeviceFault, InUse, MfaKitError
-from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.text import Cell, ResultRow
 from mfa_kit.oath_keys.choosing import choose_line
-from mfa_kit.security_keys.authenticator import MetadataSource, Model
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import Interaction, Progress
+    from mfa_kit.core.text import Cell, ResultRow
+    from mfa_kit.security_keys.authenticator import MetadataSource, Model
+    from mfa_kit.wiring.settings import Settings
 
 # Seconds between two checks for a change.
 WATCH = 0.3
@@ -80,7 +84,7 @@ def _state(sources: Sequence[KeySource]) -> list[object]:
 
 
 def _look(
-    sources: Sequence[KeySource], users: "wiring.ledger.KeyUsers | None"
+    sources: Sequence[KeySource], users: wiring.ledger.KeyUsers | None
 ) -> tuple[list[ResultRow], list[MfaKitError]]:
     plugged = look(sources)
     rows = [{**row.cells(), **user_cells(row, users)} for row in plugged.rows]
@@ -98,7 +102,7 @@ def _watch(
     rows: list[ResultRow],
     state: list[object],
     *,
-    users: "wiring.ledger.KeyUsers | None",
+    users: wiring.ledger.KeyUsers | None,
     output: Output,
     progress: Progress,
 ) -> None:
@@ -134,7 +138,7 @@ def info(
     count: bool,
     settings: Settings,
     output: Output,
-    **key_options: "Unpack[wiring.security_keys.KeyOptions]",
+    **key_options: Unpack[wiring.security_keys.KeyOptions],
 ) -> None:
     """Show what a key reports about itself, and its OATH credentials. Asks for the OATH password if the key has one.
 
@@ -230,7 +234,7 @@ def metadata(
     model: str | None,
     settings: Settings,
     output: Output,
-    **key_options: "Unpack[wiring.security_keys.KeyOptions]",
+    **key_options: Unpack[wiring.security_keys.KeyOptions],
 ) -> int:
     """Show the FIDO metadata of MODEL, or the age of the metadata. The exit code is 1 if MODEL is not found.
 

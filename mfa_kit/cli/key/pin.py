@@ -4,9 +4,11 @@ The reset of FIDO is for the FIDO half of a key, but some firmware also erases t
 (src/fido/cbor_reset.c) erases all of its flash memory. So the OATH credentials are listed before and after.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -15,18 +17,20 @@ from mfa_kit.cli.backup_options import PASSWORD_STDIN, PIN_STDIN, RECIPIENT, REC
 from mfa_kit.cli.key.sources import REMEDY, OathHalf, find_oath_half
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import add_options
 from mfa_kit.core.errors import Declined, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.core.recorded_keys import KeyEvent, KeyFacts, vendor_of
-from mfa_kit.core.text import ResultRow
 from mfa_kit.oath_keys import choosing
 from mfa_kit.oath_keys.choosing import give_password
 from mfa_kit.security_keys import pin
-from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
 from mfa_kit.security_keys.pin import confirm_by_name, give_pin, set_pin_policy
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.text import ResultRow
+    from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
+    from mfa_kit.wiring.settings import Settings
 
 
 def pin_row(outcome: str, info: KeyInfo) -> ResultRow:
@@ -78,7 +82,7 @@ def set_pin(
     pin_stdin: bool,
     settings: Settings,
     output: Output,
-    **new_pin: "Unpack[wiring.security_keys.NewPinOptions]",
+    **new_pin: Unpack[wiring.security_keys.NewPinOptions],
 ) -> None:
     """Set a PIN on a FIDO key that has none."""
     keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)
@@ -95,7 +99,7 @@ def change_pin(
     pin_stdin: bool,
     settings: Settings,
     output: Output,
-    **new_pin: "Unpack[wiring.security_keys.NewPinOptions]",
+    **new_pin: Unpack[wiring.security_keys.NewPinOptions],
 ) -> None:
     """Change the PIN of a FIDO key."""
     keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)

@@ -1,17 +1,18 @@
 """`mfa-kit key recall`: list the users whose keys an advisory or the FIDO metadata names, from the ledger."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import metadata_options
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.firmware import NOT_OATH, Verdict
 from mfa_kit.core.message import suggest
@@ -20,7 +21,10 @@ from mfa_kit.core.recalls import RecalledKey, find_recalls
 from mfa_kit.core.text import ResultRow, count_of
 from mfa_kit.rollout.roster import ACCOUNT, COLUMNS
 from mfa_kit.security_keys.attestation import revoked_models
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 FILE = click.Path(path_type=Path)
 
@@ -37,7 +41,7 @@ def recall(
     roster: Path | None,
     settings: Settings,
     output: Output,
-    **key_options: "Unpack[wiring.security_keys.KeyOptions]",
+    **key_options: Unpack[wiring.security_keys.KeyOptions],
 ) -> int:
     """List the users whose keys an advisory names, in all accounts in the ledger. AWS is not asked.
 

@@ -5,21 +5,25 @@ Also finds the OATH half of a FIDO key.
 A KeySource supplies the rows of one kind of key. Without a shared ledger, no users are shown.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit import wiring
 from mfa_kit.core.errors import MfaKitError, NoApplet
-from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts, RecordedKey, vendor_of
 from mfa_kit.core.text import Cell, ResultRow, count_of, one_line
-from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.oath_keys.sharing import ISSUERS
 from mfa_kit.security_keys.authenticator import KeyInfo, Link, Model, PluggedKey
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.core.interaction import Progress
+    from mfa_kit.oath_keys.credential import OathKey
+    from mfa_kit.wiring.settings import Settings
 
 # COSE algorithms (IANA) that keys sign with, by number.
 ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
@@ -51,7 +55,7 @@ class KeyRow:
         """Return whether `name` is the key's serial, or is in `where` or `names`."""
         return name in {self.serial, *self.where, *self.names}
 
-    def joined(self, other: "KeyRow") -> "KeyRow":
+    def joined(self, other: KeyRow) -> KeyRow:
         """Return one row merged from two rows of the same key."""
         return KeyRow(
             key=self.key,
@@ -100,7 +104,7 @@ class FidoSource:
     """
 
     def __init__(
-        self, keys: "wiring.security_keys.SecurityKeys", *, count: bool = False, key_name: str | None = None
+        self, keys: wiring.security_keys.SecurityKeys, *, count: bool = False, key_name: str | None = None
     ) -> None:
         self._keys, self._count, self._key_name = keys, count, key_name
 
@@ -129,7 +133,7 @@ class OathSource:
 
     def __init__(
         self,
-        keys: "wiring.oath_keys.OathKeys",
+        keys: wiring.oath_keys.OathKeys,
         *,
         beside: Callable[[str], str | None],
         key_name: str | None = None,
@@ -350,7 +354,7 @@ class OathHalf:
         """Return these facts about the FIDO key, with those about the OATH half if it is certain."""
         return facts.beside(self.keys[0].facts) if len(self.keys) == 1 and not self.doubts else facts
 
-    def loss(self, after: "OathHalf") -> str:
+    def loss(self, after: OathHalf) -> str:
         """Return a sentence that says what a reset erased. `after` is the OATH half after the reset."""
         readable = not after.doubt or (after.keys and not any(key.password for key in after.keys))
         if gone := [label for label in self.labels if readable and label not in after.labels]:
@@ -367,7 +371,7 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join([*names, *([f"{count_of(others, 'credential')} of other services"] if others else [])])
 
 
-def find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKeys", settings: Settings) -> OathHalf:
+def find_oath_half(plugged: PluggedKey, fido: wiring.security_keys.SecurityKeys, settings: Settings) -> OathHalf:
     """Read the OATH half of a FIDO key. If none is certain, each OATH key or error that may be about it is a doubt."""
     try:
         fido_rows, _ = FidoSource(fido, key_name=plugged.where).rows()
@@ -396,7 +400,7 @@ def _doubts(keys: Sequence[OathKey], faults: Sequence[MfaKitError], *, unseen: b
     return doubts
 
 
-def key_users(settings: Settings) -> "wiring.ledger.KeyUsers | None":
+def key_users(settings: Settings) -> wiring.ledger.KeyUsers | None:
     """Return the users of keys from the ledger, or None if the ledger is not shared or cannot be used.
 
     The keys themselves can be listed without the ledger, so an error of the ledger is printed and not raised.
@@ -451,7 +455,7 @@ def device_cells(row: KeyRow, settings: Settings, *, as_text: bool) -> ResultRow
     }
 
 
-def user_cells(row: KeyRow, users: "wiring.ledger.KeyUsers | None") -> ResultRow:
+def user_cells(row: KeyRow, users: wiring.ledger.KeyUsers | None) -> ResultRow:
     """Return the cells with the users of a key, and with the computer that recorded each user.
 
     If `users` is None, return no cells.

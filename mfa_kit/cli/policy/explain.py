@@ -1,16 +1,21 @@
 """`mfa-kit policy explain`: say what the text of an AWS denial means, and what helps."""
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.core.denials import LONGEST, Denial, advice, parse_denial
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.policy.denials import Cause, find_cause, first_cause, needs_aws
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)

@@ -1,21 +1,26 @@
 """`mfa-kit policy lint`: find traps in policies that mention MFA."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.visits import alert_unread
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.policy.lint import Holder, Trap, account_traps, find_traps
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 POLICY_FILE = click.Path(path_type=Path, allow_dash=True)
 LONGEST = 1 << 20

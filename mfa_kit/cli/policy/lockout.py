@@ -1,5 +1,7 @@
 """`mfa-kit policy lockout`: list the users who would lose access if a policy were attached."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +14,11 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, UNIT, account_options
 from mfa_kit.cli.options import Matching, Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.lint import POLICY_FILE, read_policy
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import Lockout, UsageFault
-from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.text import Cell, ResultRow, count_of
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.policy.lockout import (
     UNCHANGED,
     AccessState,
@@ -36,11 +35,14 @@ from mfa_kit.policy.lockout import (
     unread_users,
 )
 from mfa_kit.policy.texts import force_mfa
-from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.account.snapshot import Snapshot
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import LiveProgress
+    from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
     from mfa_kit.wiring.organization import Organization
+    from mfa_kit.wiring.settings import Settings
 
 # The value of --at: root, or the ID of a root, a unit or an account.
 TARGET = re.compile(rf"root|{UNIT.pattern}|{ACCOUNT_ID.pattern}", re.ASCII)
@@ -161,7 +163,7 @@ def lockout(
     return exit_code(visits, findings=False)
 
 
-def _accesses(snapshot: "Snapshot", text: str | None, group: str | None) -> list[UserAccess]:
+def _accesses(snapshot: Snapshot, text: str | None, group: str | None) -> list[UserAccess]:
     return access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
 
 
@@ -176,7 +178,7 @@ class ControlChoice(NamedTuple):
     target: str
     instead: bool
 
-    def accesses(self, snapshot: "Snapshot") -> list[UserAccess]:
+    def accesses(self, snapshot: Snapshot) -> list[UserAccess]:
         """Return the access that users, roles and root of an account would have. An exempt account has none."""
         if self.text is None:
             trial = attached_trial(snapshot)
@@ -228,7 +230,7 @@ def _policy_text(file: Path | None, document: Path | None) -> str | None:
 
 
 def _tried_account(
-    label: str, accesses: Sequence[UserAccess], snapshot: "Snapshot", *, self_enroll: bool
+    label: str, accesses: Sequence[UserAccess], snapshot: Snapshot, *, self_enroll: bool
 ) -> TriedAccount:
     shut = locked_out(accesses, self_enroll=self_enroll)
     return TriedAccount(
@@ -285,7 +287,7 @@ def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already
     return [*rows]
 
 
-def _compare(text: str | None, organization: "Organization | None", progress: LiveProgress) -> None:
+def _compare(text: str | None, organization: Organization | None, progress: LiveProgress) -> None:
     """Print whether IAM's policy simulator and mfa-kit evaluate the policy in the same way.
 
     `text` is None for the policy that `policy show` prints. Without a connection to AWS, print nothing.

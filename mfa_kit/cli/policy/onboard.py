@@ -1,7 +1,10 @@
 """`mfa-kit policy onboard` and `policy offboard`: print the commands that set up or end access."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,7 +12,6 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.letters import letter_text
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.visits import alert_unread
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
@@ -25,7 +27,10 @@ from mfa_kit.policy.onboard import (
     shell_script,
 )
 from mfa_kit.policy.onboard import root_ceremony as ceremony
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)

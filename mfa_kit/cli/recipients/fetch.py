@@ -1,16 +1,18 @@
 """`mfa-kit recipients fetch`: copy a roster, and add the users' public keys from a forge or a file to the copy."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.text import ResultRow, count_of, few, iso_time
@@ -25,7 +27,10 @@ from mfa_kit.rollout.recipient_choice import (
 )
 from mfa_kit.rollout.roster import ACCOUNT, COLUMNS
 from mfa_kit.rollout.roster_files import ARN, ReadRow
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.wiring.settings import Settings
 
 GITHUB = "https://github.com"
 USER = "user"

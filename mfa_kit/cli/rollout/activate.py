@@ -1,10 +1,13 @@
 """`mfa-kit rollout activate`: enable the devices that `rollout apply --stage` created."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +15,9 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountWork, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
-from mfa_kit.core.device_records import RecordedState
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
@@ -24,16 +25,20 @@ from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.core.text import count_of, few
 from mfa_kit.core.wrong_codes import ADVICE_IN_CALL
 from mfa_kit.enrollment import backends
-from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, accounts_in_words
 from mfa_kit.rollout.activate import activate_devices, check_proofs, results_without_device, staged_entries
-from mfa_kit.rollout.execution import Execution, RowResult
 from mfa_kit.rollout.posting import check_arrival, users_of_lost
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.rollout.row_status import STANDS
 from mfa_kit.rollout.undo import read_staged_tags
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.device_records import RecordedState
+    from mfa_kit.enrollment.ports import BackupStore
+    from mfa_kit.rollout.execution import Execution, RowResult
+    from mfa_kit.wiring.settings import Settings
 
 PROOFS = click.option(
     "--proofs",
@@ -370,7 +375,7 @@ def outcomes_of(
     required: RequiredProofs,
     execution: Execution,
     *,
-    ports: "wiring.rollout.RolloutPorts",
+    ports: wiring.rollout.RolloutPorts,
     dry: bool,
     check: Callable[[JournalEntry], None],
     record_proof: Callable[[JournalEntry], None],
@@ -408,7 +413,7 @@ def arrival_check(
     return lambda entry: check_arrival(entry, states)
 
 
-def list_users(ports: "wiring.rollout.RolloutPorts", groups: Sequence[str], named: set[str]) -> set[str] | None:
+def list_users(ports: wiring.rollout.RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
     """Return the lower-case names of the users whose devices may be enabled, or None for all users.
 
     If `groups` has names, only members of at least one of these groups are returned. If `named` has names, only these

@@ -1,11 +1,13 @@
 """`mfa-kit rollout apply` and `work`: enroll the users of plans, and write a result for each user."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,7 +16,6 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.messages import EVENTS, countdown_sleep
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options as shared
 from mfa_kit.cli.rollout.plans import PlannedWork, check_file, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import (
@@ -27,16 +28,19 @@ from mfa_kit.cli.rollout.results import (
 )
 from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, open_for_changes
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import BackupLocation
-from mfa_kit.enrollment.ports import BackupStore
-from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.apply import PlanRun, check_backup_folder, check_copies
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.watching import claim_of
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import Progress
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.enrollment.ports import BackupStore
+    from mfa_kit.organization.accounts import AccountsChoice
+    from mfa_kit.wiring.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -271,7 +275,7 @@ def _check_all(works: Sequence[PlannedWork], options: ApplyOptions, store: Backu
 
 def _scheduler(
     works: Sequence[PlannedWork],
-    rollouts: "wiring.rollout.Rollouts",
+    rollouts: wiring.rollout.Rollouts,
     at_once: int | None,
     progress: Progress,
 ) -> AccountScheduler:

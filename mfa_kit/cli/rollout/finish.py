@@ -1,7 +1,10 @@
 """`mfa-kit rollout finish`: remove the old devices of users whose new device is proven."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,18 +12,20 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, confirm_at_terminal, open_for_changes
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.execution import TO_RETRY, RowOutcome
 from mfa_kit.rollout.finish import Exchange, Finishing, exchanges_of
 from mfa_kit.rollout.roster import keep_users
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.organization.accounts import AccountsChoice
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)

@@ -1,5 +1,7 @@
 """`mfa-kit rollout handover`: write a folder for each user, with their encrypted file and a letter."""
 
+from __future__ import annotations
+
 import csv
 import io
 from collections import Counter
@@ -17,33 +19,33 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import PAPER, letter_page, letter_text, sender_values
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.value_types import Day
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.file_formats import csv_table
-from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.message import Message, clauses, mfa_kit
 from mfa_kit.core.models import RUN, BackupLocation, Copies, JournalEntry, copies_of, own_copy
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import ResultRow, count_of, few
-from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper, confirm_secret
-from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers, find_own
 from mfa_kit.rollout.handover_letter import letter_values
-from mfa_kit.rollout.plan import PlanFiles
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.roster import ACCOUNT
 from mfa_kit.rollout.roster_files import Shipping
 from mfa_kit.rollout.row_status import look_up_devices
-from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.backups.contents import Opened
     from mfa_kit.backups.opening import ReadAhead
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import LiveProgress
+    from mfa_kit.core.letter import Letter, LetterTemplate
+    from mfa_kit.enrollment.ports import BackupStore
+    from mfa_kit.organization.accounts import AccountsChoice
+    from mfa_kit.rollout.plan import PlanFiles
+    from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T", Handover, LeftOut)
 COLUMNS = ("user", "email", "file", "letter", "device", "state")
@@ -82,7 +84,7 @@ class Letters:
     _files: Counter[str] = field(default_factory=Counter)
     _folders: dict[int, str] = field(default_factory=dict)
 
-    def folders(self, handovers: Sequence[Handover], files: "ReadAhead") -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def folders(self, handovers: Sequence[Handover], files: ReadAhead) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the path of each user's folder, relative to `folder`, with the contents of the user's files by name.
 
         Also the folder of a file that cannot be read has its name, so that a later run finds the same names. With
@@ -324,7 +326,7 @@ def _is_run(name: str, choice: AccountsChoice | None) -> bool:
 
 def _find_in_plans(
     files: PlanFiles,
-    rollouts: "wiring.rollout.Rollouts",
+    rollouts: wiring.rollout.Rollouts,
     choice: AccountsChoice | None,
     find_handed: FindHandovers,
     progress: LiveProgress,
@@ -338,7 +340,7 @@ def _find_in_plans(
 
 def _find_in_run(
     run: str,
-    rollouts: "wiring.rollout.Rollouts",
+    rollouts: wiring.rollout.Rollouts,
     _: AccountsChoice | None,
     find_handed: FindHandovers,
     progress: LiveProgress,
@@ -359,7 +361,7 @@ def write_letters(
     letters: Letters,
     handovers: list[Handover],
     left_out: list[LeftOut],
-    files: "ReadAhead",
+    files: ReadAhead,
     *,
     only: tuple[str, ...],
     keys: Sequence[Path] = (),
@@ -410,7 +412,7 @@ def _check_table(letters: Letters, users: Collection[str]) -> None:
 def _write(
     letters: Letters,
     chosen: Sequence[Handover],
-    files: "ReadAhead",
+    files: ReadAhead,
     *,
     keys: Sequence[Path],
     everyone: Sequence[Handover],
@@ -425,7 +427,7 @@ def _write(
         _write_tree(letters, others, files, settings)
 
 
-def _write_tree(letters: Letters, handovers: Sequence[Handover], files: "ReadAhead", settings: Settings) -> None:
+def _write_tree(letters: Letters, handovers: Sequence[Handover], files: ReadAhead, settings: Settings) -> None:
     """Write the folder with the files of users who have their own, and with the letters without a passphrase.
 
     If it exists, because an earlier run wrote files with passphrases, add the missing folders of users.
@@ -447,7 +449,7 @@ def _write_sealed(
     letters: Letters,
     sealed: Sequence[Handover],
     others: Sequence[Handover],
-    files: "ReadAhead",
+    files: ReadAhead,
     *,
     keys: Sequence[Path],
     everyone: Sequence[Handover],
@@ -489,7 +491,7 @@ def _write_sealed(
 def _write_one(
     letters: Letters,
     handover: Handover,
-    open_backup: "Callable[[BackupLocation], Opened]",
+    open_backup: Callable[[BackupLocation], Opened],
     write: Callable[..., None],
 ) -> None:
     """Write a file that a new passphrase opens, and its letter, and add the row, or else the reason why not."""
@@ -524,7 +526,7 @@ def _keep(users: list[T], named: Collection[str]) -> list[T]:
 
 
 def find_in_plan(
-    ports: "wiring.rollout.RolloutPorts",
+    ports: wiring.rollout.RolloutPorts,
     work: PlannedWork,
     progress: LiveProgress,
     *,

@@ -1,17 +1,19 @@
 """`mfa-kit rollout plan`: compare a roster, or a selection of users, with IAM, and write a plan."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
 from mfa_kit.cli.visits import (
@@ -25,20 +27,22 @@ from mfa_kit.cli.visits import (
 )
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import error_of_faults
-from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.text import ResultRow, count_of, few
-from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
-from mfa_kit.rollout.plan import Action, Plan, PlannedAccount, PlanStep, RolloutIndex, UnplannedAccount
+from mfa_kit.rollout.plan import Action, Plan, PlannedAccount, PlanStep, RolloutIndex, UnplannedAccount, device_changes
 from mfa_kit.rollout.plan_files import index_text, plan_digest, plan_file_name, plan_text
 from mfa_kit.rollout.plan_making import SHOWN, PlanOptions, plan_summary
 from mfa_kit.rollout.records import entries_of_runs
-from mfa_kit.rollout.room import device_changes
 from mfa_kit.rollout.roster import RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
 from mfa_kit.rollout.roster_files import CellFault, ChosenAccounts, RosterAccounts, faults_table
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import LiveProgress, Progress
+    from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
+    from mfa_kit.wiring.settings import Settings
 
 
 def note_surprises(new_plan: Plan, *, progress: Progress) -> None:
@@ -242,8 +246,8 @@ NARROW = ("state", *ACTIONS, "no_own_copy")
 def _plan_accounts(
     request: PlanOptions,
     rows: Mapping[str, list[RosterRow]] | None,
-    rollouts: "wiring.rollout.Rollouts",
-    organization: "wiring.organization.Organization",
+    rollouts: wiring.rollout.Rollouts,
+    organization: wiring.organization.Organization,
     *,
     progress: LiveProgress,
 ) -> list[Visit[Plan]]:
@@ -266,7 +270,7 @@ def _plan_accounts(
         return in_order(unordered_visits)
 
 
-def _check_replaced(out: Path, rollouts: "wiring.rollout.Rollouts", progress: Progress) -> None:
+def _check_replaced(out: Path, rollouts: wiring.rollout.Rollouts, progress: Progress) -> None:
     """Raise UsageFault if `out` is the index of runs whose devices still exist, because undo needs this index."""
     earlier, devices = wiring.rollout.earlier_index(out), 0
     chosen = {account.id: account for account in rollouts.selection.chosen}

@@ -1,8 +1,10 @@
 """`mfa-kit rollout post`: the letters, the states and the secrets of keys that are sent to their users by post."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -10,7 +12,6 @@ from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import PAPER, sender_values
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.handover import FORMS, PDF, TABLE
 from mfa_kit.cli.rollout.profiles import find_pin
@@ -19,9 +20,7 @@ from mfa_kit.cli.value_types import Day
 from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
 from mfa_kit.core.file_formats import csv_table
-from mfa_kit.core.letter import Letter
 from mfa_kit.core.message import clauses, suggest
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import ResultRow, count_of, day_of, few
 from mfa_kit.letters.sheet import Paper, PrintedSecret, confirm_secret, secret_letter
 from mfa_kit.rollout.handing_over import LeftOut
@@ -34,9 +33,14 @@ from mfa_kit.rollout.posting import (
     parcels_of_plan,
     why_not,
 )
-from mfa_kit.rollout.roster_files import Shipping
 from mfa_kit.rollout.row_status import look_up_devices
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.letter import Letter
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.rollout.roster_files import Shipping
+    from mfa_kit.wiring.settings import Settings
 
 COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
 PASSWORD, PIN = "OATH password", "PIN"
@@ -130,7 +134,7 @@ def post(
 
 
 def _read_parcels(
-    plan: Plan, rollouts: "wiring.rollout.Rollouts", ports: "wiring.rollout.RolloutPorts", settings: Settings
+    plan: Plan, rollouts: wiring.rollout.Rollouts, ports: wiring.rollout.RolloutPorts, settings: Settings
 ) -> list[Parcel]:
     """Return the keys of a plan that are sent by post, as IAM, the ledger and the record show them."""
     with settings.progress.showing("reading devices"):
@@ -191,7 +195,7 @@ class _Work:
         self.refused.append(LeftOut(user=parcel.step.key, reason=reason))
         self._settings.progress.alert(f"{parcel.step.key}: {reason}")
 
-    def record(self, recording: "wiring.rollout.Recording", *, how: str | None) -> None:
+    def record(self, recording: wiring.rollout.Recording, *, how: str | None) -> None:
         """Record that the parcels arrived, as the users confirmed by the channel `how`, or that they are lost.
 
         They are lost if `how` is None. Report errors row by row.
@@ -281,7 +285,7 @@ class _Work:
         self,
         parcel: Parcel,
         folder: Path,
-        opener: "wiring.oath_keys.PasswordOpener",
+        opener: wiring.oath_keys.PasswordOpener,
         pin: Path | None,
         *,
         paper: Paper,

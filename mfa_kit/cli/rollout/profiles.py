@@ -4,6 +4,8 @@ A key belongs to a user if the ledger has a device on it. Such a key is never re
 `.unfinished` beside the encrypted PIN says that the last step of a key is missing, because IAM cannot say that.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,17 +20,17 @@ from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, vendor_of
 from mfa_kit.core.stopping import sleep
 from mfa_kit.letters.sheet import confirm_secret
 from mfa_kit.rollout.further_devices import half_names
-from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders
-from mfa_kit.rollout.plan import Plan, PlanStep
-from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey, SeenKeys
-from mfa_kit.security_keys.preparing import PreparedKey
 from mfa_kit.security_keys.profile import Half, KeyProfile
-from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.letters.sheet import Paper
+    from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders
+    from mfa_kit.rollout.plan import Plan, PlanStep
+    from mfa_kit.rollout.roster import RosterRow
+    from mfa_kit.security_keys.preparing import PreparedKey
     from mfa_kit.wiring.security_keys import SealedPinFile, SecurityKeys
+    from mfa_kit.wiring.settings import Settings
 
 # The enrollment methods whose keys can have a profile.
 KINDS = {"fido2", "oath"}
@@ -66,11 +68,11 @@ class KeyProfiles:
 
     plan: Plan
     settings: Settings
-    keys: "SecurityKeys"
+    keys: SecurityKeys
     default: KeyProfile | None
     folder: Path
     letters: Path | None
-    paper: "Paper"
+    paper: Paper
     prepared: PreparedKey
     _pins: dict[str, Pin] = field(default_factory=dict)
 
@@ -219,7 +221,7 @@ class KeyProfiles:
             self.settings.progress.alert(f"{found.facts.name} already has a device of {step.user}, so it is not erased")
         return bool(found.devices)
 
-    def _check_reset(self, found: _Found, file: "SealedPinFile") -> bool:
+    def _check_reset(self, found: _Found, file: SealedPinFile) -> bool:
         """Return whether the key is kept as it is. Raise DeviceFault if a reset could erase what a user needs."""
         if not found.can_be_recognized:
             if found.info.pin_set and file.exists():
@@ -248,7 +250,7 @@ class KeyProfiles:
     def _mark(self, step: PlanStep, found: _Found) -> Path:
         return self._path(step, found, UNFINISHED)
 
-    def _file(self, step: PlanStep, found: _Found) -> "SealedPinFile":
+    def _file(self, step: PlanStep, found: _Found) -> SealedPinFile:
         """Return the file with the encrypted PIN of the key for a step."""
         path, profile = self._path(step, found, SEALED), self.of(step.row)
         letter = None

@@ -1,7 +1,10 @@
 """`mfa-kit rollout remind`: list users who still have to prove that their app works, or to enroll themselves."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,16 +12,18 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.rollout.running import look_up_results
-from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import ResultRow, iso_time
-from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Reminder, find_reminders
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import LiveProgress
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.organization.accounts import AccountsChoice
+    from mfa_kit.wiring.settings import Settings
 
 DAY = 24 * 60 * 60
 
@@ -45,7 +50,7 @@ def remind(
     """
     files = read_files([plan_file], accounts)
 
-    def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> Sequence[ResultRow]:
+    def look(ports: wiring.rollout.RolloutPorts, work: PlannedWork, progress: LiveProgress) -> Sequence[ResultRow]:
         ledger = ports.records(work.sha256)
         results = look_up_results(work.plan, ledger, ports, workers=workers, progress=progress)
         return _rows(find_reminders(work.plan, results, ports.states()), now=ports.ports.iam_reader.now())

@@ -3,6 +3,8 @@
 A scheduler decides in which account the command works next, alone or as one of several workers.
 """
 
+from __future__ import annotations
+
 import sys
 import threading
 import time
@@ -10,15 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit import wiring
 from mfa_kit.cli.environment import command_line
 from mfa_kit.cli.messages import EVENTS
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.results import AccountWork, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import (
     AccessDenied,
     Expired,
@@ -32,14 +32,18 @@ from mfa_kit.core.interaction import LiveProgress, Nobody, Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import ResultRow, count_of
-from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, AccountsChoice, OrgAccount, accounts_in_words, labels
-from mfa_kit.rollout.execution import Execution, RowResult
-from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.posting import describe_posted
-from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.row_status import look_up_counted, look_up_status
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.device_records import RunRecords
+    from mfa_kit.enrollment.ports import BackupStore
+    from mfa_kit.rollout.execution import Execution, RowResult
+    from mfa_kit.rollout.plan import Plan
+    from mfa_kit.rollout.records import PlanRecords
+    from mfa_kit.wiring.settings import Settings
 
 # The seconds between two attempts to begin with a plan or an account on which another worker is working.
 LOOK_AGAIN = 0.25
@@ -206,7 +210,7 @@ class SharedTurns:
 def look_up_results(
     plan: Plan,
     records: PlanRecords,
-    ports: "wiring.rollout.RolloutPorts",
+    ports: wiring.rollout.RolloutPorts,
     *,
     workers: int,
     progress: LiveProgress,
@@ -247,7 +251,7 @@ def name_next_command() -> Iterator[None]:
 @contextmanager
 def open_for_changes(
     settings: Settings, choice: AccountsChoice | None, *, store: BackupStore, workers: int, record: RunRecords
-) -> Iterator["wiring.rollout.Rollouts"]:
+) -> Iterator[wiring.rollout.Rollouts]:
     """Open the accounts of a command that changes devices. After a KeyboardInterrupt, say how to continue.
 
     Except in a dry run, also write the hashes of backups that only `record` has into the ledger.
@@ -289,7 +293,7 @@ class OpenWork:
     """
 
     work: AccountWork
-    ports: "wiring.rollout.RolloutPorts"
+    ports: wiring.rollout.RolloutPorts
     execution: Execution
     tally: Tally
     lock: threading.Lock
@@ -322,7 +326,7 @@ class Runner:
     schema: str
     works: Sequence[AccountWork]
     scheduler: AccountScheduler
-    enter: "wiring.rollout.EnterAccount"
+    enter: wiring.rollout.EnterAccount
     workers: int
     progress: LiveProgress
     output: Output

@@ -1,5 +1,7 @@
 """`mfa-kit rollout station`: enroll the users of a plan who have to be present, one after another."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,31 +32,31 @@ from mfa_kit.cli.rollout.running import look_up_results, name_next_command
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import ENTER, fill, suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, DeviceType, JournalEntry
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.making import preparing
-from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
-from mfa_kit.letters.sheet import Paper
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.rollout.apply import check_backup_folder, result_files
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account
 from mfa_kit.rollout.proven_devices import record_adopted
-from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
 from mfa_kit.security_keys.preparing import PreparedKey
-from mfa_kit.security_keys.profile import KeyProfile
-from mfa_kit.wiring.methods.method import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.page import OpenPage
     from mfa_kit.cli.browser.station_page import StationPage
+    from mfa_kit.core.interaction import LiveProgress, Progress
+    from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
+    from mfa_kit.letters.sheet import Paper
+    from mfa_kit.rollout.records import PlanRecords
+    from mfa_kit.security_keys.profile import KeyProfile
+    from mfa_kit.wiring.methods.method import Context, Options
+    from mfa_kit.wiring.settings import Settings
 
 # The number of users that are looked up in parallel before the session begins.
 WORKERS = 8
@@ -249,7 +251,7 @@ def _open_profiles(
     folder: Path,
     letters: Path | None,
     paper: Paper,
-) -> "tuple[_Methods, KeyProfiles]":
+) -> tuple[_Methods, KeyProfiles]:
     """Return the enrollment methods and the profiles of a session. Both use the same prepared key."""
     methods = _Methods(of_methods, context)
     profiles = KeyProfiles(
@@ -297,8 +299,8 @@ def _recipients_of(
 
 def _preparation(
     results: Path,
-    recording: "wiring.rollout.Recording",
-    oath_keys: "wiring.oath_keys.OathKeys",
+    recording: wiring.rollout.Recording,
+    oath_keys: wiring.oath_keys.OathKeys,
     to: Sequence[str],
     to_files: Sequence[Path],
 ) -> EnrollmentProcedure:
@@ -314,14 +316,14 @@ def _preparation(
     return preparing(lock=lambda entry: passwords.lock_key(oath_keys, entry), record=record)
 
 
-def _begin_run(ports: "wiring.rollout.RolloutPorts", recording: "wiring.rollout.Recording") -> str:
+def _begin_run(ports: wiring.rollout.RolloutPorts, recording: wiring.rollout.Recording) -> str:
     """Begin the record of a new run, and return the run's ID."""
     run = wiring.ports.new_run_id(ports.ports.iam_reader)
     recording.begin(run)
     return run
 
 
-def _record_proof(entry: JournalEntry, of_methods: Mapping[str, object], recording: "wiring.rollout.Recording") -> None:
+def _record_proof(entry: JournalEntry, of_methods: Mapping[str, object], recording: wiring.rollout.Recording) -> None:
     """Record that a device was enabled with two codes that it showed here, if so.
 
     A security key has no codes. Those of a phone may be from mfa-kit itself (--codes generated).
@@ -332,7 +334,7 @@ def _record_proof(entry: JournalEntry, of_methods: Mapping[str, object], recordi
         recording.add_state(spec.serial, spec.user, DeviceState.PROVEN, "two codes at the desk")
 
 
-def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> None:
+def _show_on_page(session: StationSession, place: OpenPage | AtTerminal) -> None:
     """Show the queue of a session on the page. Without --page, do nothing."""
     if isinstance(place, AtTerminal):
         return
@@ -352,7 +354,7 @@ def _posted_rows(steps: Sequence[PlanStep], tally: Tally) -> Iterator[tuple[RowR
     return ((tally.by_row[step.key], step) for step in steps if step.row.by_post and step.key in tally.by_row)
 
 
-def _finish(place: "OpenPage | AtTerminal", queue: StationQueue, following: str, progress: Progress) -> None:
+def _finish(place: OpenPage | AtTerminal, queue: StationQueue, following: str, progress: Progress) -> None:
     """Show the last message of the page, and what is next."""
     if following:
         progress.note(following)
@@ -379,7 +381,7 @@ class _Methods:
         self.prepare: Callable[[RosterRow], EnrollmentProcedure] = lambda row: METHODS[row.kind.name].procedure
 
     @property
-    def security_keys(self) -> "wiring.security_keys.SecurityKeys":
+    def security_keys(self) -> wiring.security_keys.SecurityKeys:
         """The connected security keys, with the metadata that the options name."""
         names = ("mds", "mds_root", "allow_older")
         return self._context.security_keys(**{name: self._options[name] for name in names if name in self._options})
@@ -433,7 +435,7 @@ def _look_up_results(
     plan: Plan,
     steps: Sequence[PlanStep],
     records: PlanRecords,
-    ports: "wiring.rollout.RolloutPorts",
+    ports: wiring.rollout.RolloutPorts,
     *,
     progress: LiveProgress,
 ) -> dict[str, RowResult]:
@@ -446,7 +448,7 @@ def _look_up_results(
     return {result.key: result for result in results}
 
 
-def _holders_of(plan: Plan, steps: Sequence[PlanStep], ports: "wiring.rollout.RolloutPorts") -> KeyHolders:
+def _holders_of(plan: Plan, steps: Sequence[PlanStep], ports: wiring.rollout.RolloutPorts) -> KeyHolders:
     return KeyHolders(
         ports=ports.ports,
         virtual=ports.account.virtual,

@@ -1,5 +1,7 @@
 """`mfa-kit rollout status`: show the status of each user of a plan."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
@@ -8,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,23 +20,25 @@ from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.forms import fitted_table
 from mfa_kit.cli.messages import Redrawn
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, Reading, is_narrowed, read_accounts, read_files
 from mfa_kit.cli.rollout.results import AccountWork, columns_of, next_step, result_row
 from mfa_kit.cli.rollout.running import look_up_results
 from mfa_kit.cli.visits import state_of
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import ResultRow, count_of, iso_time
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit
 from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.plan import PlanFiles, RolloutIndex
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import LiveProgress
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+    from mfa_kit.rollout.plan import PlanFiles, RolloutIndex
+    from mfa_kit.wiring.settings import Settings
 
 DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 # The outcomes of rows that need action, which are listed first.
@@ -246,7 +251,7 @@ def status(
         return watch_rollout(files, once=once, settings=settings, output=output)
     files = read_files([plan_file], accounts)
 
-    def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> list[RowResult]:
+    def look(ports: wiring.rollout.RolloutPorts, work: PlannedWork, progress: LiveProgress) -> list[RowResult]:
         ledger = ports.records(work.sha256)
         results = look_up_results(work.plan, ledger, ports, workers=workers, progress=progress)
         return ledger.with_computers(results)

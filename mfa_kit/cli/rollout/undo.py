@@ -1,9 +1,12 @@
 """`mfa-kit rollout undo`: remove the devices that one run made."""
 
+from __future__ import annotations
+
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,23 +14,25 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import planned_accounts, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import AccountWork, exit_code, is_alone
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
 from mfa_kit.core.errors import Lockout, UsageFault
-from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, accounts_in_words, by_reason
 from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.plan import Plan, RolloutIndex
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.row_status import look_up_counted
 from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, has_replaced, undo_devices
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import Progress
+    from mfa_kit.rollout.plan import Plan, RolloutIndex
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)
@@ -130,7 +135,7 @@ class _Removal:
     """Finds the devices to remove. `workers` is the number of requests that are in progress at a time."""
 
     target: _Target
-    rollouts: "wiring.rollout.Rollouts"
+    rollouts: wiring.rollout.Rollouts
     choice: AccountsChoice | None
     settings: Settings
     workers: int

@@ -1,11 +1,13 @@
 """`mfa-kit verify fido2`: check whether a security key, or each key of a box, is genuine and suitable."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -14,18 +16,20 @@ from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import KEY_PROFILE, PIN_STDIN, WHICH_FIDO, metadata_options
 from mfa_kit.cli.key.sources import find_oath_half
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.oath import check_rows
 from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.core.interaction import Progress
 from mfa_kit.core.recorded_keys import KeyEvent
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import Cell, ResultRow, iso_time, one_line
 from mfa_kit.security_keys.attestation import Examined, KeyExaminer, SeenBefore
 from mfa_kit.security_keys.authenticator import MetadataSource, PluggedKey, Trusted
 from mfa_kit.security_keys.profile import KeyProfile, KeyState, compare_profile
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.interaction import Progress
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command("fido2", cls=Verb)
@@ -54,7 +58,7 @@ def verify_fido2(
     asset: str | None,
     settings: Settings,
     output: Output,
-    **key_options: "Unpack[wiring.security_keys.KeyOptions]",
+    **key_options: Unpack[wiring.security_keys.KeyOptions],
 ) -> int:
     """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key.
 

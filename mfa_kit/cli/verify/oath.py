@@ -1,24 +1,28 @@
 """`mfa-kit verify oath` and `verify user`: check that an OATH key is ready for a user, or is a user's MFA device."""
 
+from __future__ import annotations
+
 import time
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import PASSPHRASE_FD, PASSWORD_STDIN, PIN_STDIN, WHICH, identity, metadata_options
 from mfa_kit.cli.options import DEVICE, Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.checks import Check, Failed, Passed
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
-from mfa_kit.core.text import ResultRow
 from mfa_kit.enrollment.planning import choose_device, resolve_user
-from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.oath_keys.verifying import UNPROVEN, check_virtual, maker_check, verify_device, verify_key
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.core.text import ResultRow
+    from mfa_kit.oath_keys.credential import OathKey
+    from mfa_kit.wiring.settings import Settings
 
 
 def check_rows(answer: Passed | Failed) -> list[ResultRow]:
@@ -59,7 +63,7 @@ def verify_oath(
     password_stdin: bool,
     settings: Settings,
     output: Output,
-    **key_options: "Unpack[wiring.security_keys.KeyOptions]",
+    **key_options: Unpack[wiring.security_keys.KeyOptions],
 ) -> int:
     """Check that an OATH key is ready for a user. With --account, warn if the key has credentials of that account."""
     fido = wiring.security_keys.SecurityKeys(settings, **key_options)

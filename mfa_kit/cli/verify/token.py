@@ -1,19 +1,19 @@
 """`mfa-kit verify token`: check a display token's codes and clock against its seed, or find a token by its codes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack, assert_never
+from typing import TYPE_CHECKING, Unpack, assert_never
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output
 from mfa_kit.cli.token import CODES_STDIN, FILE, WINDOW, seed_file_options
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
-from mfa_kit.core.text import ResultRow
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.aws_check import aws_use, check_with_aws
@@ -30,7 +30,11 @@ from mfa_kit.tokens.seeds import (
     joined_reasons,
     sold_by_aws,
 )
-from mfa_kit.wiring.settings import Settings
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.output import Output
+    from mfa_kit.core.text import ResultRow
+    from mfa_kit.wiring.settings import Settings
 
 
 @click.command("token", cls=Verb)
@@ -57,7 +61,7 @@ def verify_token(
     probe_user: str | None,
     settings: Settings,
     output: Output,
-    **opening: "Unpack[wiring.seed_files.SeedFileOptions]",
+    **opening: Unpack[wiring.seed_files.SeedFileOptions],
 ) -> int:
     """Check that token SERIAL shows the codes of its seed, and print how far off its clock is."""
     if find == bool(serial):
@@ -136,7 +140,7 @@ def _verify_without_seed(
 
 
 def _judged(
-    seed_file: SeedFile, serial: str, typed: TypedCodes, *, records: "wiring.ledger.TokenRecords", window: int
+    seed_file: SeedFile, serial: str, typed: TypedCodes, *, records: wiring.ledger.TokenRecords, window: int
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed, and return the token with the result.
 
@@ -180,7 +184,7 @@ def _print(
     verdict: Match | Mismatch | Undecided | None,
     *,
     output: Output,
-    clock: "ResultRow | None" = None,
+    clock: ResultRow | None = None,
     stored: bool = False,
 ) -> int:
     """Print a verdict, and return the exit code: 1 for Mismatch and Undecided, otherwise 0.
@@ -207,7 +211,7 @@ def _print(
     return 1 if isinstance(verdict, Mismatch | Undecided) else 0
 
 
-def _clock(shown: Match, sightings: Sequence[Sighting], records: "wiring.ledger.TokenRecords") -> ResultRow:
+def _clock(shown: Match, sightings: Sequence[Sighting], records: wiring.ledger.TokenRecords) -> ResultRow:
     """Return the cells about a token's clock, and the cell `aws`, which says whether AWS can use the token.
 
     The clock's offset is given in seconds and in time steps of the token.
