@@ -404,9 +404,7 @@ def pasted_commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(messages, "parts_of", record)
     yield
-    plain = [
-        line for line in printed if not any(isinstance(word, ShellText) for word in line.arguments) and typed(line)
-    ]
+    plain = [line for line in printed if can_be_typed(line)]
     PASTED.update(plain)
     if wrong := [line for line in plain if pasted(line) != list(line.arguments)]:
         pytest.fail(f"these commands cannot be pasted: {wrong}")
