@@ -1,22 +1,41 @@
 """Cases of `settle` in the lab: whose device it is, whether an Enable took effect, which entries stay open."""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mfa_kit.core import models, otp
-from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, OutcomeUnknownError, UnlistedError, Unsettled, UsageFault
-from mfa_kit.core.models import RUN_TAG, DeviceSpec, JournalEntry, JournalState, Method, RunKind, RunTag
+from mfa_kit.core.errors import (
+    DeviceFault,
+    IntegrityFault,
+    NoSuchEntity,
+    OutcomeUnknownError,
+    UnlistedError,
+    Unsettled,
+    UsageFault,
+)
+from mfa_kit.core.models import RUN_TAG, Device, DeviceSpec, JournalEntry, JournalState, Method, RunKind, RunTag
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.orphans import Cleaned, remove_orphans
 from mfa_kit.enrollment.planning import EnrollRequest
-from mfa_kit.enrollment.settling import LostDevice, remove_copies, settle, settle_each
+from mfa_kit.enrollment.settling import (
+    LostDevice,
+    is_complete,
+    record_all_confirmed,
+    record_confirmed,
+    remove_copies,
+    replaced_entry,
+    settle,
+    settle_each,
+    still_stands,
+)
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from tests.conftest import ACCOUNT
@@ -632,3 +651,273 @@ def test_a_lost_key_keeps_its_credential(lost: bool, steps: list[str], at: AtDes
     with at() as desk:
         planned = revoke.removal_steps(entry, lost=lost, ports=desk.desk)
     assert [step for step in planned if "credential" in step] == steps
+
+
+# What decides, one fact at a time. IAM, the store and the journal are lists here, so that nothing else differs.
+
+
+@dataclass
+class Lists:
+    """Stands for the ports of IAM's reads, the store and the journal. `asked` has the names of the calls."""
+
+    has: Sequence[Device] = ()
+    run: str | RunTag = RunTag.ABSENT
+    at: float = 0.0
+    backup: str | None = None
+    entries: Sequence[JournalEntry] = ()
+    asked: list[str] = field(default_factory=list)
+    recorded: list[Sequence[JournalEntry]] = field(default_factory=list)
+
+    def devices(self, user: str) -> Sequence[Device]:
+        self.asked.append("devices")
+        return [device for device in self.has if device.user == user]
+
+    def run_of(self, serial: str) -> str | RunTag:
+        self.asked.append("run_of")
+        return self.run
+
+    def now(self) -> float:
+        return self.at
+
+    def find(self, entry: Any, *, run: str | None = None) -> Any:
+        if isinstance(entry, JournalEntry):
+            return self.backup
+        return next((known for known in self.entries if (known.spec.serial, known.run) == (entry, run)), None)
+
+    def remove(self, entry: JournalEntry) -> None:
+        self.asked.append("remove")
+
+    def record(self, entry: JournalEntry) -> JournalEntry:
+        self.recorded.append([entry])
+        return entry
+
+    def record_all(self, entries: Sequence[JournalEntry]) -> None:
+        self.recorded.append(entries)
+
+    def dead(self, account: str, *, user: str | None) -> Iterator[JournalEntry]:
+        yield from self.entries
+
+    def note(self, text: str) -> None:
+        self.asked.append("note")
+
+    def backend(self, spec: DeviceSpec) -> Any:
+        raise DeviceFault("the key is not here")
+
+    @property
+    def ports(self) -> Any:
+        return SimpleNamespace(
+            **dict.fromkeys(("iam_reader", "store", "journal", "progress"), self),
+            dry=False,
+            sleep=lambda _: None,
+            backend=self.backend,
+        )
+
+    def settle(self, entry: JournalEntry) -> JournalState:
+        return settle(entry, LostDevice(), ports=self.ports)
+
+
+TOKEN = models.intent_of("GAHT12345678", user="alice", account=ACCOUNT, partition="aws")
+RUN = models.run_id(1_800_000_000, bytes(4))
+
+
+def filed(spec: DeviceSpec | None = None, **how: Any) -> JournalEntry:
+    """Return an entry of the journal, of a virtual device of alice unless `spec` says otherwise."""
+    plain = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice")
+    names = {each.name for each in fields(DeviceSpec)}
+    changed = replace(spec or plain, **{name: how.pop(name) for name in list(how) if name in names})
+    return JournalEntry(**{"run": RUN, "spec": changed, "reached": JournalState.CREATED, **how})
+
+
+@pytest.mark.parametrize(("seconds", "reached"), [(899, None), (900, JournalState.UNDONE)])
+@pytest.mark.parametrize("spec", [TOKEN, None], ids=["token", "virtual"])
+def test_a_request_without_an_answer_is_lost_after_900_seconds(
+    spec: DeviceSpec | None, seconds: int, reached: JournalState | None
+) -> None:
+    """IAM's list of a token's user is waited for. The list of a device that was never created is not read."""
+    lists = Lists(at=1_800_000_000 + seconds)
+    entry = filed(spec, reached=JournalState.INTENT)
+    if reached is None:
+        with pytest.raises(Unsettled, match="may still take effect"):
+            lists.settle(entry)
+        assert lists.recorded == []
+    else:
+        assert lists.settle(entry) is reached
+        assert ("devices" in lists.asked) is (spec is TOKEN)
+
+
+def test_a_token_that_is_listed_is_confirmed() -> None:
+    """Its EnableDate is recorded. A token has no tags to ask for."""
+    lists = Lists(has=[Device("GAHT12345678", "alice", since=5.0)])
+    assert lists.settle(filed(TOKEN, reached=JournalState.INTENT)) is JournalState.CONFIRMED
+    assert lists.asked == ["devices"]
+    [[confirmed]] = lists.recorded
+    assert confirmed.since == 5.0
+
+
+def test_the_list_is_waited_for_until_it_has_the_token() -> None:
+    """Another device of the user is not the token."""
+    lists = Lists(has=[Device("GAHT99999999", "alice")], at=2_000_000_000)
+    assert lists.settle(filed(TOKEN, reached=JournalState.INTENT)) is JournalState.UNDONE
+
+
+def test_no_request_is_sent_to_delete_an_enabled_or_absent_device(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """IAM's answers show both before."""
+    with at() as desk:
+        settled(desk, entry_of(user))
+        make(desk, entry_of(user), enabled_for=user)
+        before = len(at_lab.calls)
+        assert settled(desk, entry_of(user)) is JournalState.CONFIRMED
+        assert "DeleteVirtualMFADevice" not in [call.operation for call in at_lab.calls[before:]]
+
+
+@pytest.mark.parametrize(
+    ("how", "complete"),
+    [
+        ({"staged": True}, True),
+        ({}, False),
+        ({"staged": True, "method": Method("oath")}, False),
+        ({"staged": True, "answered_here": True}, False),
+    ],
+)
+@pytest.mark.parametrize("backup", ["/a", None])
+def test_a_staged_device_is_complete_with_its_backup(how: dict[str, Any], complete: bool, backup: str | None) -> None:
+    """Its user may have the secret, so settling leaves it. A key by post, and a device of this process, it does not."""
+    lists = Lists(backup=backup, run=RUN)
+    entry = filed(**how)
+    assert is_complete(entry, ports=lists.ports) is (complete and backup is not None)
+    if complete and backup:
+        with pytest.raises(Unsettled, match="its backup is complete"):
+            lists.settle(entry)
+
+
+@pytest.mark.parametrize(
+    ("how", "mine", "other", "is_removed"),
+    [
+        ({"hardware": "1001", "card": "card-1"}, None, {"card": "card-2"}, True),
+        ({"hardware": "1001", "card": "card-1"}, None, {"card": "card-1"}, False),
+        ({"hardware": "1001", "card": "card-1"}, None, None, False),
+        ({"hardware": "1001"}, None, {"card": "card-2"}, False),
+        ({}, None, None, True),
+        ({"hardware": "1001"}, True, None, True),
+        ({"hardware": "1001"}, False, None, True),
+    ],
+)
+def test_a_credential_that_may_be_of_another_run_stays(
+    how: dict[str, Any], mine: bool | None, other: dict[str, Any] | None, is_removed: bool
+) -> None:
+    """It is on a key, another run uses the name, and nothing shows that the other run uses another key."""
+    theirs = [filed(run=OTHER_RUN, hardware="1002", **other)] if other else []
+    lists, key, ours = Lists(run=OTHER_RUN, entries=theirs), Key(), filed(**how)
+    remove_copies(ours, key, JournalState.UNDONE, mine=mine, ports=lists.ports)  # type: ignore[arg-type]
+    assert key.removed == [RUN] * is_removed
+    assert ("note" in lists.asked) is not is_removed
+
+
+@pytest.mark.parametrize(
+    ("serial", "run", "stands"),
+    [
+        (serial_of("alice"), RUN, True),
+        (serial_of("alice"), OTHER_RUN, False),
+        (serial_of("alice"), RunTag.UNTAGGED, True),
+        (serial_of("bob"), RUN, False),
+    ],
+)
+def test_a_device_still_stands_if_it_is_listed_and_not_a_later_one(
+    serial: str, run: str | RunTag, stands: bool
+) -> None:
+    """The tags name the run of a virtual device."""
+    assert still_stands(filed(), ports=Lists(has=[Device(serial, "alice")], run=run).ports) is stands
+
+
+def test_a_token_stands_without_a_look_at_tags() -> None:
+    """It has none."""
+    lists = Lists(has=[Device("GAHT12345678", "alice")], run=OTHER_RUN)
+    assert still_stands(filed(TOKEN), ports=lists.ports)
+    assert lists.asked == ["devices"]
+
+
+REPLACING: dict[str, Any] = {
+    "name": "alice-2",
+    "replaces": serial_of("alice"),
+    "replaces_run": OTHER_RUN,
+    "replaces_since": 7.0,
+}
+
+
+def test_a_confirmed_replacement_begins_with_the_revocation_of_the_old_device() -> None:
+    """After a kill, the next run goes on. What the journal has about the old device is kept."""
+    old = filed(run=OTHER_RUN, backup="/a", reached=JournalState.CONFIRMED)
+    lists = Lists(entries=[old])
+    record_confirmed(filed(**REPLACING), None, ports=lists.ports)
+    (first,), (then,) = lists.recorded
+    assert first == replace(old, reached=JournalState.REVOKING, purpose=RunKind.REVOKE, since=7.0)
+    assert (then.reached, then.since) == (JournalState.CONFIRMED, None)
+
+
+@pytest.mark.parametrize("lacking", ["replaces", "replaces_run"])
+def test_a_replacement_without_the_old_device_or_run_replaces_nothing(lacking: str) -> None:
+    """Both say which device it was."""
+    assert replaced_entry(filed(**{**REPLACING, lacking: None}), ports=Lists().ports) is None
+
+
+def test_devices_are_confirmed_together_unless_they_replace_one() -> None:
+    """One write for all others."""
+    lists, plain, new = Lists(), [filed(name=name) for name in "ab"], filed(**REPLACING)
+    record_all_confirmed([plain[0], new, plain[1]], ports=lists.ports)
+    states = [[(entry.spec.name, entry.reached) for entry in entries] for entries in lists.recorded]
+    done = JournalState.CONFIRMED
+    assert states == [[("alice", JournalState.REVOKING)], [("alice-2", done)], [("a", done), ("b", done)]]
+
+
+def test_an_enabled_device_without_tags_is_not_taken_for_one_to_revoke() -> None:
+    """No revocation began, so nothing says that the device was enabled again."""
+    lists = Lists(has=[Device(serial_of("alice"), "alice", since=5.0)], run=RunTag.UNTAGGED)
+    with pytest.raises(Unsettled, match="has no tag that shows whether run"):
+        lists.settle(filed())
+
+
+def test_an_interrupted_enrollment_is_settled_although_its_device_is_assigned(at: AtDesk, user: str) -> None:
+    """Only revocations of assigned devices are left."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry, enabled_for=user)
+        desk.ledger.record(entry)
+    with at() as desk:
+        ended = settle_each(ACCOUNT, user, ports=desk.desk, leave_assigned=True)
+        assert [state for _, state in ended] == [JournalState.CONFIRMED]
+
+
+def test_the_old_device_stays_if_its_replacement_is_undone(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The user would have none."""
+    with at() as desk:
+        old = entry_of(user, reached=JournalState.CONFIRMED)
+        make(desk, old, enabled_for=user)
+        new = replace(old.spec, name=f"{user}-2", replaces=old.spec.serial, replaces_run=old.run)
+        desk.ledger.record(replace(entry_of(user), run=OTHER_RUN, spec=new))
+    with at() as desk:
+        assert [state for _, state in settle_each(ACCOUNT, user, ports=desk.desk)] == [JournalState.UNDONE]
+    assert at_lab.assigned(serial_of(user)) == user
+
+
+@pytest.mark.parametrize(
+    ("how", "lost", "without_key", "reached"),
+    [
+        ({"reached": JournalState.REVOKING}, None, {serial_of("alice")}, JournalState.REVOKED),
+        ({"reached": JournalState.REVOKING}, None, {serial_of("bob")}, None),
+        ({}, None, {serial_of("alice")}, None),
+        ({"hardware": "1001"}, "1001", (), JournalState.UNDONE),
+        ({"hardware": "1001"}, "1002", (), None),
+        ({"hardware": "1001"}, None, (), None),
+        ({}, None, (), None),
+    ],
+)
+def test_an_absent_key_is_needed_unless_it_is_lost(
+    how: dict[str, Any], lost: str | None, without_key: Collection[str], reached: JournalState | None
+) -> None:
+    """The lost key is named, or the device of an interrupted revocation is."""
+    lists = Lists(entries=[filed(**how)])
+    [(_, ended)] = settle_each(ACCOUNT, "alice", ports=lists.ports, lost=lost, without_key=without_key)
+    if reached is None:
+        assert isinstance(ended, DeviceFault)
+    else:
+        assert ended is reached

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.recorded_keys import RecordedKey
+from mfa_kit.cli.key.sources import KeyRow, join_rows
+from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts, RecordedKey, vendor_of
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
@@ -146,3 +149,130 @@ def test_a_key_on_usb_is_the_oath_key_of_the_same_device(
         (told["oath_identity"],),
         "mfa-kit lab key",
     )
+
+
+# What identifies a key, one fact at a time.
+
+
+def test_a_key_is_known_by_its_vendor_and_serial_or_else_by_its_card() -> None:
+    """Two vendors can use the same serial."""
+    assert KeyFacts(serial="77", vendor="yubico", card="c").identity == "serial:yubico:77"
+    assert KeyFacts(card="c").identity == "card:c"
+    assert KeyFacts(model="a key", label="BOX-7").identity is None
+
+
+@pytest.mark.parametrize(
+    ("attested", "others", "model"),
+    [
+        ((), (), "mine"),
+        (("model",), (), "mine"),
+        ((), ("model",), "theirs"),
+        (("model",), ("model",), "mine"),
+        ((), ("card",), "mine"),
+    ],
+)
+def test_an_attested_fact_counts_more_than_a_claim(
+    attested: tuple[str, ...], others: tuple[str, ...], model: str
+) -> None:
+    """Of two facts of one kind, the first counts. What only one of them knows is kept."""
+    mine = KeyFacts(model="mine", firmware="1", attested=frozenset(attested))
+    theirs = KeyFacts(model="theirs", card="c", attested=frozenset(others))
+    joined = mine.joined(theirs)
+    assert (joined.model, joined.firmware, joined.card) == (model, "1", "c")
+    assert joined.attested == {*attested, *others}
+
+
+def test_the_vendor_is_that_of_the_serial() -> None:
+    """Without a serial, it is the other one. The serial that OATH reports is the printed one."""
+    usb, oath, bare = (
+        KeyFacts(serial="0042", vendor="acme"),
+        KeyFacts(serial="77", vendor="yubico"),
+        KeyFacts(vendor="card maker"),
+    )
+    assert usb.joined(oath).identity == "serial:acme:0042"
+    assert bare.joined(oath).identity == "serial:yubico:77"
+    assert usb.beside(oath).identity == "serial:yubico:77"
+    assert usb.beside(bare).identity == "serial:acme:0042"
+
+
+@pytest.mark.parametrize(
+    ("product", "vendor"),
+    [("YubiKey OTP+FIDO+CCID", "yubico"), ("Yubico YK4", "yubico"), ("ACME Key 2", "acme"), ("", ""), (None, "")],
+)
+def test_the_vendor_is_the_first_word_of_the_product(product: str | None, vendor: str) -> None:
+    """The names of Yubico's keys begin with the model."""
+    assert vendor_of(product) == vendor
+
+
+def test_a_device_is_another_one_if_it_was_enabled_or_made_at_another_time() -> None:
+    """A serial can be used again. The EnableDate counts more than the run."""
+    device = KeyDevice(account="1", user="alice", serial="s", run="r", since=5.0)
+    assert device.made_as == ("1", "s", "alice", "5.0")
+    assert replace(device, since=None).made_as == ("1", "s", "alice", "r")
+
+
+def test_a_reset_erases_the_devices_of_its_applet() -> None:
+    """A device with a card is in OATH. One that was erased or revoked is in use no more."""
+    fido = KeyDevice(account="1", user="alice", serial="s")
+    oath = replace(fido, card="c")
+    assert [device.after_reset(is_oath=True).erased for device in (fido, oath)] == [False, True]
+    assert [device.after_reset(is_oath=False).erased for device in (fido, oath)] == [True, False]
+    assert [device.is_in_use for device in (fido, replace(fido, erased=True), replace(fido, revoked=True))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def row(key: str, *where: str, serial: str | None = None, beside: str | None = None, **own: Any) -> KeyRow:
+    return KeyRow(
+        key=key, serial=serial, firmware=None, transports=("usb",), where=where, own=own, beside=lambda: beside
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "joined"),
+    [
+        ([row("a", "usb1")], [row("b", "usb1")], [("usb1",)]),
+        ([row("a", "usb1", serial="77")], [row("b", "r1", serial="77")], [("usb1", "r1")]),
+        ([row("a", "usb1")], [row("b", "r1")], [("usb1",), ("r1",)]),
+        ([row("a", "usb1", serial="77")], [row("b", "r1", serial="78")], [("usb1",), ("r1",)]),
+        ([row("x", "usb1"), row("a", "usb2")], [row("b", "r1", beside="usb2")], [("usb1",), ("usb2", "r1")]),
+        ([row("a", "usb1")], [row("b", "a r1")], [("usb1", "a r1")]),
+        ([row("a", "usb1"), row("a", "usb2")], [row("b", "a r1")], [("usb1",), ("usb2",), ("a r1",)]),
+        ([row("a", "usb1")], [row("b", "a r1"), row("b", "a r2")], [("usb1",), ("a r1",), ("a r2",)]),
+        ([row("a", "usb1")], [row("b", "r1 a")], [("usb1",), ("r1 a",)]),
+        (
+            [row("a", "usb1", serial="7")],
+            [row("b", "r1", serial="7"), row("b", "r2", serial="7")],
+            [("usb1", "r1"), ("r2",)],
+        ),
+        ([row("a", "usb1"), row("x", "usb2", serial="7")], [row("b", "usb1", serial="7")], [("usb1",), ("usb2",)]),
+        ([row("y", "usb2"), row("a", "usb1")], [row("b", "a r1", beside="usb2")], [("usb2", "a r1"), ("usb1",)]),
+        ([], [row("b", "r1", beside="r1")], [("r1",)]),
+    ],
+)
+def test_two_rows_are_one_key_by_place_serial_device_or_name(
+    first: list[KeyRow], second: list[KeyRow], joined: list[tuple[str, ...]]
+) -> None:
+    """The place counts most. Rows of one source are never one key, and a name must be the only one."""
+    assert [each.where for each in join_rows(first, second)] == joined
+
+
+def test_a_joined_row_has_what_either_knows() -> None:
+    """The first counts. An empty firmware is a fact, and an unknown cell is none."""
+    first = replace(row("a", "usb1", pin=None, level="L1"), firmware="", names=("n1",))
+    second = replace(
+        row("b", "r1", serial="77", pin=True, level="L2"), firmware="5", names=("n2",), transports=("nfc",)
+    )
+    both = first.joined(second)
+    assert (both.key, both.serial, both.firmware, both.transports) == ("a", "77", "", ("usb", "nfc"))
+    assert (both.own, both.names) == ({"pin": True, "level": "L1"}, ("n1", "n2"))
+    assert second.joined(first).firmware == "5"
+    assert replace(first, firmware=None).joined(second).firmware == "5"
+
+
+def test_a_key_is_named_by_its_serial_place_or_names() -> None:
+    """A key without a serial is not that of an empty name."""
+    named = replace(row("a", "usb1", serial="77"), names=("card-1",))
+    assert [named.answers_to(name) for name in ("77", "usb1", "card-1", "a", "usb2")] == [True] * 3 + [False] * 2

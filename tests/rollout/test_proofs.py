@@ -19,6 +19,7 @@ from mfa_kit.cli import terminal
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.mfa_devices import DeviceCodes, LabSettings, StsCodes
+from mfa_kit.rollout import proofs
 from mfa_kit.rollout.proofs import (
     AppProof,
     ProofLine,
@@ -78,8 +79,10 @@ def test_each_pair_in_the_range_is_found(start: int, length: int, data: st.DataO
 def test_other_pairs_are_not_found() -> None:
     """Codes with one code between them are not consecutive, and one code twice is not a pair."""
     codes = [pyotp.HOTP(SECRET).at(at) for at in range(100)]
-    assert [*find_pairs(SEED, codes[40], codes[42], range(100))] == []
-    assert [*find_pairs(SEED, codes[40], codes[40], range(100))] == []
+    for at in (40, 41):
+        assert [*find_pairs(SEED, codes[at], codes[at + 2], range(100))] == []
+        assert [*find_pairs(SEED, codes[at], codes[at], range(100))] == []
+    assert [*find_pairs(SEED, codes[1], codes[2], range(3))] == [2]
     assert [*find_code(SEED, codes[40], range(100))] == [40]
 
 
@@ -116,12 +119,14 @@ def test_an_accepted_user_can_sign_in(ahead: int, delay: int, read: int, whole: 
         (-300, "AWS would refuse the codes: the phone's clock is about 5 minutes behind, or the time was noted later"),
         (-3 * 24 * 3600, "the phone's clock is about 3 days behind"),
         (90, "AWS would refuse the codes: the phone's clock is about 100 s ahead"),
+        (60, "AWS would refuse the codes: the phone's clock is about 70 s ahead"),
     ],
 )
 def test_a_wrong_clock_is_refused_with_its_offset(ahead: int, said: str) -> None:
     """The message was underway for an hour, which does not matter."""
     read = NOW - 3600
     assert said in refused(line(pair(read, ahead=ahead), read))
+    assert refused(line(pair(read, ahead=ahead), read)).endswith("ahead" if ahead > 0 else "later than the codes")
     with pytest.raises(Lockout) as error:
         judge(line(pair(read, ahead=ahead), read), SEED, now=NOW, accept_unknown=True)
     assert "let the phone set its time automatically" in error.value.hint
@@ -144,8 +149,44 @@ def test_the_search_is_from_seven_days_ago_to_an_hour_ahead() -> None:
     assert judge(line(pair(old), old), SEED, now=NOW, accept_unknown=False).skew == 0
     assert "never shows these two codes" in refused(line(pair(NOW - WEEK - 90), NOW - WEEK + 30))
     assert "more than 7 days ago" in refused(line(pair(NOW - WEEK - 90), NOW - WEEK - 90))
-    assert "59 minutes ahead" in refused(line(pair(NOW + 3600 - 60), NOW))
-    assert "never shows these two codes" in refused(line(pair(NOW + 3600 + 90), NOW))
+    assert "never shows these two codes" in refused(line(pair(NOW - WEEK), NOW - WEEK))
+    assert "never shows these two codes" in refused(line(pair(NOW - WEEK - 90), NOW - WEEK - 30, within=59))
+    assert "60 minutes ahead" in refused(line(pair(NOW + 3600), NOW))
+    assert "never shows these two codes" in refused(line(pair(NOW + 3630), NOW))
+
+
+def test_a_time_up_to_thirty_seconds_ahead_of_aws_counts() -> None:
+    """The clock of the person who notes the time may be ahead too."""
+    assert judge(line(pair(NOW), NOW + 30), SEED, now=NOW, accept_unknown=False).skew == -1
+    assert refused(line(pair(NOW), NOW + 31)) == "the time is in the future"
+    assert judge(line(pair(NOW, ahead=30), NOW), SEED, now=NOW, accept_unknown=False).skew == 1
+
+
+def test_the_steps_nearest_to_the_time_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If codes match at several times, those that are not next to the time of the line match by chance."""
+    step = int(NOW) // 30
+    monkeypatch.setattr(proofs, "find_pairs", lambda *_: iter([step - 100, step - 1, step - 41]))
+    read = NOW - 41 * 30
+    assert judge(line(pair(NOW), read), SEED, now=NOW, accept_unknown=False).skew == 0
+
+
+# At the beginning of a step and of a minute. A time without seconds may mean any second of its minute.
+MINUTE = 1_799_996_400.0
+
+
+@pytest.mark.parametrize(("ahead", "skew"), [(-60, None), (-30, -1), (0, 0), (30, 0), (60, 1), (90, None)])
+def test_a_time_without_seconds_allows_three_steps(ahead: int, skew: int | None) -> None:
+    """The smallest offset that is possible may be one step, and the largest two."""
+    codes = line(pair(MINUTE + ahead), MINUTE, within=59)
+    if skew is None:
+        assert refused(codes).startswith("AWS would refuse the codes")
+    else:
+        assert judge(codes, SEED, now=NOW, accept_unknown=False) == AppProof(ahead - 14.5, skew)
+
+
+def test_an_offset_of_three_steps_is_refused_although_a_smaller_one_is_possible() -> None:
+    """AWS accepts two steps at sign-in."""
+    assert refused(line(pair(MINUTE + 90), MINUTE + 20, within=59)).startswith("AWS would refuse the codes")
 
 
 def test_without_the_time_the_clock_is_unknown() -> None:
@@ -162,7 +203,12 @@ def test_a_single_code_counts_only_with_its_time() -> None:
     assert judge(line((code(read),), read), SEED, now=NOW, accept_unknown=False).skew == 0
     assert "only together with its time" in refused(line((code(read),)), accept_unknown=True)
     assert "about 9 minutes behind" in refused(line((code(read - 540),), read))
-    assert "within 10 minutes" in refused(line((code(read - 660),), read))
+    assert "about 10 minutes behind" in refused(line((code(read - 600),), read))
+    assert "within 10 minutes" in refused(line((code(read - 630),), read))
+    assert "about 10 minutes ahead" in refused(line((code(read + 600),), read))
+    assert "within 10 minutes" in refused(line((code(read + 630),), read))
+    assert "about 11 minutes ahead" in refused(line((code(read + 659),), read, within=59))
+    assert "within 10 minutes" in refused(line((code(read + 689),), read, within=59))
 
 
 @pytest.mark.parametrize(
@@ -214,6 +260,26 @@ def test_lines_are_read_with_and_without_a_header() -> None:
     ]
 
 
+def test_only_the_first_line_can_be_a_header() -> None:
+    """A user may be called `user`. A byte order mark comes before a header that a spreadsheet wrote."""
+    user = ProofLine(number=2, user="user", codes=("123456",))
+    assert read_proofs("alice,234567\nuser,123456\n")[1] == user
+    assert read_proofs("user,code1\nuser,123456\n") == [user]
+    assert read_proofs("\ufeffuser,code1\nuser,123456\n") == [user]
+
+
+def test_cells_can_be_missing_at_the_end_of_a_line() -> None:
+    """They count as empty. A time in two cells is one time."""
+    assert read_proofs("user,code1,code2,time\nalice,123456\n") == [
+        ProofLine(number=2, user="alice", codes=("123456",))
+    ]
+    (lacking,) = read_proofs("code1,user\n123456\n")
+    assert (lacking.user, lacking.fault) == ("", "the line has no user")
+    at = datetime(2026, 11, 26, 8, 32, tzinfo=UTC).timestamp()
+    (split,) = read_proofs("alice,123456,2026-11-26,08:32Z\n")
+    assert split.read == ReadTime(at, 59)
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -232,6 +298,7 @@ def test_a_wrong_line_says_why(text: str, fault: str) -> None:
     assert (first.fault, second.number) == ("", 2)
     assert fault in second.fault
     assert "234567" not in second.fault
+    assert second.user in {"", "alice"}
 
 
 def test_a_file_without_lines_or_codes_is_refused() -> None:

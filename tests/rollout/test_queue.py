@@ -1,15 +1,16 @@
 """Rules of the station's queue: which row is next, which key counts as inserted, and which user has a key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
 import pytest
 
-from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttled
+from mfa_kit.core.errors import AccessDenied, DeviceFault, MfaKitError, NoSuchEntity, Throttled
 from mfa_kit.core.models import (
     CARD_TAG,
+    HARDWARE_TAG,
     USER_TAG,
     Device,
     DeviceSpec,
@@ -275,6 +276,96 @@ def test_tags_are_read_for_queued_users_and_new_devices() -> None:
     assert of("bob") is None
     there.append(Device(spec("gone").serial, "gone"))
     assert of("gone") is None
+
+
+@pytest.mark.parametrize("reached", [JournalState.STAGED, JournalState.CREATED])
+def test_a_key_of_a_prepared_device_is_in_use(reached: JournalState) -> None:
+    """IAM lists the device for no user yet."""
+    world = World([entry("bob", reached, card="id1")])
+    assert "it belongs to bob" in str(world.holders().find_holder(key(1), ALICE))
+
+
+BY_POST = spec("alice", staged=True)
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "free"),
+    [
+        (entry("alice", JournalState.STAGED, card="id1", staged=True), replace(BY_POST, name="alice-2"), False),
+        (entry("alice", JournalState.CREATED, card="id1", staged=True), replace(BY_POST, name="alice-2"), True),
+        (entry("alice", JournalState.STAGED, card="id1"), replace(BY_POST, name="alice-2"), True),
+        (entry("alice", JournalState.STAGED, card="id1", staged=True), replace(ALICE, name="alice-2"), True),
+        (entry("alice", JournalState.STAGED, card="id1", staged=True), BY_POST, True),
+        (entry("bob", JournalState.CREATED, card="id1"), replace(ALICE, name="bob"), True),
+        (entry("bob", JournalState.CREATED, card="id1"), ALICE, False),
+    ],
+)
+def test_two_devices_of_a_user_share_a_key_unless_both_come_by_post(
+    known: JournalEntry, new: DeviceSpec, free: bool
+) -> None:
+    """A key by post has one password. The same device may be made again on its key."""
+    assert (World([known]).holders().find_holder(key(1), new) is None) is free
+
+
+def test_tags_name_a_key_by_its_card_or_serial() -> None:
+    """A key or a tag without a serial is no match. The other devices of the user, and the same device, do not count."""
+    bobs = Device(spec("bob").serial, "bob")
+    for tags, thing, taken in (
+        ({HARDWARE_TAG: "77"}, key(1, serial="77"), True),
+        ({HARDWARE_TAG: "78"}, key(1, serial="77"), False),
+        ({}, key(1), False),
+        ({HARDWARE_TAG: "77", USER_TAG: "alice"}, key(1, serial="77"), False),
+        ({CARD_TAG: "id1"}, key(1), True),
+    ):
+        world = World(tags_of={bobs.serial: tags})
+        said = world.holders(bobs).find_holder(thing, ALICE)
+        assert (said is not None) is taken
+        assert said is None or f"({bobs.serial})" in said
+    again = World(tags_of={bobs.serial: {CARD_TAG: "id1", USER_TAG: "carol"}}).holders(bobs)
+    assert again.find_holder(key(1), replace(ALICE, name="bob")) is None
+
+
+def test_tags_of_a_device_name_its_card() -> None:
+    """None if they name none, or if the device is gone."""
+    world = World(tags_of={"a": {CARD_TAG: "id1"}, "b": {}})
+    assert [world.holders().card_of(serial) for serial in "abc"] == ["id1", None, None]
+
+
+class Counted(World):
+    """It notes whose tags are read, and can deny it."""
+
+    def __init__(self, *, denied: bool = False, **how: Any) -> None:
+        super().__init__(**how)
+        self.denied, self.read = denied, list[str]()
+
+    def tags(self, serial: str) -> dict[str, str]:
+        self.read.append(serial)
+        if self.denied:
+            raise AccessDenied("no", "")
+        return super().tags(serial)
+
+
+def test_tags_are_read_once_and_at_first_only_for_those_at_the_station() -> None:
+    """Each read is a call to AWS while a person waits. A device of a parcel has no user yet."""
+    mine, theirs, parcel = (Device(name, name) for name in ("alice", "carol", "parcel"))
+    later, there = Device("later", "dave"), [mine, theirs, parcel]
+    world = Counted(tags_of={})
+    holders = KeyHolders(ports=world.desk, virtual=lambda: there, users={"alice"}, posted={"parcel"})
+    holders.prefetch()
+    holders.prefetch()
+    assert world.read == ["alice", "parcel"]
+    there.append(later)
+    holders.prefetch()
+    assert world.read == ["alice", "parcel", "later"]
+
+
+def test_tags_that_may_not_be_read_are_said_once() -> None:
+    """No key counts as another user's then, and AWS is not asked again."""
+    world = Counted(denied=True)
+    holders = world.holders(Device("a", "alice"), Device("b", "bob"))
+    assert holders.find_holder(key(1, serial="77"), ALICE) is None
+    assert holders.card_of("c") is None
+    assert (world.read, len(world.said)) == (["a"], 1)
 
 
 def test_an_unsettled_attempt_is_followed_by_a_new_run(monkeypatch: pytest.MonkeyPatch) -> None:
