@@ -4,10 +4,11 @@ The policy is an identity policy of users, or a service control policy (SCP) of 
 roles and the root user.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import product
+from functools import lru_cache
+from itertools import chain, product, starmap
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import (
@@ -248,7 +249,7 @@ class Trial:
     @property
     def denies(self) -> list[IamStatement]:
         """The Deny statements of the new policies."""
-        return [statement for text in self.texts for statement in statements(text) if not statement.allow]
+        return _denies(self.texts)
 
     @property
     def named(self) -> list[ActionOnResource]:
@@ -262,6 +263,11 @@ class Trial:
         if not self._leaves_full_access:
             return True
         return any(holds(statement, request) is not False for statement in self.denies)
+
+
+def _denies(texts: Iterable[str]) -> list[IamStatement]:
+    """Return the Deny statements of policies."""
+    return [statement for text in texts for statement in statements(text) if not statement.allow]
 
 
 def access_with(snapshot: Snapshot, document: str, *, group: str | None = None) -> list[UserAccess]:
@@ -342,16 +348,21 @@ def _access(user: AccountUser, trial: Trial, snapshot: Snapshot) -> list[UserAcc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """The effect that new policies would have on the actions of a user.
+    """The effect that new policies would have on the actions of a user, in requests with one context.
 
     `would` says whether today's and the new policies together would deny all work (all actions except those for the
-    user's own sign-in), or None if that is unknown. `does` says whether today's policies alone deny all work. `lost`
-    lists, as text, the actions that the new policies would or might take away.
+    user's own sign-in), or None if that is unknown. `lost` lists, as text, the actions that the new policies would or
+    might take away. `policies` has today's policies.
     """
 
+    policies: EntityPolicies
+    request: RequestContext
     would: bool | None
-    does: bool
     lost: str
+
+    def does(self) -> bool:
+        """Return whether today's policies alone deny all work."""
+        return self.policies.denies_all_work(self.request) is True
 
 
 def _work(policies: EntityPolicies, trial: Trial, request: RequestContext, *, gap: bool = False) -> _Work:
@@ -364,8 +375,9 @@ def _work(policies: EntityPolicies, trial: Trial, request: RequestContext, *, ga
     if spared:
         would, lost = False, list(_denied(policies, trial, request))
     return _Work(
+        policies=policies,
+        request=request,
         would=None if gap and not would else would,
-        does=policies.denies_all_work(request) is True,
         lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost])
         + (f", except {few(spared)}" if lost and spared else ""),
     )
@@ -376,28 +388,32 @@ def _user_work(user: AccountUser, trial: Trial, context: RequestContext) -> _Wor
 
 
 def _spared(policies: EntityPolicies, trial: Trial, request: RequestContext) -> list[str]:
-    """Return patterns of the work that the user can still do, because a Deny lists its actions in NotAction.
+    """Return patterns of the work that the user can still do, because the policies exempt it.
 
-    Call this when all the actions that were tried are or may be denied. Actions in NotAction count as work, except
-    actions of IAM, STS and AWS Sign-In, because users need these to enroll. So do actions that a level of SCPs allows.
-    The actions in WORK count too: to an administrator, `iam:*` is work.
+    Call this when all the actions that were tried are or may be denied. The actions in WORK count too: to an
+    administrator, `iam:*` is work.
     """
     after = trial.after(policies)
-    denies = (statement for text in after.documents for statement in statements(text) if not statement.allow)
-    control = [statement for texts in after.levels for text in texts for statement in statements(text)]
-    listed = [action for statement in (*denies, *control) for action in statement.but_actions]
-    listed += [action for statement in control if statement.allow for action in statement.actions if action != "*"]
-    listed = [action for action in listed if not action.lower().startswith(("iam:", "sts:", "signin:"))]
-    allowed = _with_values(
-        (pair for text in policies.documents for pair in patterns_named(text, allow=True, complete=True)), request
-    )
+    exempt = _exempt_actions(after.documents, after.levels)
     kept = {
         common: other
-        for (action, resource), other in product(allowed, (*listed, *WORK))
+        for (action, resource), other in product(_patterns(policies.documents, request, allow=True), (*exempt, *WORK))
         if (common := overlap(action, other, ignore_case=True))
         and after.decide(common, resource, request) is Decision.ALLOW
     }
-    return [common for common, other in kept.items() if other in listed] or list(kept)
+    return [common for common, other in kept.items() if other in exempt] or list(kept)
+
+
+@lru_cache(maxsize=4096)
+def _exempt_actions(documents: tuple[str, ...], levels: Levels) -> tuple[str, ...]:
+    """Return the actions that a Deny lists in NotAction, and the actions that a level of SCPs allows.
+
+    Actions of IAM, STS and AWS Sign-In are left out, because users need these to enroll.
+    """
+    control = [statement for text in chain(*levels) for statement in statements(text)]
+    exempt = [action for statement in (*_denies(documents), *control) for action in statement.but_actions]
+    exempt += [action for statement in control if statement.allow for action in statement.actions if action != "*"]
+    return tuple(action for action in exempt if not action.lower().startswith(("iam:", "sts:", "signin:")))
 
 
 def _lost(
@@ -444,8 +460,10 @@ def _denied(policies: EntityPolicies, trial: Trial, request: RequestContext) -> 
     The keys are pairs of an action and a resource. The values are the decisions of the new policies: EXPLICIT or
     UNKNOWN.
     """
-    others = _with_values(trial.named, request)
-    pairs = dict.fromkeys((*_allowed(policies, request), *others, *_overlaps(policies, trial.texts, request)))
+    allowed = _patterns(policies.documents, request, allow=True)
+    denied = _patterns(trial.texts, request, allow=False)
+    named = _with_values(trial.named, request)
+    pairs = dict.fromkeys((*_allowed(policies, request), *named, *_partial_overlaps(allowed, denied)))
     return _denied_of(pairs, policies, trial, request)
 
 
@@ -461,77 +479,115 @@ def _denied_of(
     }
 
 
-def _overlaps(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> Iterator[ActionOnResource]:
+def _patterns(texts: Iterable[str], request: RequestContext, *, allow: bool) -> Iterator[ActionOnResource]:
+    """Yield what Allow statements (with `allow`) or Deny statements name, with the policy variables replaced."""
+    pairs = (pair for text in texts for pair in patterns_named(text, allow=allow, complete=True))
+    return _with_values(pairs, request)
+
+
+def _partial_overlaps(
+    allowed: Iterable[ActionOnResource], denied: Iterable[ActionOnResource]
+) -> Iterator[ActionOnResource]:
     """Yield an example for each pair of an allowed and a denied pattern that overlap only in part.
 
     For example, the allowed `s3:Get*` and the denied `s3:*Object` both match `s3:GetObject`.
     """
-    named = [pair for text in more for pair in patterns_named(text, allow=False, complete=True)]
-    denied = list(_with_values(named, request))
-    pairs = [pair for text in policies.documents for pair in patterns_named(text, allow=True, complete=True)]
-    for action, resource in _with_values(pairs, request):
-        for other_action, other_resource in denied:
-            act, on = overlap(action, other_action, ignore_case=True), overlap(resource, other_resource)
-            if act and on and (act, on) not in {(action, resource), (other_action, other_resource)}:
-                yield act, on
+    for pair, other in product(allowed, denied):
+        common = _common(pair, other)
+        if common and common not in {pair, other}:
+            yield common
+
+
+def _common(pair: ActionOnResource, other: ActionOnResource) -> ActionOnResource | None:
+    """Return an example of what two pairs of patterns both match, or None if there is none."""
+    action, resource = overlap(pair[0], other[0], ignore_case=True), overlap(pair[1], other[1])
+    return (action, resource) if action and resource else None
 
 
 def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestContext) -> bool:
     return policies.may_allow(*pair, request)
 
 
+# A state, and the reason for it.
+_Verdict = tuple[AccessState, str]
 # A condition, and the state and reason that apply if it is true. The first true condition decides.
 _Case = tuple[bool, AccessState, str]
 
 
-def _first_case(
-    user: AccountUser, access_kind: str, cases: Iterable[_Case], *, first: str, already: bool
+def _access_by(
+    user: str, way: str, verdict: _Verdict, *, first: str, already: Callable[[], bool] = lambda: False
 ) -> UserAccess:
-    state, why = next((state, why) for case, state, why in cases if case)
-    shut = state in SHUT
-    return UserAccess(
-        user=user.name, way=access_kind, state=state, why=why, first=first if shut else "", already=already and shut
-    )
+    """Return the access in a state. `first` and `already` count only for somebody who is or might be locked out."""
+    state, why = verdict
+    if state not in SHUT:
+        return UserAccess(user=user, way=way, state=state, why=why)
+    return UserAccess(user=user, way=way, state=state, why=why, first=first, already=already())
+
+
+def _first_case(cases: Iterable[_Case]) -> _Verdict:
+    return next((state, why) for case, state, why in cases if case)
 
 
 def _console(user: AccountUser, trial: Trial, snapshot: Snapshot) -> UserAccess:
-    usable = user.types - {DeviceType.SMS}
     with_mfa, bare = _user_work(user, trial, WITH_MFA), _user_work(user, trial, NO_MFA)
     spared = user.mfa is False and bare.would is False
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True and not spared, AccessState.LOCKED, NOTHING),
         (None in {bare.would, with_mfa.would} and not spared, AccessState.UNKNOWN, _unjudged(user)),
-        *_under_control(user, trial, snapshot, with_mfa=with_mfa, bare=bare),
-        (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
-        (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
-        (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
-        (not bare.would, AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
-        (len(user.devices) == 1 and bool(usable), AccessState.RISKS, _single(user)),
-        (bool(usable), AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
-        *_without_device(user, trial, snapshot),
+        *(_console_under_control(user, trial, snapshot, with_mfa=with_mfa, bare=bare) if trial.is_control else ()),
+        *(_console_with_mfa(user, trial, snapshot) if bare.would else _console_without_mfa(user, with_mfa, bare)),
     )
     first = (CONTROL_MEND if trial.is_control else MEND) if with_mfa.would else _enroll(user)
-    return _first_case(user, "console", cases, first=first, already=bare.does)
+    return _access_by(user.name, "console", _first_case(cases), first=first, already=bare.does)
 
 
-def _under_control(
+def _console_without_mfa(user: AccountUser, with_mfa: _Work, bare: _Work) -> tuple[_Case, ...]:
+    """Return the cases of a console user who can work without MFA. The arguments are the effects on the sessions."""
+    usable = _usable(user)
+    return (
+        (bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
+        (bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
+        (not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
+        (True, AccessState.FINE, f"signs in with MFA: {usable}"),
+    )
+
+
+def _console_with_mfa(user: AccountUser, trial: Trial, snapshot: Snapshot) -> tuple[_Case, ...]:
+    """Return the cases of a console user who can work only with MFA."""
+    usable = _usable(user)
+    return (
+        (len(user.devices) == 1 and bool(usable), AccessState.RISKS, _single(user)),
+        (bool(usable), AccessState.FINE, f"signs in with MFA: {usable}"),
+        *_without_device(user, trial, snapshot),
+    )
+
+
+def _usable(user: AccountUser) -> str:
+    """Return the types of a user's devices with which AWS lets users sign in, as text."""
+    return ", ".join(sorted(user.types - {DeviceType.SMS}))
+
+
+def _console_under_control(
     user: AccountUser, trial: Trial, snapshot: Snapshot, *, with_mfa: _Work, bare: _Work
 ) -> tuple[_Case, ...]:
     """Return the cases of a console user who keeps access under a new SCP, but loses something beside work.
 
-    For an identity policy, there are no such cases. `with_mfa` and `bare` are the effects on console sessions.
+    `with_mfa` and `bare` are the effects on console sessions.
     """
-    if not trial.is_control:
-        return ()
     context = NO_MFA if user.mfa is False else WITH_MFA
     own, lost = _own_lost(user, trial, context), with_mfa.lost or bare.lost
-    silent = (bool(user.types) or not (bare.would or lost)) and not with_mfa.lost and _ends_services(user, trial)
     return (
         *(_password_cases(user, trial, snapshot, context) if not bare.would or user.mfa is not False else ()),
         (_blocked(user, trial, context), AccessState.CHANGES, f"{BLOCKED}{f'; also denied: {lost}' if lost else ''}"),
-        (silent, AccessState.CHANGES, SILENT),
+        (_silences(user, trial, with_mfa=with_mfa, bare=bare), AccessState.CHANGES, SILENT),
         (not bare.would and not lost and bool(own), AccessState.CHANGES, f"denied: {few(own)}"),
     )
+
+
+def _silences(user: AccountUser, trial: Trial, *, with_mfa: _Work, bare: _Work) -> bool:
+    """Whether a new SCP takes from a console user what AWS services do, and no work in a session with MFA."""
+    keeps_work = bool(user.types) or not (bare.would or bare.lost)
+    return not with_mfa.lost and keeps_work and _ends_services(user, trial)
 
 
 def _password_cases(user: AccountUser, trial: Trial, snapshot: Snapshot, context: RequestContext) -> tuple[_Case, ...]:
@@ -545,9 +601,7 @@ def _password_cases(user: AccountUser, trial: Trial, snapshot: Snapshot, context
 
 
 def _keys_under_control(user: AccountUser, trial: Trial) -> tuple[_Case, ...]:
-    """Return the cases of access keys that keep all work under a new SCP. For an identity policy, there are none."""
-    if not trial.is_control:
-        return ()
+    """Return the cases of access keys that keep all work under a new SCP."""
     own = _own_lost(user, trial, PLAIN_KEYS)
     return (
         (_blocked(user, trial, PLAIN_KEYS), AccessState.CHANGES, BLOCKED),
@@ -564,7 +618,7 @@ def _blocked(user: AccountUser, trial: Trial, context: RequestContext) -> bool:
 def _ends_services(user: AccountUser, trial: Trial) -> bool:
     """Whether the new policies deny what AWS services do with the credentials of a user."""
     work = _user_work(user, trial, VIA_SERVICE)
-    return not work.does and (work.would is not False or bool(work.lost))
+    return (work.would is not False or bool(work.lost)) and not work.does()
 
 
 def _own_lost(user: AccountUser, trial: Trial, context: RequestContext) -> list[str]:
@@ -638,41 +692,55 @@ def _may_enroll(user: AccountUser, trial: Trial, context: RequestContext = NO_MF
     return all(_judged(user, trial, action, on, context) is Decision.ALLOW for action, on in own)
 
 
-def _session_or_device(user: AccountUser, session: Decision) -> str:
-    return SESSION if session is Decision.EXPLICIT else _enroll(user)
-
-
 def _keys(user: AccountUser, trial: Trial) -> UserAccess:
     with_mfa, bare = _user_work(user, trial, WITH_MFA), _user_work(user, trial, PLAIN_KEYS)
     session = _judged(user, trial, "sts:GetSessionToken", "*", PLAIN_KEYS)
-    codes = bool(user.types & CODES)
     unused = "" if any(key.used for key in user.keys) else "; the keys were never used"
-    is_program = not user.password and not codes
+    others = (
+        _keys_without_mfa(user, trial, with_mfa, bare, unused=unused)
+        if bare.would is False
+        else _keys_with_mfa(user, trial, with_mfa, session, unused=unused)
+    )
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True and bare.would is not False, AccessState.LOCKED, f"{NOTHING}{unused}"),
         (bare.would is None, AccessState.UNKNOWN, _unjudged(user)),
-        (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}{unused}"),
-        (
-            not bare.would and bool(bare.lost),
-            AccessState.CHANGES,
-            f"denied to access keys without MFA: {bare.lost}{unused}",
-        ),
-        *(_keys_under_control(user, trial) if bare.would is False else ()),
-        (not bare.would, AccessState.FINE, "no policy requires MFA for these keys"),
-        (
-            trial.is_control and not is_program and session is Decision.EXPLICIT,
-            AccessState.UNKNOWN,
-            f"{NO_SESSION}{unused}",
-        ),
+        *others,
+    )
+    first = _first_for_keys(user, trial, session, mend=bool(with_mfa.would))
+    return _access_by(user.name, "access keys", _first_case(cases), first=first, already=bare.does)
+
+
+def _keys_without_mfa(
+    user: AccountUser, trial: Trial, with_mfa: _Work, bare: _Work, *, unused: str
+) -> tuple[_Case, ...]:
+    """Return the cases of access keys that work without MFA. `unused` says so if they were never used."""
+    return (
+        (bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}{unused}"),
+        (bool(bare.lost), AccessState.CHANGES, f"denied to access keys without MFA: {bare.lost}{unused}"),
+        *(_keys_under_control(user, trial) if trial.is_control else ()),
+        (True, AccessState.FINE, "no policy requires MFA for these keys"),
+    )
+
+
+def _keys_with_mfa(
+    user: AccountUser, trial: Trial, with_mfa: _Work, session: Decision, *, unused: str
+) -> tuple[_Case, ...]:
+    """Return the cases of access keys that work only in sessions with MFA.
+
+    `session` is the decision on a request for such a session. `unused` says so if the keys were never used.
+    """
+    is_denied, is_program = session is Decision.EXPLICIT, _is_program(user)
+    return (
+        (trial.is_control and not is_program and is_denied, AccessState.UNKNOWN, f"{NO_SESSION}{unused}"),
         (is_program, AccessState.LOCKED, f"a service user: a program cannot enter codes{unused}"),
         (
-            session is Decision.EXPLICIT,
+            is_denied,
             AccessState.LOCKED,
             f"sts:GetSessionToken is denied, so the keys cannot get a session with MFA{unused}",
         ),
         (with_mfa.would is None, AccessState.UNKNOWN, _unjudged(user)),
         (
-            codes,
+            bool(user.types & CODES),
             AccessState.CHANGES,
             f"the keys work only in sessions with MFA, so scripts that use them directly stop working{unused}",
         ),
@@ -684,9 +752,20 @@ def _keys(user: AccountUser, trial: Trial) -> UserAccess:
         (user.mfa is not False and not user.devices, AccessState.UNKNOWN, UNREAD),
         (True, AccessState.LOCKED, f"no device that shows codes{unused}"),
     )
-    mend, role = (CONTROL_MEND, CONTROL_ROLE) if trial.is_control else (MEND, ROLE)
-    first = role if is_program else _session_or_device(user, session)
-    return _first_case(user, "access keys", cases, first=mend if with_mfa.would else first, already=bare.does)
+
+
+def _is_program(user: AccountUser) -> bool:
+    """Whether a user with access keys is a program, which has no password and no device that shows codes."""
+    return not user.password and not user.types & CODES
+
+
+def _first_for_keys(user: AccountUser, trial: Trial, session: Decision, *, mend: bool) -> str:
+    """Return what to do first for access keys. With `mend`, only a change of the policy helps."""
+    if mend:
+        return CONTROL_MEND if trial.is_control else MEND
+    if _is_program(user):
+        return CONTROL_ROLE if trial.is_control else ROLE
+    return SESSION if session is Decision.EXPLICIT else _enroll(user)
 
 
 def _role_access(role: Entity, trial: Trial, snapshot: Snapshot) -> UserAccess:
@@ -694,20 +773,28 @@ def _role_access(role: Entity, trial: Trial, snapshot: Snapshot) -> UserAccess:
     levels, gap = control_levels(snapshot)
     policies = limited(entity_policies(role, snapshot.policies), levels, gap)
     requests = [{**about(role, snapshot.at), **session} for session in NO_MFA_INFORMATION]
-    losses = [_lost_by_role(policies, trial, request) for request in requests]
-    has_gap = policies.unread or bool(gap)
-    would = {None if has_gap and not denied else denied for denied, _ in losses}
-    state, why = _state_without_mfa(would, few(list(dict.fromkeys(name for _, names in losses for name in names))))
-    if state is AccessState.FINE and any(_lost_by_role(policies, trial, {**requests[0], **VIA_SERVICE})):
-        state, why = AccessState.CHANGES, "AWS services can no longer send requests with this role's sessions"
-    return UserAccess(
-        user=f"role/{role.arn.partition(':role/')[2]}",
-        way="role session",
-        state=state,
-        why=f"{UNJUDGED}{policies.why}" if state is AccessState.UNKNOWN and policies.why else why,
-        first=CONTROL_SPARE if state in SHUT else "",
-        already=state in SHUT and all(policies.denies_all_work(request) is True for request in requests),
+    state, why = _role_verdict(policies, trial, requests, has_gap=policies.unread or bool(gap))
+    if state is AccessState.UNKNOWN and policies.why:
+        why = f"{UNJUDGED}{policies.why}"
+    return _access_by(
+        f"role/{role.arn.partition(':role/')[2]}",
+        "role session",
+        (state, why),
+        first=CONTROL_SPARE,
+        already=lambda: all(policies.denies_all_work(request) is True for request in requests),
     )
+
+
+def _role_verdict(
+    policies: EntityPolicies, trial: Trial, requests: Sequence[RequestContext], *, has_gap: bool
+) -> _Verdict:
+    """Return the state of a role, and the reason. With `has_gap`, a policy of the role could not be read."""
+    losses = [_lost_by_role(policies, trial, request) for request in requests]
+    would = {None if has_gap and not denied else denied for denied, _ in losses}
+    verdict = _state_without_mfa(would, few(list(dict.fromkeys(name for _, names in losses for name in names))))
+    if verdict[0] is AccessState.FINE and any(_lost_by_role(policies, trial, {**requests[0], **VIA_SERVICE})):
+        return AccessState.CHANGES, "AWS services can no longer send requests with this role's sessions"
+    return verdict
 
 
 def _lost_by_role(policies: EntityPolicies, trial: Trial, request: RequestContext) -> tuple[bool | None, list[str]]:
@@ -716,12 +803,8 @@ def _lost_by_role(policies: EntityPolicies, trial: Trial, request: RequestContex
         return False, []
     allowed = [*_with_values(_all_pairs(policies.documents, allow=True), request), *_allowed(policies, request)]
     denied = list(_with_values((*_all_pairs(trial.texts, allow=False), *trial.named), request))
-    pairs = dict.fromkeys(allowed)
-    for (action, resource), (other, on) in product(allowed, denied):
-        common, place = overlap(action, other, ignore_case=True), overlap(resource, on)
-        if common and place:
-            pairs[common, place] = None
-    lost = _denied_of(pairs, policies, trial, request)
+    overlaps = filter(None, starmap(_common, product(allowed, denied)))
+    lost = _denied_of(dict.fromkeys((*allowed, *overlaps)), policies, trial, request)
     keeps = any(pair not in lost and _may(policies, pair, request) for pair in allowed)
     names = [action for action, _ in lost]
     if keeps or not lost or _spared(policies, trial, request):
@@ -737,7 +820,7 @@ def _all_pairs(texts: Iterable[str], *, allow: bool) -> Iterator[ActionOnResourc
                 yield from product(statement.actions or ("*",), statement.resources or ("*",))
 
 
-def _state_without_mfa(would: set[bool | None], lost: str) -> tuple[AccessState, str]:
+def _state_without_mfa(would: set[bool | None], lost: str) -> _Verdict:
     """Return the state and the reason of a principal whose requests have no MFA, or may have none.
 
     `would` says whether all work would be denied, for each value that aws:MultiFactorAuthPresent may have.
@@ -768,25 +851,23 @@ def _root_accesses(trial: Trial, snapshot: Snapshot) -> Iterator[UserAccess]:
     ways |= {"access keys": [{**known, **PLAIN_KEYS}]} if snapshot.root.access_keys else {}
     for way, requests in ways.items():
         works = [_work(policies, trial, request, gap=bool(gap)) for request in requests]
-        state, why = _state_without_mfa(
-            {work.would for work in works}, next((work.lost for work in works if work.lost), "")
-        )
-        yield UserAccess(user=ROOT, way=way, state=state, why=why, first=CONTROL_SPARE if state in SHUT else "")
-    after = trial.after(policies)
-    audit = [
-        {after.decide(f"iam:{action}", resource, {**request, "aws:AssumedRoot": "true"}) for request in sessions}
+        lost = next((work.lost for work in works if work.lost), "")
+        verdict = _state_without_mfa({work.would for work in works}, lost)
+        yield _access_by(ROOT, way, verdict, first=CONTROL_SPARE)
+    yield _audit_of_root(trial.after(policies), arn, sessions)
+
+
+def _audit_of_root(policies: EntityPolicies, arn: str, sessions: Iterable[RequestContext]) -> UserAccess:
+    """Return the access of the sessions of AssumeRoot, in which mfa-kit audits root, under the policies of root."""
+    answers = [
+        {policies.decide(f"iam:{action}", resource, {**request, "aws:AssumedRoot": "true"}) for request in sessions}
         for action, resource in (("GetAccountSummary", "*"), ("ListMFADevices", arn))
     ]
-    decisions = {decision for answers in audit for decision in answers}
-    state = AccessState.FINE if decisions == {Decision.ALLOW} else AccessState.UNKNOWN
-    if any(answers <= {Decision.EXPLICIT, Decision.IMPLICIT} for answers in audit):
-        state = AccessState.LOCKED
-    why = (
-        "the policy spares sessions of AssumeRoot"
-        if state is AccessState.FINE
-        else "mfa-kit can (or might) no longer audit root"
-    )
-    yield UserAccess(user=ROOT, way="AssumeRoot", state=state, why=why, first=ASSUMED if state in SHUT else "")
+    if all(decisions == {Decision.ALLOW} for decisions in answers):
+        return _access_by(ROOT, "AssumeRoot", (AccessState.FINE, "the policy spares sessions of AssumeRoot"), first="")
+    is_denied = any(decisions <= {Decision.EXPLICIT, Decision.IMPLICIT} for decisions in answers)
+    state = AccessState.LOCKED if is_denied else AccessState.UNKNOWN
+    return _access_by(ROOT, "AssumeRoot", (state, "mfa-kit can (or might) no longer audit root"), first=ASSUMED)
 
 
 def administrators_left(accesses: Sequence[UserAccess], snapshot: Snapshot) -> list[str]:
