@@ -115,24 +115,24 @@ class MethodVerb(options.Verb):
             _check_method(name)
         ctx.meta[METHOD_NAME] = name or (VIRTUAL.name if RESUME in args else None)
         ctx.meta[FOR_ROOT] = ROOT in args
-        try:
-            remaining_args = super().parse_args(ctx, [*args])
-        except click.NoSuchOption as error:
-            owners = _owners(error.option_name)
-            if len(owners) != 1 or name is not None or not self.kind_of_old:
-                raise _fault_of(error, owners) from None
-            ctx.meta[METHOD_NAME] = owners[0]
-            remaining_args = self._parse_again(ctx, args)
+        remaining_args = self._parse_options(ctx, args, may_name_method=name is None and self.kind_of_old)
         if ctx.meta[METHOD_NAME] is None and not ctx.resilient_parsing and not self.kind_of_old:
             raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "method"))
         return remaining_args
 
-    def _parse_again(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments with the options of the method that `ctx` names now."""
+    def _parse_options(self, ctx: click.Context, args: list[str], *, may_name_method: bool) -> list[str]:
+        """Parse the arguments with the options of the method that `ctx` names.
+
+        With `may_name_method`, the first option that belongs to one other method makes that the method of `ctx`.
+        """
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, [*args])
         except click.NoSuchOption as error:
-            raise _fault_of(error, _owners(error.option_name)) from None
+            owners = _owners(error.option_name)
+            if not may_name_method or len(owners) != 1:
+                raise _fault_of(error, owners) from None
+            ctx.meta[METHOD_NAME] = owners[0]
+            return self._parse_options(ctx, args, may_name_method=False)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options of the enrollment method, then the command's other options.

@@ -116,16 +116,19 @@ def parse_denial(text: str) -> Denial | None:
     reason = EXPLICIT.search(text) or IMPLICIT.search(text)
     if who is None and encoded is None and reason is None:
         return None
-    resource, arn = ON.search(text), POLICY.search(text)
     return Denial(
-        principal=who["principal"] if who else "",
-        action=who["action"] if who else "",
-        resource=resource["resource"].rstrip(".,") if resource else "",
+        principal=_part(who, "principal"),
+        action=_part(who, "action"),
+        resource=_part(ON.search(text), "resource").rstrip(".,"),
         type=PolicyType(reason["type"].replace("sessions policy", "session policy")) if reason else None,
         is_explicit=reason.re is EXPLICIT if reason else None,
-        arn=arn["arn"].rstrip(".,:") if arn else "",
-        encoded=encoded["text"].rstrip(".") if encoded else "",
+        arn=_part(POLICY.search(text), "arn").rstrip(".,:"),
+        encoded=_part(encoded, "text").rstrip("."),
     )
+
+
+def _part(match: re.Match[str] | None, name: str) -> str:
+    return match[name] if match else ""
 
 
 def decoded_denial(text: str) -> Denial | None:

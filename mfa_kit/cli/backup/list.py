@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,10 +146,15 @@ def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocat
             f"there is no backup of a user {place}, and no file with this name",
             suggest("list the backups", "backup list"),
         )
+    return _files_and_copies(named) or {place: ()}
+
+
+def _files_and_copies(backups: Iterable[Backup]) -> FilesAndCopies:
+    """Return the first file of each name, with the other files of that name."""
     files: dict[str, list[BackupLocation]] = {}
-    for backup in named:
+    for backup in backups:
         files.setdefault(backup.name, []).append(backup.path)
-    return {usual: tuple(copies) for usual, *copies in files.values()} or {place: ()}
+    return {usual: tuple(copies) for usual, *copies in files.values()}
 
 
 def backup_named(place: BackupLocation, settings: Settings) -> BackupLocation:

@@ -132,7 +132,7 @@ def lockout(
     text = _policy_text(policy_file, document)
     control = _control_choice(scp, target, attached=attached, instead=instead, others=bool(text or group))
     accounts = _accounts_of(control, accounts)
-    noun = "principal" if control else "user"
+    choice, noun = (control, "principal") if control else (PolicyChoice(text, group), "user")
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
@@ -146,7 +146,7 @@ def lockout(
 
         def read(account: OrgAccount) -> AccountRows:
             snapshot = snapshots.take(account)
-            accesses = control.accesses(snapshot) if control else _accesses(snapshot, text, group)
+            accesses = choice.accesses(snapshot)
             tried.append(_tried_account(account.label, accesses, snapshot, self_enroll=self_enroll))
             shown = [access for access in accesses if access.state not in hidden]
             rows = _access_rows(shown, account=account.id if accounts else None, already=output.form != "table")
@@ -156,15 +156,23 @@ def lockout(
         visits = print_rows(snapshots, read, form, progress=settings.progress, output=output)
         if not control:
             _compare(text, snapshots.organization, settings.progress)
-    if control and tried and not any(account.users for account in tried):
-        settings.progress.note("no service control policy would limit these accounts; the management account is exempt")
-    settings.progress.note(_totals(tried, noun))
+    _note_totals(tried, noun, settings.progress)
     _refuse(tried, noun, is_many=accounts is not None)
     return exit_code(visits, findings=False)
 
 
-def _accesses(snapshot: Snapshot, text: str | None, group: str | None) -> list[UserAccess]:
-    return access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
+class PolicyChoice(NamedTuple):
+    """An identity policy that is tried on the users of a group, or on all users.
+
+    If `text` is None, it is the policy that `policy show` prints.
+    """
+
+    text: str | None
+    group: str | None
+
+    def accesses(self, snapshot: Snapshot) -> list[UserAccess]:
+        """Return the access that the users of an account would have."""
+        return access_with(snapshot, self.text or force_mfa(snapshot.partition), group=self.group)
 
 
 class ControlChoice(NamedTuple):
@@ -244,34 +252,41 @@ def _tried_account(
     )
 
 
-def _totals(tried: Sequence[TriedAccount], noun: str) -> str:
-    """Return how many users and credentials the accounts have, and how many credentials are in each state.
+def _note_totals(tried: Sequence[TriedAccount], noun: str, progress: LiveProgress) -> None:
+    """Print how many users and credentials the accounts have, and how many credentials are in each state.
 
-    `noun` is the word for those who are counted, in the singular.
+    `noun` is the word for those who are counted, in the singular: `user`, or `principal` for SCPs.
     """
+    if noun == "principal" and tried and not any(account.users for account in tried):
+        progress.note("no service control policy would limit these accounts; the management account is exempt")
     states = sum((account.states for account in tried), Counter[AccessState]())
     totals = ", ".join(f"{state}: {states[state]}" for state in AccessState if states[state])
     users = count_of(sum(account.users for account in tried), noun)
     ways = count_of(states.total(), "credential") if noun == "user" else f"{states.total()} ways to work"
-    return f"{users}, {ways}; {totals or 'none'}"
+    progress.note(f"{users}, {ways}; {totals or 'none'}")
 
 
 def _refuse(tried: Sequence[TriedAccount], noun: str, *, is_many: bool) -> None:
     """Raise Lockout if a user would be locked out, or if some users could not be read and may be locked out."""
     if shut := [account for account in tried if account.shut]:
-        hint = FIRST if any(account.has_first for account in shut) else WHY
-        users = sum(account.shut for account in shut)
-        if is_many:
-            who = f"{count_of(users, noun)} in {count_of(len(shut), 'account')}"
-            raise Lockout(f"{who} would (or might) be locked out", hint)
-        error = Lockout(f"{users} of {shut[0].users} users would (or might) be locked out", hint)
-        if not shut[0].has_help:
-            error.add_note("no administrator would still have access, so no one could help these users")
-        raise error
+        raise _lockout_in(shut, noun, is_many=is_many)
     for account in tried:
         if account.unread:
             why = f"account {account.label}: {account.unread[0]}" if is_many else account.unread[0]
             raise unread_users(why, AGAIN)
+
+
+def _lockout_in(shut: Sequence[TriedAccount], noun: str, *, is_many: bool) -> Lockout:
+    """Return the error for the accounts in which somebody would or might be locked out."""
+    hint = FIRST if any(account.has_first for account in shut) else WHY
+    users = sum(account.shut for account in shut)
+    if is_many:
+        who = f"{count_of(users, noun)} in {count_of(len(shut), 'account')}"
+        return Lockout(f"{who} would (or might) be locked out", hint)
+    error = Lockout(f"{users} of {shut[0].users} users would (or might) be locked out", hint)
+    if not shut[0].has_help:
+        error.add_note("no administrator would still have access, so no one could help these users")
+    return error
 
 
 def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already: bool) -> list[ResultRow]:

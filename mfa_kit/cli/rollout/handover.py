@@ -290,7 +290,7 @@ def _check_passphrases(letters: str | None, keys: Sequence[Path], files: Path, *
     """Return the folder for the letters with passphrases, or None if no files with passphrases are `wanted`.
 
     `files` is the folder for the files. Raise UsageFault for options that cannot be used together, and for a folder
-    that would be with the files, or in a bucket, or that is a file.
+    that does not fit.
     """
     if not wanted:
         if letters or keys:
@@ -301,6 +301,11 @@ def _check_passphrases(letters: str | None, keys: Sequence[Path], files: Path, *
             "--passphrase-files needs the identity that opens the backups, and a folder for the letters",
             "add -i IDENTITY --passphrases DIR",
         )
+    return _folder_apart(letters, files)
+
+
+def _folder_apart(letters: str, files: Path) -> Path:
+    """Return the folder for the letters. Raise UsageFault if it is with the files, or in a bucket, or is a file."""
     if "://" in letters:
         raise UsageFault(f"{letters} is in a bucket, and the letters are not encrypted", ELSEWHERE)
     place, with_files = Path(letters).resolve(), files.resolve()

@@ -284,16 +284,21 @@ def _check_policies(request: OperationRequest, account: LabAccount, caller: Prin
     sets = list(layers(account, caller))
     for name in names:
         words = _denial_words(name, resource_words(request, resource), caller)
-        decisions = [decide(layer.documents, name, resource, context) for layer in sets]
-        if EvalDecision.EXPLICIT in decisions:
-            layer = sets[decisions.index(EvalDecision.EXPLICIT)]
-            texts = zip(layer.arns, layer.documents, strict=False)
-            denying = [arn for arn, text in texts if decide([text], name, resource, context) is EvalDecision.EXPLICIT]
-            raise _explicit_denial(layer, words, denying)
-        for layer, decision in zip(sets, decisions, strict=True):
-            free = layer.kind != CONTROL and name.partition(":")[2] in FREE
-            if decision is EvalDecision.IMPLICIT and layer.must_allow and not free:
-                raise _implicit_denial(name, words, layer.kind)
+        _check_action(name, resource, context, sets, words=words)
+
+
+def _check_action(name: str, resource: str, context: Context, sets: Sequence[Layer], *, words: str) -> None:
+    """Raise IamError if the sets of policies do not allow one action. Its message begins with `words`."""
+    decisions = [decide(layer.documents, name, resource, context) for layer in sets]
+    if EvalDecision.EXPLICIT in decisions:
+        layer = sets[decisions.index(EvalDecision.EXPLICIT)]
+        texts = zip(layer.arns, layer.documents, strict=False)
+        denying = [arn for arn, text in texts if decide([text], name, resource, context) is EvalDecision.EXPLICIT]
+        raise _explicit_denial(layer, words, denying)
+    for layer, decision in zip(sets, decisions, strict=True):
+        free = layer.kind != CONTROL and name.partition(":")[2] in FREE
+        if decision is EvalDecision.IMPLICIT and layer.must_allow and not free:
+            raise _implicit_denial(name, words, layer.kind)
 
 
 def _explicit_denial(layer: Layer, words: str, arns: Sequence[str]) -> IamError:
