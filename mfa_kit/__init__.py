@@ -3,4 +3,4 @@
 The public module is `mfa_kit.api`. Everything else in this package is private, and can change in any release.
 """
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

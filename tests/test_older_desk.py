@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.status import USE_FIELDS
+from mfa_kit.adapters.ledger.postgresql.database import FILES
 from mfa_kit.core.recorded_keys import FACTS
-from tests.data.make import READS, run
+from tests.conftest import MfaKit
+from tests.data.make import READS, plain, run
+from tests.postgresql import OWNER, Server
+from tests.sizes import FULL
 
 DATA = Path(__file__).with_name("data")
 # Text for people, whose wording may change.
 PROSE = {"standing", "clean", "why", "reason"}
 # Fields that later versions added.
 KEY_FIELDS = {*(f"key_{fact}" for fact in FACTS), "key_attested", "key_erased"}
-NEWER = {"remarks", "key", "name", "user_backup", "admin_backup", "clock_offset", *USE_FIELDS, *KEY_FIELDS}
+NEWER = {"copy", "remarks", "key", "name", "user_backup", "admin_backup", "clock_offset", *USE_FIELDS, *KEY_FIELDS}
 GOES_ON = {
     "activate": "mfa-kit rollout activate -i {state}/identity.txt --output json",
     "clean": "mfa-kit orphans clean --older-than 0s --yes --output json",
@@ -29,7 +33,11 @@ GOES_ON = {
 }
 
 
-@pytest.fixture(params=["c7f9663"])
+# Version 1.0.0 and, in a full run, a commit before it.
+OLDER = ["1.0.0", *(["c7f9663"] if FULL else [])]
+
+
+@pytest.fixture(params=OLDER)
 def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of an older version. `mfa-kit` on the PATH is the present version."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
@@ -74,3 +82,18 @@ def test_work_continues_in_a_folder_of_an_older_version(folder: Path) -> None:
         "dave": "none",
         "erin": "virtual",
     }
+
+
+def test_a_shared_ledger_of_an_older_version_is_migrated(mfa_kit: MfaKit, postgresql: Server) -> None:
+    """Version 1.0.0 created it in PostgreSQL, and copied the ledger of the folder into it. Its rows stay the same."""
+    folder, name = DATA / "1.0.0", "ledger_of_an_older_version"
+    postgresql.execute(f"create database {name} owner {OWNER}")
+    postgresql.execute((folder / "ledger.sql").read_text("utf-8"), database=name, role=OWNER)
+    ledger = ("--ledger", postgresql.address(name), "--output", "json")
+    before = mfa_kit.run("ledger", "show", *ledger)
+    assert (before.code, "mfa-kit ledger migrate" in json.loads(before.err.splitlines()[-1])["hint"]) == (5, True)
+    assert json.loads(mfa_kit.run("ledger", "migrate", *ledger).out)["applied"] == len(FILES) - 5
+    rows = json.loads(plain(mfa_kit.run("ledger", "show", *ledger).out, folder))["rows"]
+    for row in rows:
+        del row["computer"]
+    assert facts(rows) == facts(json.loads((folder / "expected.json").read_text("utf-8"))["ledger"]["out"]["rows"])
