@@ -109,6 +109,8 @@ T = TypeVar("T")
 Place: TypeAlias = str | Path
 # The ages of the commands' options --max-age and --drilled-within, in seconds.
 REPORT_AGE, DRILLED_WITHIN = 4 * 3600.0, 90 * 86400.0
+# What a parameter for a number accepts.
+NUMBERS = {int: int, float: int | float}
 # The limit of the command's option --workers.
 MAX_WORKERS = 64
 
@@ -321,11 +323,16 @@ def _fits(value: object, kind: Any) -> bool:
     if origin in {Union, UnionType}:
         return any(_fits(value, argument) for argument in arguments)
     if origin is Sequence:
-        is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-        return is_list and all(_fits(entry, arguments[0]) for entry in cast("Sequence[object]", value))
-    if kind in {int, float}:
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    return callable(value) if origin is Callable else kind is Interaction or isinstance(value, kind)
+        return _is_sequence(value) and all(_fits(entry, arguments[0]) for entry in cast("Sequence[object]", value))
+    if origin is Callable:
+        return callable(value)
+    if isinstance(value, bool):
+        return kind is bool
+    return kind is Interaction or isinstance(value, NUMBERS.get(kind, kind))
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def _type_words(kind: Any) -> str:

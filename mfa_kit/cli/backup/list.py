@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,6 +155,14 @@ def _files_and_copies(backups: Iterable[Backup]) -> FilesAndCopies:
     for backup in backups:
         files.setdefault(backup.name, []).append(backup.path)
     return {usual: tuple(copies) for usual, *copies in files.values()}
+
+
+def all_named(
+    places: Sequence[BackupLocation], settings: Settings, folder: BackupLocation | None
+) -> tuple[list[BackupLocation], FilesAndCopies]:
+    """Return the files of the backups that several names mean, and the copies of each, as `backups_named` does."""
+    named = [backup for place in places for backup in backups_named(place, settings, folder).items()]
+    return [file for file, _ in named], dict(named)
 
 
 def backup_named(place: BackupLocation, settings: Settings) -> BackupLocation:

@@ -14,7 +14,7 @@ from mfa_kit import wiring
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.backups.opening import Verified, missing_backup
-from mfa_kit.cli.backup.list import backups_named
+from mfa_kit.cli.backup.list import all_named
 from mfa_kit.cli.backup_options import (
     ACCEPT_LABEL,
     BACKUP_DIR,
@@ -69,19 +69,18 @@ def verify(
     """
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
-    named = [backup for place in files for backup in backups_named(place, settings, backup_dir).items()]
-    files = tuple(file for file, _ in named)
-    check_accepted(files, accept_label=accept_label)
+    named, copies = all_named(files, settings, backup_dir)
+    check_accepted(named, accept_label=accept_label)
     stored, missing = (
         wiring.backups.stored_and_missing(settings, backup_dir, own=False, record=record) if everything else ([], [])
     )
-    chosen = files or [backup.path for backup in stored]
+    chosen = named or [backup.path for backup in stored]
     tried = wiring.backups.verify_backups(
         settings,
         counted(chosen, progress=settings.progress, doing="checking backups"),
         wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
-        copies=dict(named),
+        copies=copies,
     )
     tried += map(missing_backup, missing)
     _print_notes(tried, settings.progress)
