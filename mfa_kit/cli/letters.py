@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -95,3 +95,9 @@ PAPER = click.option(
     callback=lambda _ctx, _param, value: Paper(value),
     help="Paper size of letters.",
 )
+
+
+# The forms of a letter: the name of each file, and the function that makes its content. handover.csv has the path of
+# the first file.
+FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
+PDF = "letter.pdf"

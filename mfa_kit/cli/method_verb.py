@@ -1,11 +1,11 @@
 """The class and the options of commands that make a device. Some options depend on the method given with `--with`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -15,7 +15,7 @@ from mfa_kit.cli.usage import nearest
 from mfa_kit.cli.value_types import add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
-from mfa_kit.wiring.methods.method import OPTION, EnrollmentMethod, Option, Options
+from mfa_kit.wiring.methods.method import EnrollmentMethod, Option, Options, built, option_of, type_of
 from mfa_kit.wiring.methods.registry import METHODS
 
 
@@ -24,40 +24,16 @@ def single(kind: type[Options]) -> set[str]:
 
     `kind` is the dataclass of the method's options.
     """
-    return {field.name for field in fields(kind) if _option(field).single}
+    return {field.name for field in fields(kind) if option_of(field).single}
 
 
 def click_options(kind: type[Options]) -> list[click.Option]:
     """Return the fields of `kind`, the dataclass of an enrollment method's options, as click options."""
-    return [_click_option(field, _option(field)) for field in fields(kind)]
-
-
-def built(kind: type[Options], values: Mapping[str, object]) -> Options:
-    """Return an instance of `kind`, the dataclass of an enrollment method's options.
-
-    `values` maps names of options to values. Names that are not fields of `kind` are ignored.
-    """
-    build: Callable[..., Options] = kind
-    return build(**{field.name: _value(field, values[field.name]) for field in fields(kind) if field.name in values})
-
-
-def _option(declared: Field[Any]) -> Option:
-    option: Option = declared.metadata[OPTION]
-    return option
-
-
-def _value(declared: Field[Any], value: object) -> object:
-    kind = _type(declared)
-    return kind(str(value)) if isinstance(kind, type) and issubclass(kind, StrEnum) else value
-
-
-def _type(declared: Field[Any]) -> object:
-    """Return the type of a field. For an optional field, return the type without None."""
-    return next((argument for argument in get_args(declared.type) if argument is not type(None)), declared.type)
+    return [_click_option(field, option_of(field)) for field in fields(kind)]
 
 
 def _click_option(declared: Field[Any], option: Option) -> click.Option:
-    kind, flag = _type(declared), f"--{declared.name.replace('_', '-')}"
+    kind, flag = type_of(declared), f"--{declared.name.replace('_', '-')}"
     value = declared.default.value if isinstance(declared.default, StrEnum) else declared.default
     default = {"required": True} if value is MISSING else {"default": value, "show_default": bool(value)}
     return click.Option(

@@ -71,6 +71,10 @@ LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
+# A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
+SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
+# The serial of a token that AWS sold: four letters and eight digits, such as GAHT12345678 (IAM user guide).
+SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
 ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # Matches a run ID. Text in a tag is accepted as a run ID only if it matches, because a run ID becomes part of file
 # names.
@@ -91,6 +95,16 @@ CARD_TAG = "mfa-kit:card"
 # A tag of a staged device. A device with this tag, whatever the value, waits for `rollout activate`. `orphans clean` on
 # other computers therefore does not remove it.
 STAGED_TAG = "mfa-kit:staged"
+
+
+def folded(serial: str) -> str:
+    """Return a serial without white space and with its case folded, for comparisons."""
+    return "".join(serial.split()).casefold()
+
+
+def sold_by_aws(serial: str) -> bool:
+    """Return whether a serial looks like that of a token that AWS sold. Only AWS has the seed of such a token."""
+    return SOLD_BY_AWS.fullmatch(folded(serial)) is not None
 
 
 class DeviceType(StrEnum):

@@ -5,12 +5,14 @@ a few errors end a run: AWS keeps throttling, or the credentials expire. Apply a
 is damaged, or cannot be read or written, but not if S3 denies access to one backup.
 """
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mfa_kit.core.errors import (
     BackupDenied,
@@ -28,11 +30,13 @@ from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, copies_of
 from mfa_kit.core.stopping import take
 from mfa_kit.enrollment.planning import devices_while_there
-from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import PAUSES, record_all_confirmed
 from mfa_kit.rollout.plan import WORKERS
-from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.watching import Failure
+
+if TYPE_CHECKING:
+    from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
+    from mfa_kit.rollout.roster import RosterRow
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -89,24 +93,24 @@ class RowResult:
         """What identifies the row in its plan, as RosterRow.key."""
         return f"{self.user}/{self.name}" if self.name else self.user
 
-    def of_row(self, row: RosterRow) -> "RowResult":
+    def of_row(self, row: RosterRow) -> RowResult:
         """Return this result as the one of a row: with the name of the device if it is a further device."""
         return replace(self, name=row.name or "") if row.is_further else self
 
     @classmethod
-    def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> "RowResult":
+    def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> RowResult:
         """Return the result for an error: "refused" for a Lockout, otherwise "failed"."""
         reason = clauses([str(error), error.hint, *notes_of(error)])
         outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
         return cls(user=spec.user, outcome=outcome, cause=name_in_ledgers(error), reason=reason, run=run)
 
     @classmethod
-    def of_earlier(cls, entry: JournalEntry) -> "RowResult":
+    def of_earlier(cls, entry: JournalEntry) -> RowResult:
         """Return the result of a row whose device an earlier run enabled."""
         return replace(cls.of_entry(entry, reason=f"by run {entry.run}"), earlier=True)
 
     @classmethod
-    def of_entry(cls, entry: JournalEntry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":
+    def of_entry(cls, entry: JournalEntry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> RowResult:
         """Return the result of the row whose device has this journal entry."""
         copies = copies_of(entry)
         return cls(
@@ -121,7 +125,7 @@ class RowResult:
         )
 
     @classmethod
-    def of_failure(cls, failure: Failure) -> "RowResult":
+    def of_failure(cls, failure: Failure) -> RowResult:
         """Return the result of a row that failed, as the ledger recorded it."""
         user, _, name = failure.key.partition("/")
         return cls(user=user, name=name, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)

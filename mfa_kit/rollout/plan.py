@@ -3,15 +3,20 @@
 An index has the plans of several accounts. `plan_files` reads and writes both.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL, Caller, Device, DeviceSpec, DeviceType
-from mfa_kit.rollout.roster import RosterRow
+
+if TYPE_CHECKING:
+    from mfa_kit.rollout.roster import RosterRow
 
 WORKERS = 8
 # The seconds that a call to AWS takes, to estimate the run time. Others have measured and published this figure.

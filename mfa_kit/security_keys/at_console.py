@@ -11,7 +11,7 @@ from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.recorded_keys import KeyDevice
 from mfa_kit.enrollment.ports import EnrollmentPorts, Make
 from mfa_kit.security_keys.attestation import Evidence, Examined, SeenBefore
-from mfa_kit.security_keys.authenticator import SeenKeys
+from mfa_kit.security_keys.ports import SeenKeys
 
 
 def accept_examined(examined: Examined | SeenBefore, progress: Progress) -> Evidence:

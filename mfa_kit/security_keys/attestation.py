@@ -30,14 +30,13 @@ from mfa_kit.security_keys.authenticator import (
     Model,
     PluggedKey,
     Registration,
-    SeenKeys,
     StatementKind,
     Trusted,
     Untrusted,
 )
 from mfa_kit.security_keys.key_policy import FIPS, LEVELS, KeyPolicy
 from mfa_kit.security_keys.pin import SET_PIN, ask_pin
-from mfa_kit.security_keys.ports import LOOK, Authenticator, Metadata, PinEntry, PluggedKeys
+from mfa_kit.security_keys.ports import LOOK, Authenticator, Metadata, PinEntry, PluggedKeys, SeenKeys
 
 WHERE_METADATA_IS = (
     "download blob.jwt from https://mds3.fidoalliance.org/ and pass it with --mds, or install 'mfa-kit[mds]'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -198,3 +199,23 @@ class NewPinSource(Protocol):
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
         """Return a PIN for the key that reported `info`. A generated PIN has at least `shortest` characters."""
         ...
+
+
+@dataclass(slots=True)
+class SeenKeys:
+    """The keys that were examined, identified by the credential that each made for one relying party.
+
+    The credential is used because nothing else that keys reveal reliably distinguishes two keys of one model.
+    `relying_party` is None until a key was examined.
+    """
+
+    relying_party: str | None = None
+    credentials: tuple[bytes, ...] = ()
+
+    def copy(self) -> SeenKeys:
+        """Return a copy of this object."""
+        return SeenKeys(self.relying_party, self.credentials)
+
+    def become(self, other: SeenKeys) -> None:
+        """Replace the keys of this object with the keys of another object."""
+        self.relying_party, self.credentials = other.relying_party, other.credentials

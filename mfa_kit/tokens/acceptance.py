@@ -15,6 +15,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.message import clauses
+from mfa_kit.core.models import folded
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided, ask_codes, sentence
 from mfa_kit.tokens.seeds import (
@@ -26,7 +27,6 @@ from mfa_kit.tokens.seeds import (
     TokenVerdict,
     TypedCodes,
     WrittenReading,
-    folded,
 )
 
 

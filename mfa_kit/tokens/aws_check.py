@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import Message, command, suggest
-from mfa_kit.core.models import Caller, DeviceSpec, DeviceType, JournalEntry, Method, RunKind, check_user
+from mfa_kit.core.models import SERIAL, Caller, DeviceSpec, DeviceType, JournalEntry, Method, RunKind, check_user
 from mfa_kit.core.otp import AWS_OCTETS, Created, Pair
 from mfa_kit.enrollment.making import assign_token
 from mfa_kit.enrollment.planning import EnrollRequest, look_up_serials, plan_device
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.enrollment.settling import settle_dead_runs
-from mfa_kit.tokens.seeds import SERIAL, Factor, Token
+from mfa_kit.tokens.seeds import Factor, Token
 
 
 class TokenWithCodes:

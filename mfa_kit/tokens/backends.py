@@ -11,12 +11,11 @@ from dataclasses import replace
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.core.models import DEVICE_NAME, LABEL, DeviceSpec, JournalEntry
+from mfa_kit.core.models import DEVICE_NAME, LABEL, SERIAL, DeviceSpec, JournalEntry, sold_by_aws
 from mfa_kit.core.otp import AWS_OCTETS, Created, Pair
 from mfa_kit.core.wrong_codes import ADVICE_ON_DISPLAY
 from mfa_kit.enrollment.backends import ask_pair
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.tokens.seeds import SERIAL, sold_by_aws
 
 INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 

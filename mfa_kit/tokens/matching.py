@@ -12,6 +12,7 @@ from typing import TypeVar, assert_never
 from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import folded
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.text import count_of, few
 from mfa_kit.tokens.seeds import (
@@ -27,7 +28,6 @@ from mfa_kit.tokens.seeds import (
     Token,
     TokenVerdict,
     TypedCodes,
-    folded,
 )
 
 # How many steps to search on either side of the expected step. The clocks of some tokens were 7 to 8 steps off after

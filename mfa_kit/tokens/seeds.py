@@ -24,10 +24,6 @@ COUNTERS = range(otp.COUNTERS)
 # largest value of --window. If the drift is larger, the clock is broken or the row is damaged.
 DRIFTS = range(-175_200, 175_201)
 LONGEST_SERIAL = 64
-# A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
-SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
-# The serial of a token that AWS sold: four letters and eight digits, such as GAHT12345678 (IAM user guide).
-SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
 # A text with at least this many letters and digits may be a seed: 20 octets in base32, or 16 in hex. No serial of a
 # display token looks like this.
 LONG = 32
@@ -252,13 +248,3 @@ def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
     (began, first), (ended, last) = known[0], known[-1]
     days = (ended - began) / DAY
     return Drift(rate=(last - first) / days, within=period / days)
-
-
-def folded(serial: str) -> str:
-    """Return a serial without white space and with its case folded, for comparisons."""
-    return "".join(serial.split()).casefold()
-
-
-def sold_by_aws(serial: str) -> bool:
-    """Return whether a serial looks like that of a token that AWS sold. Only AWS has the seed of such a token."""
-    return SOLD_BY_AWS.fullmatch(folded(serial)) is not None

@@ -23,7 +23,7 @@ from mfa_kit.letters.sheet import Paper, confirm_secret, pin_letter
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.at_console import accept_examined
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Evidence, Examined, KeyExaminer, SeenBefore, read_infos
-from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, Pin, PluggedKey, SeenKeys
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, Pin, PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from mfa_kit.security_keys.pin import (
     GivenPin,
@@ -38,7 +38,7 @@ from mfa_kit.security_keys.pin import (
     description_of,
     pin_text,
 )
-from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
+from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource, SeenKeys
 from mfa_kit.security_keys.preparing import KeyPreparation, PreparedKey
 from mfa_kit.security_keys.profile import LONGEST_RANDOM_PIN, KeyProfile
 from mfa_kit.wiring.age_keys import open_plugins

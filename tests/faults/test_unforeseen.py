@@ -124,7 +124,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     ),
     "only a station with profiles or pairs uses it; tests/fido/test_unforeseen.py raises at it": (
         *("PinFile.exists", "PinFile.keep", "PinFile.name", "PinFile.remove", "PinFile.seal"),
-        *("StationMethods.find_same_key of _Methods", "StationMethods.has_card of _Methods"),
+        *("StationMethods.find_same_key of RowMethods", "StationMethods.has_card of RowMethods"),
     ),
     "the answer of methods without security keys, which reads nothing": (
         *("Options.find_same_device of Options", "Options.has_card of Options"),

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters.seedfiles import files
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import folded
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.tokens.seeds import TOLD, DroppedRow, Encoding, Factor, SeedFile, Token, folded
+from mfa_kit.tokens.seeds import TOLD, DroppedRow, Encoding, Factor, SeedFile, Token
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 

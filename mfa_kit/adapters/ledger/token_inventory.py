@@ -6,8 +6,9 @@ from dataclasses import replace
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
+from mfa_kit.core.models import folded
 from mfa_kit.core.otp import COUNTERS
-from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
+from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 FIELD_TYPES = "text factor text digits integer integer text text integer integer"

@@ -13,8 +13,9 @@ from xml.etree.ElementTree import Element
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.file_formats import EXCEL_SEPARATOR, ROUNDED, plain_cell
+from mfa_kit.core.models import folded
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.tokens.seeds import OCTETS, Decoding, DroppedRow, Encoding, Factor, SeededToken, Token, folded
+from mfa_kit.tokens.seeds import OCTETS, Decoding, DroppedRow, Encoding, Factor, SeededToken, Token
 
 INEXACT = "its seed is not exactly base32, and may be damaged; --seed-encoding base32 reads it as oathtool does"
 

@@ -20,6 +20,7 @@ from mfa_kit.adapters.seedfiles.encoding import Cells, Contents, Unlock, split_l
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.message import Message, command, suggest
+from mfa_kit.core.models import folded, sold_by_aws
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoding_of
 from mfa_kit.posix.open_files import NO_WAIT
@@ -32,9 +33,7 @@ from mfa_kit.tokens.seeds import (
     Token,
     TypedCodes,
     WrittenReading,
-    folded,
     joined_reasons,
-    sold_by_aws,
 )
 
 # Some displays show a code as two groups of digits.

@@ -17,7 +17,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
-from mfa_kit.cli.letters import PAPER, letter_page, letter_text, sender_values
+from mfa_kit.cli.letters import FORMS, PAPER, PDF, letter_page, sender_values
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
@@ -33,7 +33,6 @@ from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devic
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.roster import ACCOUNT
-from mfa_kit.rollout.roster_files import Shipping
 from mfa_kit.rollout.row_status import look_up_devices
 
 if TYPE_CHECKING:
@@ -45,15 +44,11 @@ if TYPE_CHECKING:
     from mfa_kit.enrollment.ports import BackupStore
     from mfa_kit.organization.accounts import AccountsChoice
     from mfa_kit.rollout.plan import PlanFiles
+    from mfa_kit.rollout.roster_files import Shipping
     from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T", Handover, LeftOut)
 COLUMNS = ("user", "email", "file", "letter", "device", "state")
-TABLE = "handover.csv"
-# The forms of a letter: the name of each file, and the function that makes its content. handover.csv has the path of
-# the first file.
-FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
-PDF = "letter.pdf"
 # The number of users who are looked up at a time.
 LOOKUPS = 8
 ELSEWHERE = "name a folder of its own on this computer: --passphrases DIR"
@@ -76,9 +71,9 @@ class Letters:
     one_time: LetterTemplate
     sender: Mapping[str, str]
     printer: Callable[[Letter], bytes] | None
+    shipping: Shipping
     by_account: bool = False
     secret: Path | None = None
-    shipping: Shipping = field(default_factory=Shipping)
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
     _files: Counter[str] = field(default_factory=Counter)
@@ -105,7 +100,7 @@ class Letters:
                 continue
             yield self._add(handover, {handover.file: sealed})
         yield from (self._add(handover, {}) for handover in handovers if not handover.copy)
-        yield "", {TABLE: csv_table(self.columns, self.rows).encode()}
+        yield "", {options.TABLE: csv_table(self.columns, self.rows).encode()}
 
     def without_written(self, handovers: Sequence[Handover]) -> list[Handover]:
         """Return the users whose folder is missing, and add the rows of the others.
@@ -247,7 +242,7 @@ def handover(
     """
     plans = [] if _is_run(plan_or_run, accounts) else [Path(plan_or_run)]
     secret = _check_passphrases(passphrases, keys, folder, wanted=passphrase_files)
-    if not (secret and (folder / TABLE).is_file()):
+    if not (secret and (folder / options.TABLE).is_file()):
         wiring.rollout.check_handover(folder)
     letters = Letters(
         folder=folder.absolute(),
@@ -403,7 +398,7 @@ def _report_unknown(named: Iterable[str], known: Collection[str], plan_or_run: s
 
 def _check_table(letters: Letters, users: Collection[str]) -> None:
     """Raise UsageFault if the folder has the table of other users, or of parcels, which would be replaced."""
-    file = letters.folder / TABLE
+    file = letters.folder / options.TABLE
     if file.is_file():
         rows = csv.DictReader(io.StringIO(wiring.rollout.read_table(file)))
         known = {*users, *(f"'{user}" for user in users)}  # an apostrophe keeps spreadsheets from computing a cell
@@ -426,7 +421,7 @@ def _write(
     """Write what the users in `chosen` get. If the folder is there, write what is missing, and the table of all."""
     sealed = [handover for handover in chosen if handover.by_passphrase]
     others = [handover for handover in chosen if not handover.by_passphrase]
-    if sealed or (letters.folder / TABLE).is_file():
+    if sealed or (letters.folder / options.TABLE).is_file():
         _write_sealed(letters, sealed, others, files, keys=keys, everyone=everyone, settings=settings)
     else:
         _write_tree(letters, others, files, settings)
@@ -437,7 +432,7 @@ def _write_tree(letters: Letters, handovers: Sequence[Handover], files: ReadAhea
 
     If it exists, because an earlier run wrote files with passphrases, add the missing folders of users.
     """
-    exists = (letters.folder / TABLE).is_file()
+    exists = (letters.folder / options.TABLE).is_file()
     missing = letters.without_written(handovers) if exists else handovers
     if kept := len(letters.rows):
         settings.progress.note(f"{count_of(kept, 'letter')} without a passphrase kept in {letters.folder}")
@@ -486,7 +481,7 @@ def _write_sealed(
                 _write_one(letters, handover, opener.open, folders.write)
         finally:
             rows = [letters.row(handover) for handover in _written(letters, everyone, folders.number)]
-            wiring.rollout.write_file(letters.folder / TABLE, csv_table(letters.columns, rows))
+            wiring.rollout.write_file(letters.folder / options.TABLE, csv_table(letters.columns, rows))
             if sealed:
                 written = count_of(len(letters.rows) - before, "letter")
                 place = f"{letters.secret}: print, then delete them"
@@ -594,7 +589,7 @@ def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry:
     written = bool(letters.rows) and not dry
     head: ResultRow = {
         "folder": str(letters.folder) if written else None,
-        "table": str(letters.folder / TABLE) if written else None,
+        "table": str(letters.folder / options.TABLE) if written else None,
         "users": len(rows),
         "without_file": len(left_out),
     }

@@ -10,11 +10,10 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
-from mfa_kit.cli.letters import PAPER, sender_values
+from mfa_kit.cli.letters import FORMS, PAPER, PDF, sender_values
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import load_place
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.handover import FORMS, PDF, TABLE
-from mfa_kit.cli.rollout.profiles import find_pin
 from mfa_kit.cli.rollout.running import confirm_at_terminal
 from mfa_kit.cli.value_types import Day
 from mfa_kit.core.device_records import DeviceState
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from mfa_kit.wiring.settings import Settings
 
 COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
+# The function that finds the PIN of a key, as `module:function`. Its module is imported only if --secrets is given.
+FIND_PIN = "mfa_kit.cli.rollout.profiles:find_pin"
 PASSWORD, PIN = "OATH password", "PIN"
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -248,7 +249,7 @@ class _Work:
             rows = [
                 {**shipping.cells_of(parcel.step.user, parcel.step.row.name), **self._cells(parcel)} for parcel in sent
             ]
-            yield "", {TABLE: csv_table((*COLUMNS, *shipping.columns), rows).encode()}
+            yield "", {options.TABLE: csv_table((*COLUMNS, *shipping.columns), rows).encode()}
 
         if sent and not self._settings.dry_run:
             wiring.rollout.write_handover(folder, folders())
@@ -261,7 +262,7 @@ class _Work:
         Refuse the other keys one by one.
         """
         wiring.files.need_letters()
-        if (folder.absolute().parent / TABLE).exists() or (folder / TABLE).exists():
+        if (folder.absolute().parent / options.TABLE).exists() or (folder / options.TABLE).exists():
             raise UsageFault(f"{folder} is a folder of the letters without secrets", "name another folder")
         arrived = self._arrived()
         if not arrived or self._settings.dry_run:
@@ -274,6 +275,7 @@ class _Work:
         opener = wiring.oath_keys.PasswordOpener(keys, sealed, self._settings)
         wiring.rollout.make_secret_folder(folder)
         for parcel in arrived:
+            find_pin: Callable[..., Path | None] = load_place(FIND_PIN)
             pins = [find_pin(place, self._plan, parcel.step, parcel.key) for place in sealed]
             pin = next(filter(None, pins), None)
             try:

@@ -1,4 +1,4 @@
-"""Profiles at the station: prepares the key of a row before its enrollment, and does the last step after it.
+"""Keys at the station: opens them for the rows, and prepares them as their profiles say, before and after enrollment.
 
 A key belongs to a user if the ledger has a device on it. Such a key is never reset. A file with the suffix
 `.unfinished` beside the encrypted PIN says that the last step of a key is missing, because IAM cannot say that.
@@ -20,7 +20,10 @@ from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, vendor_of
 from mfa_kit.core.stopping import sleep
 from mfa_kit.letters.sheet import confirm_secret
 from mfa_kit.rollout.further_devices import half_names
-from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey, SeenKeys
+from mfa_kit.rollout.key_slot import InsertedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
+from mfa_kit.security_keys.ports import SeenKeys
+from mfa_kit.security_keys.preparing import PreparedKey
 from mfa_kit.security_keys.profile import Half, KeyProfile
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders
     from mfa_kit.rollout.plan import Plan, PlanStep
     from mfa_kit.rollout.roster import RosterRow
-    from mfa_kit.security_keys.preparing import PreparedKey
     from mfa_kit.wiring.security_keys import SealedPinFile, SecurityKeys
     from mfa_kit.wiring.settings import Settings
 

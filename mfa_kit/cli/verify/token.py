@@ -13,6 +13,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.token import CODES_STDIN, FILE, WINDOW, seed_file_options
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
+from mfa_kit.core.models import folded, sold_by_aws
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.tokens import matching
@@ -26,9 +27,7 @@ from mfa_kit.tokens.seeds import (
     TokenVerdict,
     TypedCodes,
     drift_of,
-    folded,
     joined_reasons,
-    sold_by_aws,
 )
 
 if TYPE_CHECKING:

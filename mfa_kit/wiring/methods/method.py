@@ -1,14 +1,15 @@
 """The description of an enrollment method and of its options."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, get_args
 
 from mfa_kit.core.models import DeviceSpec, Method, RosterMethod
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure, IamReader
-from mfa_kit.security_keys.authenticator import SeenKeys
+from mfa_kit.security_keys.ports import SeenKeys
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -154,3 +155,28 @@ class EnrollmentMethod:
     on_key: bool = False
     resumable: bool = False
     usage: Callable[[DeviceSpec, Context], Sequence[str]] = _nothing
+
+
+def built(kind: type[Options], values: Mapping[str, object]) -> Options:
+    """Return an instance of `kind`, the dataclass of an enrollment method's options.
+
+    `values` maps names of options to values. Names that are not fields of `kind` are ignored.
+    """
+    build: Callable[..., Options] = kind
+    return build(**{field.name: _value(field, values[field.name]) for field in fields(kind) if field.name in values})
+
+
+def option_of(declared: Field[Any]) -> Option:
+    """Return what a field of the options of an enrollment method says about its option on the command line."""
+    option: Option = declared.metadata[OPTION]
+    return option
+
+
+def _value(declared: Field[Any], value: object) -> object:
+    kind = type_of(declared)
+    return kind(str(value)) if isinstance(kind, type) and issubclass(kind, StrEnum) else value
+
+
+def type_of(declared: Field[Any]) -> object:
+    """Return the type of a field. For an optional field, return the type without None."""
+    return next((argument for argument in get_args(declared.type) if argument is not type(None)), declared.type)
