@@ -1,6 +1,7 @@
 """Tests of what is due, of who may be a custodian, and of the backups of a rotation."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,11 +11,11 @@ import pytest
 from mfa_kit.backups.rekeying import KnownRecipients
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, Manifest, RecoveryKey, set_of_file
 from mfa_kit.break_glass.meeting import meet
-from mfa_kit.break_glass.proof import fault_of
+from mfa_kit.break_glass.proof import Doubt, accept_one, fault_of, find_for_backup, locate
 from mfa_kit.break_glass.rotating import old_key, plan_rotation
 from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, due
 from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
-from mfa_kit.core.models import Backup
+from mfa_kit.core.models import Backup, backup_name
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from tests.backups.conftest import RUN
 from tests.conftest import ACCOUNT
@@ -166,3 +167,72 @@ def test_a_file_name_without_the_number_of_its_set_is_refused(tmp_path: Path) ->
     recovery_key = RecoveryKey(tmp_path, Manifest(recipient="age1x", made=2.0, group=group))
     with pytest.raises(UsageFault, match="does not say which set of custodians the file is for"):
         meet(recovery_key, [], cast("Any", SimpleNamespace()), only=tmp_path / "alice.age")
+
+
+# Which folder a command uses.
+
+
+def ports_with(*folders: RecoveryKey, records: list[Record] | None = None) -> Any:
+    """Return ports for folders, the oldest first."""
+    by_path = {each.folder: each for each in folders}
+    return SimpleNamespace(
+        folders=SimpleNamespace(
+            newest=lambda: folders[-1].folder if folders else None,
+            is_there=lambda path: path.name in {known.name for known in by_path},
+            read=by_path.__getitem__,
+            beside=lambda _: [*folders],
+        ),
+        records=lambda: records or [],
+        progress=SimpleNamespace(alert=lambda _: None),
+        dry_run=False,
+    )
+
+
+OLD, MIDDLE, NEW = (RecoveryKey(Path(name), replace(manifest(), recipient=name)) for name in ("old", "middle", "new"))
+FILE = Path("/backups", ACCOUNT, "alice", f"alice-{RUN}.png.age")
+
+
+def seal(recipient: str, *, backup: str = backup_name(FILE), until: float | None = None) -> Any:
+    return SimpleNamespace(backup=backup, recipient=recipient, until=until)
+
+
+@pytest.mark.parametrize(
+    ("seals", "folder", "used"),
+    [
+        ([], None, NEW),
+        ([seal("old")], None, OLD),
+        ([seal("old"), seal("middle")], None, MIDDLE),
+        ([seal("old"), seal("middle", until=1.0)], None, OLD),
+        ([seal("old", backup="another")], None, NEW),
+        ([seal("old")], Path("middle"), MIDDLE),
+    ],
+)
+def test_a_backup_is_opened_with_the_newest_identity_that_is_its_recipient(
+    seals: list[Any], folder: Path | None, used: RecoveryKey
+) -> None:
+    """A recipient that was removed from it does not count. A folder that is named is used in any case."""
+    assert find_for_backup(FILE, folder, ports_with(OLD, MIDDLE, NEW), seals=lambda: seals) == used
+
+
+def test_a_folder_that_is_not_there_is_named() -> None:
+    """Without any, the hint says how to make an identity."""
+    with pytest.raises(UsageFault, match="there is no folder gone"):
+        locate(Path("gone"), ports_with(OLD))
+    for find_one in (locate, partial(find_for_backup, FILE, seals=list)):
+        with pytest.raises(UsageFault, match="this computer has no break-glass identity"):
+            find_one(None, ports_with())
+    assert locate(None, ports_with(OLD, NEW)) == NEW
+
+
+def test_a_person_is_asked_with_the_names_and_keys_of_the_custodians() -> None:
+    """They are compared one by one."""
+    said: list[str] = []
+    recorded: list[Any] = []
+    ports = ports_with(NEW)
+    ports.person = SimpleNamespace(say=said.append, ask_code=lambda *_, **__: "new")
+    ports.record = lambda *what: recorded.append(what)
+    fault = fault_of(NEW, [])
+    assert fault
+    assert accept_one([Doubt(NEW, fault)], ports, accept=True) == NEW
+    assert "its identity can be opened by 2 of these custodians: alice a, bob b, carol c" in said
+    assert recorded == [(NEW.manifest, RecoveryKeyAction.SEALED, ("alice", "bob", "carol"))]

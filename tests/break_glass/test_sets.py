@@ -149,6 +149,14 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
         assert json.loads(manifest.text())["version"] == version
 
 
+def test_a_manifest_is_readable_and_says_what_it_is() -> None:
+    """Its HMAC covers the same octets whoever writes it: without spaces, in UTF-8."""
+    manifest = Manifest(recipient="age1\u00e9", made=1.0, group=Group(2, people(3)[1]))
+    assert manifest.text().startswith('{\n  "schema": "mfa-kit/break-glass",\n  "version": 1,\n  "recipient": "age1')
+    assert manifest.text().endswith("]\n}\n")
+    assert '"recipient":"age1\u00e9"'.encode() in manifest.canonical()
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

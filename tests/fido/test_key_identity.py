@@ -241,6 +241,7 @@ def row(key: str, *where: str, serial: str | None = None, beside: str | None = N
         ([row("a", "usb1")], [row("b", "a r1")], [("usb1", "a r1")]),
         ([row("a", "usb1"), row("a", "usb2")], [row("b", "a r1")], [("usb1",), ("usb2",), ("a r1",)]),
         ([row("a", "usb1")], [row("b", "a r1"), row("b", "a r2")], [("usb1",), ("a r1",), ("a r2",)]),
+        ([row("x", "usb2"), row("a", "usb1")], [row("b", "a r1")], [("usb2",), ("usb1", "a r1")]),
         ([row("a", "usb1")], [row("b", "r1 a")], [("usb1",), ("r1 a",)]),
         (
             [row("a", "usb1", serial="7")],
@@ -270,6 +271,20 @@ def test_a_joined_row_has_what_either_knows() -> None:
     assert (both.own, both.names) == ({"pin": True, "level": "L1"}, ("n1", "n2"))
     assert second.joined(first).firmware == "5"
     assert replace(first, firmware=None).joined(second).firmware == "5"
+    assert replace(first, serial="1").joined(second).serial == "1"
+    oath: Any = (object(), object())
+    assert replace(first, oath=oath[0]).joined(replace(second, oath=oath[1])).oath is oath[0]
+    assert first.joined(replace(second, oath=oath[1])).oath is oath[1]
+
+
+def test_the_first_keys_are_not_asked_for_their_other_half() -> None:
+    """There is none to be joined with, and an answer needs access to the key."""
+
+    def beside() -> str:
+        raise AssertionError
+
+    first = replace(row("a", "usb1"), beside=beside)
+    assert join_rows([], [first]) == [first]
 
 
 def test_a_key_is_named_by_its_serial_place_or_names() -> None:

@@ -273,6 +273,8 @@ def test_cells_can_be_missing_at_the_end_of_a_line() -> None:
     assert read_proofs("user,code1,code2,time\nalice,123456\n") == [
         ProofLine(number=2, user="alice", codes=("123456",))
     ]
+    (lacking,) = read_proofs("user,code1\nalice\n")
+    assert (lacking.user, lacking.fault) == ("alice", "the line has no code")
     (lacking,) = read_proofs("code1,user\n123456\n")
     assert (lacking.user, lacking.fault) == ("", "the line has no user")
     at = datetime(2026, 11, 26, 8, 32, tzinfo=UTC).timestamp()
