@@ -28,7 +28,7 @@ from tests.rollout.person import AtStation
 
 LOADED = (
     "mfa_kit.cli.rollout.post",
-    "mfa_kit.cli.rollout.station",
+    "mfa_kit.cli.rollout.session",
     "mfa_kit.cli.rollout.activate",
     "boto3",
     "zxingcpp",
