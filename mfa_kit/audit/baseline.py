@@ -1,16 +1,13 @@
 """Applies a baseline, which says who accepts which findings, why, and until which date.
 
-After that date, the findings count again. The audit of one account of an organization is reduced to the figures that
-are compared between accounts.
+After that date, the findings count again.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from mfa_kit.account.snapshot import Acceptance, RootVerdict, Snapshot, SnapshotPart
-from mfa_kit.account.users import WAYS, account_users
-from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, Severity, UnknownSubject
+from mfa_kit.account.snapshot import Acceptance
+from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, UnknownSubject
 
 
 def entries_about(account: str, accepted: Sequence[Acceptance]) -> list[Acceptance]:
@@ -108,58 +105,3 @@ def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]
         for entry in accepted
         if entry.rule in subjects and not any(entry.covers(subject, known=True) for subject in subjects[entry.rule])
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditOverview:
-    """The figures of one account.
-
-    `results` has the result of each rule by its ID. `failed` has the number of failed rules for each severity. `users`
-    is the number of all users, or None if not all were read. `ways` counts the users with a console password by the way
-    in which they sign in (WAYS), and is None if these users or their devices were not all read.
-    `holes` counts the parts of the account that could not be read. `root` says how well root is protected. `at` is the
-    Unix time of the snapshot.
-    """
-
-    at: float
-    users: int | None
-    results: Mapping[str, RuleResult]
-    failed: Mapping[Severity, int] = field(default_factory=dict)
-    ways: Mapping[str, int] | None = field(default_factory=dict)
-    holes: int = 0
-    root: RootVerdict = RootVerdict.UNKNOWN
-
-    @property
-    def unknown(self) -> int:
-        """The number of rules that could not be evaluated."""
-        return sum(result is RuleResult.UNKNOWN for result in self.results.values())
-
-    @property
-    def passwords(self) -> int | None:
-        """The number of users with a console password, or None if it is not known."""
-        return None if self.ways is None else sum(self.ways.values())
-
-    @property
-    def without_mfa(self) -> int | None:
-        """The number of users with a console password and no MFA, or None if it is not known."""
-        return None if self.ways is None else self.ways.get(WAYS[-1], 0)
-
-    @property
-    def badness(self) -> tuple[int, ...]:
-        """The sort key: the number of failed rules of each severity, worst first, then the number of unknown rules."""
-        return (*(self.failed.get(severity, 0) for severity in Severity), self.unknown)
-
-
-def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverview:
-    """Return the figures of an account, from its snapshot and the answers of the rules for this snapshot."""
-    users = account_users(snapshot)
-    unread = {hole.part for hole in snapshot.holes} & {SnapshotPart.DETAILS, SnapshotPart.REPORT, SnapshotPart.DEVICES}
-    return AuditOverview(
-        at=snapshot.at,
-        users=None if SnapshotPart.DETAILS in unread else len(users),
-        results={answer.rule.id: answer.result for answer in answers},
-        failed=Counter(answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL),
-        ways=None if unread else Counter(user.sign_in_way for user in users if user.password),
-        holes=len(snapshot.holes),
-        root=snapshot.root.verdict if snapshot.has_root else RootVerdict.NO_CREDENTIALS,
-    )

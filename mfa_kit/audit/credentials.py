@@ -1,13 +1,18 @@
 """Rules about access keys, unused passwords and keys, sign-in sessions, and Identity Center."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import lets_people_in
 from mfa_kit.account.snapshot import Credentials, Entity, SnapshotPart, UnreadPart
-from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.text import few
+
+if TYPE_CHECKING:
+    from mfa_kit.account.users import AccountUser
 
 LONG_UNUSED = 90
 # Part of the ARN of each role that IAM Identity Center creates (its user guide, "Referencing permission sets").

@@ -3,12 +3,13 @@
 Without data about the uses, the results of the rules about them are unknown.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from mfa_kit.account.last_use import LastUse
 from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart, virtual_quota
-from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import (
     DAY,
     Finding,
@@ -25,6 +26,10 @@ from mfa_kit.core.firmware import DeviceRecall, Verdict
 from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.core.text import few
+
+if TYPE_CHECKING:
+    from mfa_kit.account.last_use import LastUse
+    from mfa_kit.account.users import AccountUser
 
 IDENTITY = "# IDENTITY is the file of your private key"
 

@@ -1,6 +1,9 @@
 """Rules about groups and roles."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import (
     NO_MFA,
@@ -13,11 +16,13 @@ from mfa_kit.account.evaluator import (
     trust_text,
 )
 from mfa_kit.account.snapshot import AccessKey, Entity, SnapshotPart
-from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import ShellText, command, mfa_kit, suggest
 from mfa_kit.core.models import is_root
 from mfa_kit.core.text import few
+
+if TYPE_CHECKING:
+    from mfa_kit.account.users import AccountUser
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
 

@@ -1,10 +1,12 @@
 """Rules about IAM users, which may be people or programs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import WITH_MFA, entity_policies, principals_let_in, trust_flaw, trust_text
 from mfa_kit.account.snapshot import Entity, SnapshotPart
-from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import (
     Finding,
     FindingNote,
@@ -18,6 +20,9 @@ from mfa_kit.audit.finding import (
 from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.text import few
+
+if TYPE_CHECKING:
+    from mfa_kit.account.users import AccountUser
 
 KNOWN = (SnapshotPart.DETAILS, SnapshotPart.REPORT)
 UNTOLD = "the MFA devices of this user could not be read"

@@ -27,6 +27,8 @@ FORMS: Mapping[str, str] = {
 }
 # The form of an HTML page. Only some commands have a page, and each of these commands makes its page itself.
 HTML = "html"
+# The forms of findings for other programs: of AWS Security Hub, and of the Open Cybersecurity Schema Framework.
+ASFF, OCSF = "asff", "ocsf"
 # The function that compiles `--query`. Loading it also loads jmespath.
 QUERY = "mfa_kit.cli.query:compile_query"
 

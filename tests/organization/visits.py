@@ -4,9 +4,8 @@ import random
 from collections import Counter
 
 from mfa_kit.account.users import WAYS
-from mfa_kit.audit.baseline import AuditOverview
 from mfa_kit.audit.finding import RuleResult
-from mfa_kit.audit.registry import RULES
+from mfa_kit.audit.registry import RULES, AuditOverview
 from mfa_kit.cli.audit_output import Audited
 from mfa_kit.core.models import Caller
 from mfa_kit.organization.accounts import AccountState, OrgAccount
