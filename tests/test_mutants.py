@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.conftest import ROOT
 from tests.mutants import __main__
 from tests.mutants.changes import mutants_of
 from tests.mutants.judging import Subject, Verdict
+from tests.mutants.subjects import SUBJECTS
 
 SOURCE = """
 LIMIT, MOST = 3, 9
@@ -156,6 +158,23 @@ def test_one_expression_is_changed_at_a_time(body: str, expected: set[str]) -> N
     """What a message says decides nothing. A loop that never ends would tell nothing."""
     source = "def f(a, b):\n" + "\n".join(f"    {line}" for line in body.splitlines())
     assert {mutant.after for mutant in mutants_of(source, "f.py", ["f"])} == expected
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.module)
+def test_each_subject_exists(subject: Subject) -> None:
+    """A function that was renamed would be judged no more. Only functions that are judged can be named on the page."""
+    file = str(import_module(subject.module).__file__)
+    for name in subject.names:
+        next(mutants_of(Path(file).read_text("utf-8"), file, [name]), None)
+    assert all((ROOT / tests).exists() for tests in subject.tests)
+
+
+def test_the_page_names_mutants_of_the_subjects_only() -> None:
+    """Whether they survive is judged in a full check."""
+    rows = __main__.named(__main__.PAGE.read_text("utf-8"))
+    judged = {(subject.module, name) for subject in SUBJECTS for name in subject.names}
+    assert rows
+    assert {row[:2] for row in rows} <= judged
 
 
 def test_an_unknown_function_is_an_error() -> None:

@@ -4,6 +4,7 @@ The requests are made with http.client, so they are exactly as written here. `Pa
 that waits for an answer, and both views opened by their own windows.
 """
 
+import asyncio
 import http.client
 import json
 import socket
@@ -12,11 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mfa_kit.adapters.web import server
-from mfa_kit.adapters.web.guard import LONGEST
+from mfa_kit.adapters.web.guard import LONGEST, Guard
 from mfa_kit.adapters.web.server import MOST
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, Question, Role
 from tests.limits import wait_until
@@ -326,3 +328,82 @@ def test_an_open_window_is_no_slow_connection(page: Page, colleague: Window, mon
         while time.monotonic() < until:
             assert stream.readline()
     news.close()
+
+
+# A request that the guard passes on, changed in one thing, so that no other rule can refuse it.
+PLACE = "127.0.0.1:8000"
+POST = {
+    "host": PLACE,
+    "origin": f"http://{PLACE}",
+    "content-type": "application/json",
+    "content-length": "4096",
+    "sec-fetch-site": "same-origin",
+    "sec-fetch-dest": "empty",
+}
+
+
+def is_passed_on(*, method: str = "POST", path: str = "/admin/act", **changed: str | None) -> bool:
+    """Return whether the guard passes on a request. A header that is None is not sent."""
+    headers = {name: text for name, text in {**POST, **_headers(changed)}.items() if text is not None}
+    raw_headers = [(name.encode(), text.encode()) for name, text in headers.items()]
+    passed: list[str] = []
+
+    async def app(scope: Any, _: object, __: object) -> None:
+        passed.append(scope["path"])
+
+    async def send(_: object) -> None:
+        pass
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": raw_headers}
+    asyncio.run(Guard(app, PLACE)(scope, send, send))  # type: ignore[arg-type]
+    return passed == [path]
+
+
+def _headers(changed: dict[str, str | None]) -> dict[str, str | None]:
+    return {name.replace("_", "-"): text for name, text in changed.items()}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"sec_fetch_site": "none"},
+        {"sec_fetch_dest": "document"},
+        {"sec_fetch_site": None, "sec_fetch_dest": None},
+        {"content_length": "0"},
+        {"method": "GET"},
+        {"method": "GET", "origin": None, "content_type": None, "content_length": None},
+        {"method": "GET", "path": "/open/x", "sec_fetch_site": "cross-site", "sec_fetch_dest": "document"},
+    ],
+)
+def test_the_requests_of_the_page_are_passed_on(changed: dict[str, Any]) -> None:
+    """A one-time address may be opened from a program or a message."""
+    assert is_passed_on(**changed)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"method": "PUT"},
+        {"method": "DELETE"},
+        {"host": "localhost:8000"},
+        {"host": None},
+        {"origin": "http://127.0.0.1:8001"},
+        {"origin": f"https://{PLACE}"},
+        {"origin": None},
+        {"content_type": "text/plain"},
+        {"content_type": None},
+        {"transfer_encoding": "chunked"},
+        {"content_length": "4097"},
+        {"content_length": "-1"},
+        {"content_length": "x"},
+        {"content_length": None},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"sec_fetch_dest": "iframe"},
+        {"method": "GET", "path": "/open/x", "sec_fetch_dest": "iframe"},
+    ],
+)
+def test_a_request_that_differs_in_one_thing_is_refused(changed: dict[str, Any]) -> None:
+    """Each rule alone refuses it. A refusal of a length is no error of the program."""
+    assert not is_passed_on(**changed)
