@@ -105,8 +105,8 @@ class IamStatement:
 
     `allow` is true for the Effect Allow, and false for Deny. `but_actions` is its NotAction and `but_resources` its
     NotResource. `principals` has the kind (such as `AWS`) and the name of each principal. `lines` has the operator, key
-    and values of each line of its Condition. `fills` says whether the policy's language version (its element Version)
-    supports policy variables. In an older language version, `${...}` is literal text.
+    and values of each line of its Condition. `fills` says whether it has policy variables, and the policy's language
+    version (its element Version) supports them. In an older language version, `${...}` is literal text.
     """
 
     sid: str = ""
@@ -167,7 +167,7 @@ def _statement(row: Mapping[str, object], *, version: object) -> IamStatement:
             for operator, keys in _mapping(row.get("Condition", {})).items()
             for key, values in _mapping(keys).items()
         ),
-        fills=version == VARIABLES,
+        fills=version == VARIABLES and "${" in str(row),
     )
 
 
@@ -459,6 +459,7 @@ def _line(
     return _matches(statement, name, policy_values, request_value, context)
 
 
+@lru_cache(maxsize=256)
 def _operator(operator: str) -> str:
     """Return an operator without its quantifier (`ForAllValues:`) and without `IfExists`."""
     return operator.rpartition(":")[2].removesuffix("IfExists")
@@ -574,8 +575,7 @@ def evaluate(
     verdict = _judged(documents, action, resource, context)
     if verdict is Decision.EXPLICIT or (boundary is None and not levels):
         return verdict
-    verdicts = [verdict, limit(action, resource, context, boundary=boundary, levels=levels)]
-    return next(decision for decision in STRICTEST if decision in verdicts)
+    return min(verdict, limit(action, resource, context, boundary=boundary, levels=levels), key=STRICTEST.index)
 
 
 # The decision of several sets of policies, each of which must allow a request, is the first of these that one set has.
@@ -596,8 +596,8 @@ def _limit(
     """Return the result of `limit`. The same request is often judged before and after a change of other policies."""
     sets = (*(() if boundary is None else ((boundary,),)), *levels)
     request = dict(context)
-    verdicts = {_judged(documents, action, resource, request) for documents in sets} or {Decision.ALLOW}
-    return next(decision for decision in STRICTEST if decision in verdicts)
+    verdicts = (_judged(documents, action, resource, request) for documents in sets)
+    return min(verdicts, key=STRICTEST.index, default=Decision.ALLOW)
 
 
 def _judged(documents: Iterable[str], action: str, resource: str, context: RequestContext) -> Decision:

@@ -4,12 +4,11 @@ The policy is an identity policy of users, or a service control policy (SCP) of 
 roles and the root user.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from itertools import chain, product, starmap
-from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import (
     MFA,
@@ -44,24 +43,16 @@ from mfa_kit.account.evaluator import (
 )
 from mfa_kit.account.snapshot import ControlLevel, Entity, RootVerdict, Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
-from mfa_kit.core.errors import Lockout, MfaKitError, UsageFault
+from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 from mfa_kit.core.text import few, iso_time
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, in_account
 from mfa_kit.organization.control_policies import with_policy
 
-if TYPE_CHECKING:
-    from mfa_kit.account.reading import AccountSource
-
 # An action and a resource.
 ActionOnResource = tuple[str, str]
 CODES = {DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP}
-WAYS: Mapping[str, RequestContext] = {
-    "access keys": PLAIN_KEYS,
-    "console without MFA": NO_MFA,
-    "session with MFA": WITH_MFA,
-}
 
 
 class AccessState(StrEnum):
@@ -882,40 +873,6 @@ def administrators_left(accesses: Sequence[UserAccess], snapshot: Snapshot) -> l
         for user in account_users(snapshot)
         if user.admin and (user.password or user.keys) and (user.name in open_to or user.name not in judged)
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """The result of a comparison with IAM's policy simulator.
-
-    `differing` describes the actions for which the simulator decides differently from mfa-kit. `why_not` says why the
-    comparison was not possible, or is "" if it was possible.
-    """
-
-    differing: tuple[str, ...] = ()
-    why_not: str = ""
-
-
-def compare_with_simulator(document: str, account: "AccountSource") -> Comparison:
-    """Compare mfa-kit's decisions on a policy with those of iam:SimulateCustomPolicy, and return the differences.
-
-    A few actions are evaluated three times: for access keys, for console sessions without MFA, and for sessions with
-    MFA. Two decisions differ if exactly one of them is an explicit deny. If mfa-kit's decision is UNKNOWN, it is not
-    compared.
-    """
-    differing = []
-    actions = (*WORK, "sts:GetSessionToken", "iam:ChangePassword", "iam:ListVirtualMFADevices")
-    try:
-        for request_kind, context in WAYS.items():
-            theirs = account.simulated([document], actions, context)
-            for action, verdict in theirs.items():
-                ours = evaluate([document], action, "*", context)
-                # If `ours` is UNKNOWN, it depends on a condition key whose value was not sent to the simulator.
-                if ours is not Decision.UNKNOWN and Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
-                    differing.append(f"{action} ({request_kind}): IAM says {verdict}, mfa-kit says {ours}")
-    except MfaKitError as error:
-        return Comparison(why_not=str(error))
-    return Comparison(differing=tuple(differing))
 
 
 def locked_out(accesses: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:

@@ -21,9 +21,9 @@ from mfa_kit.policy.lockout import (
     AccessState,
     access_with,
     administrators_left,
-    compare_with_simulator,
     may_have_to_change,
 )
+from mfa_kit.policy.simulator import compare_with_simulator
 from mfa_kit.policy.texts import PolicyChoices, Variant, mfa_policy
 from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, taken
 from tests.audit.test_rules import FIDO, KEY, SMS, group, passwords, user

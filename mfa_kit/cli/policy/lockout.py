@@ -28,12 +28,12 @@ from mfa_kit.policy.lockout import (
     administrators_left,
     after_policy,
     attached_trial,
-    compare_with_simulator,
     control_trial,
     locked_out,
     may_have_to_change,
     unread_users,
 )
+from mfa_kit.policy.simulator import compare_with_simulator
 from mfa_kit.policy.texts import force_mfa
 
 if TYPE_CHECKING:
