@@ -25,9 +25,11 @@ from tests.sizes import size
 
 WORKERS, ACCOUNTS, USERS = size(2, 4), size(4, 20), size(8, 100)
 KILLS, STOPS = size(2, 1000), size(1, 2)
-# Seconds between two kills, at least, and the calls per second that an account allows. In the small case, the kills
-# follow the number of enrolled users, which then grows slowly enough to be watched.
+# Seconds between two kills, at least, and the calls per second that an account allows. The kills follow the number of
+# enrolled users, or a slow computer would start workers without end; in the small case, this number grows slowly enough
+# to be watched.
 EACH, RATE = size(0, 5), size(8, 1000)
+USERS_PER_KILL = 8
 
 
 @dataclass
@@ -85,7 +87,7 @@ def test_a_rollout_is_completed_whatever_is_killed(
                     stops += 1
                 elif (
                     kills < KILLS
-                    and (kills if EACH else 8 * (kills + 1)) <= done < USERS * ACCOUNTS
+                    and USERS_PER_KILL * (kills + 1) <= done < USERS * ACCOUNTS
                     and (alive := [*fleet.running.values()])
                 ):
                     with suppress(ProcessLookupError):  # it may have ended in this moment
