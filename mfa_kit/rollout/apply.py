@@ -39,11 +39,10 @@ from mfa_kit.rollout.execution import (
     run_row,
     user_result,
 )
-from mfa_kit.rollout.further_devices import join_pairs
 from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
 from mfa_kit.rollout.proven_devices import REMOVE_UNPROVEN, lost_lines, prove_devices, record_adopted
 from mfa_kit.rollout.records import PlanRecords
-from mfa_kit.rollout.roster import roster_table
+from mfa_kit.rollout.roster import join_pairs, roster_table
 from mfa_kit.rollout.row_status import entries_by_serial, join_serials, known_hardware, result_without_work
 from mfa_kit.rollout.watching import Failure
 

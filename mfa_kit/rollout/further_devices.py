@@ -8,14 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from mfa_kit.core.models import Device, DeviceType, RosterMethod
+from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.core.text import few
 from mfa_kit.enrollment.planning import device_names
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.roster import RosterAction, RosterRow
-
-# The end of the name of a pair's second half.
-SECOND = "-2"
+from mfa_kit.rollout.roster import SECOND, RosterAction, RosterRow, half_names
 
 
 def expand_rows(rows: Iterable[RosterRow]) -> list[RosterRow]:
@@ -39,21 +36,6 @@ def expand_rows(rows: Iterable[RosterRow]) -> list[RosterRow]:
         else:
             expanded.append(replace(row, name=name or None))
     return expanded
-
-
-def half_names(row: RosterRow) -> tuple[str, str]:
-    """Return the names of both devices of a pair. `row` is one half of it."""
-    name = (row.name or "").removesuffix("" if row.kind.is_virtual else SECOND)
-    return name, name + SECOND
-
-
-def join_pairs(rows: Iterable[RosterRow]) -> list[RosterRow]:
-    """Return the rows of a plan as a roster has them: one row for the halves of a pair, even if `rows` has only one."""
-    joined = [
-        replace(row, name=half_names(row)[0], kind=RosterMethod(halves=(row.kind,)), pair=False) if row.pair else row
-        for row in rows
-    ]
-    return [*{(row.user, row.name): row for row in joined}.values()]
 
 
 def find_old_devices(plan: Plan, rows: Sequence[RosterRow], has: Mapping[str, tuple[str, ...]]) -> list[RosterRow]:

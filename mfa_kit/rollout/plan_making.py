@@ -19,12 +19,19 @@ from mfa_kit.rollout.further_devices import (
     block_second_replacements,
     expand_rows,
     find_old_devices,
-    half_names,
     why_not_replaced,
 )
 from mfa_kit.rollout.plan import Action, DeviceChange, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
 from mfa_kit.rollout.proven_devices import prove_devices
-from mfa_kit.rollout.roster import ListedUser, RosterAction, RosterRow, UserSelection, keep_users, key_fingerprint
+from mfa_kit.rollout.roster import (
+    ListedUser,
+    RosterAction,
+    RosterRow,
+    UserSelection,
+    half_names,
+    keep_users,
+    key_fingerprint,
+)
 from mfa_kit.rollout.row_status import look_up_counted
 
 if TYPE_CHECKING:

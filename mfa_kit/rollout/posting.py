@@ -14,8 +14,8 @@ from mfa_kit.core.models import JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import LostDevice, is_listed, settle
 from mfa_kit.rollout.execution import RowOutcome, RowResult, take_over_runs
-from mfa_kit.rollout.further_devices import half_names
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
+from mfa_kit.rollout.roster import half_names
 from mfa_kit.rollout.row_status import STANDS
 
 States = Mapping[str, RecordedState]

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mfa_kit.core import models
@@ -122,6 +122,25 @@ def row_cells(row: RosterRow) -> dict[str, str]:
         DELIVERY: Delivery.POST if row.by_post else "",
     }
     return {column: cell or "" for column, cell in cells.items()}
+
+
+# The end of the name of a pair's second half.
+SECOND = "-2"
+
+
+def half_names(row: RosterRow) -> tuple[str, str]:
+    """Return the names of both devices of a pair. `row` is one half of it."""
+    name = (row.name or "").removesuffix("" if row.kind.is_virtual else SECOND)
+    return name, name + SECOND
+
+
+def join_pairs(rows: Iterable[RosterRow]) -> list[RosterRow]:
+    """Return the rows of a plan as a roster has them: one row for the halves of a pair, even if `rows` has only one."""
+    joined = [
+        replace(row, name=half_names(row)[0], kind=RosterMethod(halves=(row.kind,)), pair=False) if row.pair else row
+        for row in rows
+    ]
+    return [*{(row.user, row.name): row for row in joined}.values()]
 
 
 def roster_table(rows: Sequence[RosterRow]) -> str:

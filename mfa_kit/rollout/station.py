@@ -16,10 +16,9 @@ from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import backend_of, settle
 from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.further_devices import half_names, join_pairs
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.plan import Plan, PlanStep
-from mfa_kit.rollout.roster import RosterRow
+from mfa_kit.rollout.roster import RosterRow, half_names, join_pairs
 
 
 class StationMethods(Protocol):

@@ -118,7 +118,7 @@ UNTIL_END = (
 class RolloutPorts:
     """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `ports`.
 
-    `record` is what the records of runs say, and `history` reads CloudTrail's event history.
+    `record` is what the records of runs say, and `history` opens CloudTrail's event history.
     """
 
     ports: EnrollmentPorts
@@ -127,7 +127,7 @@ class RolloutPorts:
     account: "AccountReader"
     pace: RateLimiter
     ledger: "Ledger"
-    history: "UseHistory"
+    history: "Callable[[], UseHistory]"
     record: RunRecords = NO_RECORDS
 
     def plan_users(self, request: PlanOptions, *, progress: LiveProgress) -> Plan:
@@ -159,7 +159,7 @@ class RolloutPorts:
         """
         search = UseSearch(
             account=self.caller.account,
-            history=self.history,
+            history=self.history(),
             now=self.ports.iam_reader.now,
             stopped=execution.stop.is_set,
             missing=devices,
@@ -521,7 +521,7 @@ class _Entrance:
             account=account,
             pace=pace,
             ledger=ledger,
-            history=event_history(iam, stop),
+            history=partial(event_history, iam, stop),
             record=self.record,
         )
 

@@ -19,8 +19,8 @@ from mfa_kit.core.message import suggest
 from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, vendor_of
 from mfa_kit.core.stopping import sleep
 from mfa_kit.letters.sheet import confirm_secret
-from mfa_kit.rollout.further_devices import half_names
 from mfa_kit.rollout.key_slot import InsertedKey
+from mfa_kit.rollout.roster import half_names
 from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
 from mfa_kit.security_keys.ports import SeenKeys
 from mfa_kit.security_keys.preparing import PreparedKey
