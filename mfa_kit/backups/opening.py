@@ -162,21 +162,33 @@ def verify_files(
     files: Iterable[BackupLocation],
     open_backup: Callable[[BackupLocation], Opened],
     *,
+    copies: FilesAndCopies,
     hashes: Mapping[str, Collection[str]],
 ) -> Iterator[Verified]:
     """Decrypt each file, and yield the label of its QR code or the fault. The label is not secret.
 
-    `hashes` has the SHA-256 of the files that each backup may have, by its `recorded_name`. The others are a fault.
+    If the identities do not decrypt a file, its `copies` are tried, and the result names the copy. `hashes` has the
+    SHA-256 of the files that each backup may have, by its `recorded_name`. The others are a fault.
     """
     for file in files:
-        try:
-            opened = open_backup(file)
-            remarks = [opened.unchecked, _unrecorded_hash(opened, hashes)]
-            yield Verified(
-                file=opened.file, label=opened.label, remarks=tuple(filter(None, remarks)), notes=opened.notes
-            )
-        except IntegrityFault as fault:
-            yield Verified(file=file, fault=str(fault), hint=fault.hint)
+        refused = []
+        for place in (file, *copies.get(file, ())):
+            try:
+                yield _verified(open_backup(place), hashes)
+                break
+            except WrongIdentityError as fault:
+                refused.append(fault)
+            except IntegrityFault as fault:
+                yield Verified(file=place, fault=str(fault), hint=fault.hint)
+                break
+        else:
+            yield Verified(file=file, fault=str(refused[0]), hint=refused[0].hint)
+
+
+def _verified(opened: Opened, hashes: Mapping[str, Collection[str]]) -> Verified:
+    """Return the result of a file that was decrypted. Raise IntegrityFault if its hash is not on record."""
+    remarks = [opened.unchecked, _unrecorded_hash(opened, hashes)]
+    return Verified(file=opened.file, label=opened.label, remarks=tuple(filter(None, remarks)), notes=opened.notes)
 
 
 def _unrecorded_hash(opened: Opened, hashes: Mapping[str, Collection[str]]) -> str | None:

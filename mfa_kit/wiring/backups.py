@@ -128,11 +128,8 @@ def verify_backups(
     ahead = ReadAhead(backup_reader(settings), settings.stop)
     opening_ = open_opener(settings, identities.read(), read=ahead.read, accept_label=accept_label)
     with opening_ as (opener_, ledger), ledger.without_fsync():
-
-        def open_backup(file: BackupLocation) -> Opened:
-            return opening.open_either(file, copies.get(file, ()), opener_.open)
-
-        return list(opening.verify_files(ahead.prefetch(files), open_backup, hashes=backup_records(ledger).hashes()))
+        hashes = backup_records(ledger).hashes()
+        return list(opening.verify_files(ahead.prefetch(files), opener_.open, copies=copies, hashes=hashes))
 
 
 def drill_backups(

@@ -475,6 +475,17 @@ def test_the_copy_of_a_user_is_named_too(desk: MfaKit, old: Pair, new: Pair, tmp
     assert desk.run("backup", "show", "alice", "-i", new.file, "-o", tmp_path / "last.png").code == 0
 
 
+def test_verify_names_the_damaged_copy(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """The user's identity opens only their own copy. If that is damaged, the administrators' file is not blamed."""
+    sealed(desk, "alice", old.recipient)
+    copy = local(own(desk, "alice", new.recipient))
+    copy.write_bytes(copy.read_bytes()[:-9])
+    verified = desk.run("backup", "verify", "alice", "-i", new.file, "--output", "json")
+    [row] = json.loads(verified.out)["rows"]
+    assert (verified.code, row["file"], row["opens"]) == (5, str(copy), False)
+    assert str(copy) in row["fault"]
+
+
 def test_restore_takes_a_user(desk: MfaKit, old: Pair) -> None:
     """The hint without a terminal has the path of the user's backup."""
     alice = local(sealed(desk, "alice", old.recipient))

@@ -108,6 +108,7 @@ def test_a_letter_as_pdf_says_the_same(rollout: Rollout, people: People) -> None
     folder = Path(row["file"]).parent
     pdf = folder / "letter.pdf"
     assert (size_of(pdf)[1], stat.S_IMODE(pdf.stat().st_mode)) == (612, 0o600)
+    assert "Type only the line for your computer" in " ".join(text_of(pdf).split())  # not one after the other
     windows = text_of(pdf).split("$env:TEMP\\qr.png")[1]
     assert windows.split("\n")[0] in {" `", f" {row['file'].rsplit('/')[-1]}"}  # PowerShell's continuation of a line
     words = {word for word in (folder / "letter.txt").read_text().split() if len(word) < 40 and word.isalnum()}
