@@ -110,7 +110,7 @@ Place: TypeAlias = str | Path
 # The ages of the commands' options --max-age and --drilled-within, in seconds.
 REPORT_AGE, DRILLED_WITHIN = 4 * 3600.0, 90 * 86400.0
 # What a parameter for a number accepts.
-NUMBERS = {int: int, float: int | float}
+NUMBERS = {float: int | float}
 # The limit of the command's option --workers.
 MAX_WORKERS = 64
 
@@ -341,8 +341,10 @@ def _type_words(kind: Any) -> str:
     if origin in {Union, UnionType}:
         return " or ".join(map(_type_words, arguments))
     if origin is Sequence:
-        return f"a list of {_type_words(arguments[0])}"
-    return "None" if kind is NoneType else "a function" if origin is Callable else kind.__name__
+        return f"a list of {_type_words(arguments[0]).removeprefix('a ').replace(' or a ', ' or ')}"
+    if kind is NoneType:
+        return "None"
+    return "a function" if origin is Callable else f"{'an' if kind.__name__[0] in 'aeioOAEI' else 'a'} {kind.__name__}"
 
 
 def _with_checked_arguments(kit: type[T]) -> type[T]:

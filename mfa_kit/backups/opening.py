@@ -139,22 +139,33 @@ def open_either(
         raise
 
 
-def open_only(files: FilesAndCopies, open_backup: Callable[[BackupLocation], Opened]) -> Opened:
+def open_only(
+    files: FilesAndCopies, open_backup: Callable[[BackupLocation], Opened], warn: Callable[[str], None]
+) -> Opened:
     """Open the only one of several backups that the identities decrypt, or its copy.
 
-    Raise UsageFault if they decrypt several backups, and the error of the first one if they decrypt none.
+    With several backups, each is tried, even after one that is damaged; `warn` prints the faults of those. Raise
+    WrongPlace for a backup in a wrong place, and UsageFault if the identities decrypt several backups. If they decrypt
+    none, raise the error of the first damaged one, or else that of the first one.
     """
     opened: list[Opened] = []
-    faults: list[WrongIdentityError] = []
+    faults: list[IntegrityFault] = []
     for file, copies in files.items():
-        try:
-            opened.append(open_either(file, copies, open_backup))
-        except WrongIdentityError as fault:
-            faults.append(fault)
+        for place in (file, *copies):
+            try:
+                opened.append(open_backup(place))
+                break
+            except WrongPlace:
+                raise
+            except IntegrityFault as fault:
+                faults.append(fault)
         if len(opened) > 1:
             raise several_backups(files)
+    damaged = [error for error in faults if not isinstance(error, WrongIdentityError)]
     if not opened:
-        raise faults[0]
+        raise (damaged or faults)[0]
+    for skipped in damaged:
+        warn(f"note: {skipped}")
     return opened[0]
 
 

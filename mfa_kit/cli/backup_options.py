@@ -86,11 +86,11 @@ DRILLED_WITHIN = click.option(
 
 
 # The records without any run, as `module:name`. Only a command with --record needs them.
-NO_RECORDS = "mfa_kit.core.device_records:NO_RECORDS"
+NO_RECORDS_PLACE = "mfa_kit.core.device_records:NO_RECORDS"
 
 
 def _read_records(_ctx: click.Context, _param: click.Parameter, dirs: Sequence[Path]) -> RunRecords:
-    records: RunRecords = wiring.rollout.read_run_records((), dirs) if dirs else load_place(NO_RECORDS)
+    records: RunRecords = wiring.rollout.read_run_records((), dirs) if dirs else load_place(NO_RECORDS_PLACE)
     return records
 
 

@@ -67,6 +67,7 @@ COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answe
 # Words of JSON and CSV, each with its column, that are other words in tables and text.
 WORDS = {
     ("action", "bench"): "station",
+    ("copy", "user"): "of the user",
     ("made", "this desk"): "this computer",
     ("made", "another desk"): "another computer",
 }

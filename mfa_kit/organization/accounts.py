@@ -264,7 +264,7 @@ FEW = 3
 # The word that replaces the ID of each account in a text about several accounts.
 ACCOUNT = "ACCOUNT"
 # Commands for no account: of the ledger and the documentation. Then those that work on the index of all accounts.
-OF_NONE = (["ledger"], ["help"])
+WITHOUT_ACCOUNT = (["ledger"], ["help"])
 OF_ALL = {("rollout", "apply"), ("rollout", "status"), ("rollout", "work")}
 
 
@@ -282,7 +282,7 @@ def _command_in(line: Command, account: str) -> Command:
     program, *words = line.arguments
     if program == AWS:
         return Command((*line.arguments, ShellText(f" # in account {account}")))
-    if program != PROGRAM or "--account" in words or words[:1] in OF_NONE or tuple(words[:2]) in OF_ALL:
+    if program != PROGRAM or "--account" in words or words[:1] in WITHOUT_ACCOUNT or tuple(words[:2]) in OF_ALL:
         return line
     return Command((*line.arguments, "--account", account))
 

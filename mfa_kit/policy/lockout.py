@@ -848,7 +848,7 @@ def _root_accesses(trial: Trial, snapshot: Snapshot) -> Iterator[UserAccess]:
     yield _audit_of_root(trial.after(policies), arn, sessions)
 
 
-def _audit_of_root(policies: EntityPolicies, arn: str, sessions: Iterable[RequestContext]) -> UserAccess:
+def _audit_of_root(policies: EntityPolicies, arn: str, sessions: Sequence[RequestContext]) -> UserAccess:
     """Return the access of the sessions of AssumeRoot, in which mfa-kit audits root, under the policies of root."""
     answers = [
         {policies.decide(f"iam:{action}", resource, {**request, "aws:AssumedRoot": "true"}) for request in sessions}

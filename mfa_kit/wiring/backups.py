@@ -165,7 +165,7 @@ def open_restorable(
     the errors of `open_only`, and IntegrityFault if the backup is in a wrong place or names no device.
     """
     with open_opener(settings, identities.read(), accept_label=accept_label) as (opener_, ledger):
-        opened = opening.open_only(files, partial(open_and_note, settings, opener_))
+        opened = opening.open_only(files, partial(open_and_note, settings, opener_), settings.progress.alert)
         records = backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
 
@@ -185,7 +185,7 @@ def open_with(
     Raise the errors of `open_only`, and IntegrityFault if the backup is in a wrong place.
     """
     with open_opener(settings, identities, accept_label=accept_label) as (opener_, _):
-        return opening.open_only(files, partial(open_and_note, settings, opener_))
+        return opening.open_only(files, partial(open_and_note, settings, opener_), settings.progress.alert)
 
 
 def sample_symbol(file: BackupLocation) -> Symbol:

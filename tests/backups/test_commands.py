@@ -455,7 +455,7 @@ def test_the_copy_of_a_user_is_named_too(desk: MfaKit, old: Pair, new: Pair, tmp
     usual = local(sealed(desk, "alice", old.recipient))
     copy = local(own(desk, "alice", new.recipient))
     listed = {row["file"]: row["copy"] for row in rows(desk, "list")}
-    assert listed == {str(usual): None, str(copy): "of the user"}
+    assert listed == {str(usual): None, str(copy): "user"}
     assert "  of the user" in desk.run("backup", "list").out
     second = usual.with_name(usual.name.replace("alice-2026", "alice-2027"))
     for others in range(2):
@@ -470,6 +470,15 @@ def test_the_copy_of_a_user_is_named_too(desk: MfaKit, old: Pair, new: Pair, tmp
         str(copy): True,
         str(second): False,
     }
+    usual.write_bytes(b"damaged")
+    damaged = [
+        desk.run("backup", "show", "alice", "-i", pair.file, "-o", tmp_path / f"{pair.file.stem}.png")
+        for pair in (old, new)
+    ]
+    assert [(done.code, f"note: {usual}" in done.err) for done in damaged] == [(0, True)] * 2, damaged
+    second.write_bytes(b"damaged")
+    neither = desk.run("backup", "show", "alice", "-i", old.file, "-o", tmp_path / "neither.png")
+    assert (neither.code, str(usual) in neither.err) == (5, True), neither.err
     usual.unlink()
     second.unlink()
     assert desk.run("backup", "show", "alice", "-i", new.file, "-o", tmp_path / "last.png").code == 0
@@ -487,7 +496,7 @@ def test_verify_names_the_damaged_copy(desk: MfaKit, old: Pair, new: Pair) -> No
 
 
 def test_restore_takes_a_user(desk: MfaKit, old: Pair) -> None:
-    """The hint without a terminal has the path of the user's backup."""
-    alice = local(sealed(desk, "alice", old.recipient))
+    """The hint without a terminal names the user too, because the identity decides which of the files it opens."""
+    sealed(desk, "alice", old.recipient)
     done = desk.run("backup", "restore", "alice", "--to", "phone", "-i", old.file)
-    assert f"mfa-kit backup show {alice} -i IDENTITY" in done.err
+    assert "mfa-kit backup show alice -i IDENTITY" in done.err

@@ -85,7 +85,7 @@ ROWS: dict[str, dict[str, object]] = {
         "detail": SAID,
     },
     "backup-list": {
-        "account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE, "copy": "of the user",
+        "account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE, "copy": "user",
     },
     "backup-verify": {
         "file": FILE, "opens": False, "label": f"Amazon Web Services:{USER}@123456789012",

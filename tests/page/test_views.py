@@ -38,12 +38,13 @@ def test_messages_name_the_button(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_second_use_of_an_address_is_shown_on_the_page(capfd: pytest.CaptureFixture[str]) -> None:
-    """The admin's view names its button, the terminal its keys."""
-    state = PageState()
+    """The admin's view names its button, the terminal its keys. A key that waits for a touch still waits for it."""
+    state = PageState(touch=True)
     PageViews(state, StderrProgress(quiet=True)).reopened()
     said = "an address of the page was opened a second time; if you did not do that, press "
     assert f"{said}Stop" in part(state, Role.ADMIN, "log")
     assert f"{said}Ctrl-C\n" in capfd.readouterr().err
+    assert state.touch
 
 
 def test_only_the_colleague_is_told_to_ask_the_admin() -> None:

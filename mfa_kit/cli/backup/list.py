@@ -52,8 +52,8 @@ def list_backups(*, backup_dir: BackupLocation | None, record: RunRecords, setti
 
 
 def _copy(backup: Backup) -> str | None:
-    """Return a word for the copy that only the device's user can decrypt, else None."""
-    return "of the user" if backup.path == own_copy(backup.path) else None
+    """Return `user` for the copy that only the device's user can decrypt, else None."""
+    return "user" if backup.path == own_copy(backup.path) else None
 
 
 def _row(backup: Backup, computers: Mapping[str, str] | None = None, **columns: Cell) -> ResultRow:

@@ -72,7 +72,7 @@ def restore(
     identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     open_file = partial(wiring.backups.open_restorable, settings, files, identities, accept_label=accept_label)
     if kind == "phone":
-        row = _restore_to_phone(next(iter(files)), open_file, settings)
+        row = _restore_to_phone(file, open_file, settings)
     else:
         keys_here = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
         row = _restore_to_key(open_file, keys_here, wanted, touch=touch, path=path, settings=settings)
@@ -107,7 +107,10 @@ def _restore_to_key(
 def _restore_to_phone(
     file: BackupLocation, open_file: Callable[[], tuple[DeviceSpec, Opened]], settings: Settings
 ) -> ResultRow:
-    """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row."""
+    """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row.
+
+    `file` is what the command line names: with the name of a user, the identity decides which file is opened.
+    """
     person = settings.interaction
     person.check(
         instead=Message(mfa_kit("backup show {} -i IDENTITY -o FILE", str(file)), "then scan FILE with the phone")

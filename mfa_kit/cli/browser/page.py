@@ -231,7 +231,7 @@ class PageViews:
     """The views of a PageState. Implements the port Views of the server."""
 
     def __init__(self, state: PageState, progress: LiveProgress) -> None:
-        self._state, self._progress, self._page_progress = state, progress, PageProgress(progress, state)
+        self._state, self._progress = state, progress
         self.print_address: Callable[[], None] = lambda: None
         self._was_open = False
 
@@ -296,9 +296,9 @@ class PageViews:
 
     def reopened(self) -> None:
         """Warn at the terminal and on the page that an address was opened twice, perhaps by another user first."""
-        self._page_progress.alert(
-            Message("an address of the page was opened a second time; if you did not do that, ", STOP)
-        )
+        said = Message("an address of the page was opened a second time; if you did not do that, ", STOP)
+        self._progress.alert(said)
+        self._state.report(said)  # a request on the page to touch the key stays
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def lockout(
         visits = print_rows(snapshots, read, form, progress=settings.progress, output=output)
         if not control:
             _compare(text, snapshots.organization, settings.progress)
-    _note_totals(tried, noun, settings.progress)
+    _note_totals(tried, noun, settings.progress, scps=control is not None)
     _refuse(tried, noun, is_many=accounts is not None)
     return exit_code(visits, findings=False)
 
@@ -252,17 +252,17 @@ def _tried_account(
     )
 
 
-def _note_totals(tried: Sequence[TriedAccount], noun: str, progress: LiveProgress) -> None:
+def _note_totals(tried: Sequence[TriedAccount], noun: str, progress: LiveProgress, *, scps: bool) -> None:
     """Print how many users and credentials the accounts have, and how many credentials are in each state.
 
-    `noun` is the word for those who are counted, in the singular: `user`, or `principal` for SCPs.
+    `noun` is the word for those who are counted, in the singular. `scps` is true if SCPs are tried.
     """
-    if noun == "principal" and tried and not any(account.users for account in tried):
+    if scps and tried and not any(account.users for account in tried):
         progress.note("no service control policy would limit these accounts; the management account is exempt")
     states = sum((account.states for account in tried), Counter[AccessState]())
     totals = ", ".join(f"{state}: {states[state]}" for state in AccessState if states[state])
     users = count_of(sum(account.users for account in tried), noun)
-    ways = count_of(states.total(), "credential") if noun == "user" else f"{states.total()} ways to work"
+    ways = f"{states.total()} ways to work" if scps else count_of(states.total(), "credential")
     progress.note(f"{users}, {ways}; {totals or 'none'}")
 
 

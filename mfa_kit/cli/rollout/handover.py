@@ -100,7 +100,7 @@ class Letters:
                 continue
             yield self._add(handover, {handover.file: sealed})
         yield from (self._add(handover, {}) for handover in handovers if not handover.copy)
-        yield "", {options.TABLE: csv_table(self.columns, self.rows).encode()}
+        yield "", {options.HANDOVER_TABLE: csv_table(self.columns, self.rows).encode()}
 
     def without_written(self, handovers: Sequence[Handover]) -> list[Handover]:
         """Return the users whose folder is missing, and add the rows of the others.
@@ -242,7 +242,7 @@ def handover(
     """
     plans = [] if _is_run(plan_or_run, accounts) else [Path(plan_or_run)]
     secret = _check_passphrases(passphrases, keys, folder, wanted=passphrase_files)
-    if not (secret and (folder / options.TABLE).is_file()):
+    if not (secret and (folder / options.HANDOVER_TABLE).is_file()):
         wiring.rollout.check_handover(folder)
     letters = Letters(
         folder=folder.absolute(),
@@ -398,7 +398,7 @@ def _report_unknown(named: Iterable[str], known: Collection[str], plan_or_run: s
 
 def _check_table(letters: Letters, users: Collection[str]) -> None:
     """Raise UsageFault if the folder has the table of other users, or of parcels, which would be replaced."""
-    file = letters.folder / options.TABLE
+    file = letters.folder / options.HANDOVER_TABLE
     if file.is_file():
         rows = csv.DictReader(io.StringIO(wiring.rollout.read_table(file)))
         known = {*users, *(f"'{user}" for user in users)}  # an apostrophe keeps spreadsheets from computing a cell
@@ -421,7 +421,7 @@ def _write(
     """Write what the users in `chosen` get. If the folder is there, write what is missing, and the table of all."""
     sealed = [handover for handover in chosen if handover.by_passphrase]
     others = [handover for handover in chosen if not handover.by_passphrase]
-    if sealed or (letters.folder / options.TABLE).is_file():
+    if sealed or (letters.folder / options.HANDOVER_TABLE).is_file():
         _write_sealed(letters, sealed, others, files, keys=keys, everyone=everyone, settings=settings)
     else:
         _write_tree(letters, others, files, settings)
@@ -432,7 +432,7 @@ def _write_tree(letters: Letters, handovers: Sequence[Handover], files: ReadAhea
 
     If it exists, because an earlier run wrote files with passphrases, add the missing folders of users.
     """
-    exists = (letters.folder / options.TABLE).is_file()
+    exists = (letters.folder / options.HANDOVER_TABLE).is_file()
     missing = letters.without_written(handovers) if exists else handovers
     if kept := len(letters.rows):
         settings.progress.note(f"{count_of(kept, 'letter')} without a passphrase kept in {letters.folder}")
@@ -481,7 +481,7 @@ def _write_sealed(
                 _write_one(letters, handover, opener.open, folders.write)
         finally:
             rows = [letters.row(handover) for handover in _written(letters, everyone, folders.number)]
-            wiring.rollout.write_file(letters.folder / options.TABLE, csv_table(letters.columns, rows))
+            wiring.rollout.write_file(letters.folder / options.HANDOVER_TABLE, csv_table(letters.columns, rows))
             if sealed:
                 written = count_of(len(letters.rows) - before, "letter")
                 place = f"{letters.secret}: print, then delete them"
@@ -589,7 +589,7 @@ def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry:
     written = bool(letters.rows) and not dry
     head: ResultRow = {
         "folder": str(letters.folder) if written else None,
-        "table": str(letters.folder / options.TABLE) if written else None,
+        "table": str(letters.folder / options.HANDOVER_TABLE) if written else None,
         "users": len(rows),
         "without_file": len(left_out),
     }

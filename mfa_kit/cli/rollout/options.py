@@ -49,10 +49,10 @@ def split_names(_ctx: click.Context, _param: click.Parameter, texts: str | tuple
 
 ONLY = click.option("--only", metavar="A,B", callback=split_names, help="Only these users.")
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")
-TABLE = "handover.csv"
+HANDOVER_TABLE = "handover.csv"
 SHIPPING = click.option(
     "--shipping",
     type=Path,
     metavar="ROSTER",
-    help=f"Also copy the other columns of ROSTER, such as addresses, to {TABLE}.",
+    help=f"Also copy the other columns of ROSTER, such as addresses, to {HANDOVER_TABLE}.",
 )

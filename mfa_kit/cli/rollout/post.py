@@ -249,7 +249,7 @@ class _Work:
             rows = [
                 {**shipping.cells_of(parcel.step.user, parcel.step.row.name), **self._cells(parcel)} for parcel in sent
             ]
-            yield "", {options.TABLE: csv_table((*COLUMNS, *shipping.columns), rows).encode()}
+            yield "", {options.HANDOVER_TABLE: csv_table((*COLUMNS, *shipping.columns), rows).encode()}
 
         if sent and not self._settings.dry_run:
             wiring.rollout.write_handover(folder, folders())
@@ -262,7 +262,7 @@ class _Work:
         Refuse the other keys one by one.
         """
         wiring.files.need_letters()
-        if (folder.absolute().parent / options.TABLE).exists() or (folder / options.TABLE).exists():
+        if (folder.absolute().parent / options.HANDOVER_TABLE).exists() or (folder / options.HANDOVER_TABLE).exists():
             raise UsageFault(f"{folder} is a folder of the letters without secrets", "name another folder")
         arrived = self._arrived()
         if not arrived or self._settings.dry_run:
