@@ -1,6 +1,7 @@
 """The class and the options of commands that make a device. Some options depend on the method given with `--with`."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from enum import StrEnum
 from itertools import pairwise
@@ -76,8 +77,8 @@ class MethodVerb(options.Verb):
     Its function receives the values of these options as `method_options`. If an option of another enrollment method is
     given, the error names that method.
 
-    With `kind_of_old`, `--with` may be left out. Then `method_options` are those of the only method that has the first
-    option that is given, or None without such an option.
+    With `kind_of_old`, `--with` may be left out. Then `method_options` are those of the only method that has all the
+    options that are given, in any order, or None without such an option.
     """
 
     def __init__(self, *args: Any, kind_of_old: bool = False, **kwargs: Any) -> None:
@@ -99,16 +100,28 @@ class MethodVerb(options.Verb):
     def _parse_options(self, ctx: click.Context, args: list[str], *, may_name_method: bool) -> list[str]:
         """Parse the arguments with the options of the method that `ctx` names.
 
-        With `may_name_method`, the first option that belongs to one other method makes that the method of `ctx`.
+        With `may_name_method`, the only method that has all the given options becomes the method of `ctx`.
         """
         try:
             return super().parse_args(ctx, [*args])
         except click.NoSuchOption as error:
             owners = _owners(error.option_name)
-            if not may_name_method or len(owners) != 1:
-                raise _fault_of(error, owners) from None
-            ctx.meta[METHOD_NAME] = owners[0]
+            names = (self._methods_with(ctx, args) or owners[:1]) if may_name_method else []
+            if len(names) != 1:
+                raise _fault_of(error, names or owners) from None
+            ctx.meta[METHOD_NAME] = names[0]
             return self._parse_options(ctx, args, may_name_method=False)
+
+    def _methods_with(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return the names of the enrollment methods that have all the options in `args`."""
+        names = []
+        for name in METHODS:
+            ctx.meta[METHOD_NAME] = name
+            with suppress(click.NoSuchOption):
+                self.make_parser(ctx).parse_args([*args])
+                names.append(name)
+        ctx.meta[METHOD_NAME] = None
+        return names
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options of the enrollment method, then the command's other options.

@@ -78,6 +78,8 @@ def test_a_device_is_replaced_by_one_of_its_kind(
     assert planned["kind"] == "virtual"
     for words, said in {
         "--touch": "the options belong to --with oath, but the old device is of the kind virtual",
+        "--touch --key 1": "the options belong to --with oath, but the old device is of the kind virtual",
+        "--key 1 --touch": "the options belong to --with oath, but the old device is of the kind virtual",
         "--key 1": "--key belongs to --with oath or --with fido2",
         "--codes one --touch": "--touch belongs to --with oath",
     }.items():
