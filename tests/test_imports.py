@@ -169,6 +169,52 @@ def test_a_module_of_the_wiring_that_cannot_be_imported_says_why(monkeypatch: py
         vars(wiring)["__getattr__"]("doctor")
 
 
+def unchecked(tree: ast.Module) -> list[str]:
+    """Return the uses of `call_place` whose function mypy does not know: not imported by the same name for mypy."""
+    places = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    known = set()
+    for branch in tree.body:
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING":
+            names = [node for node in branch.body if isinstance(node, ast.ImportFrom)]
+            imported = {f"{node.module}:{alias.name}" for node in names for alias in node.names}
+            for node in branch.orelse:
+                match node:
+                    case ast.Assign([ast.Name(name)], ast.Call(ast.Name("partial"), [ast.Name("call_place"), place])):
+                        text = ast.literal_eval(places[ast.unparse(place)])
+                        if text in imported and text.endswith(f":{name}"):
+                            known.add(node.lineno)
+                    case _:
+                        pass
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "call_place"]
+    return [f"line {node.lineno}" for node in uses if node.lineno not in known]
+
+
+def test_mypy_knows_each_function_that_is_called_by_its_place() -> None:
+    """For mypy, the module imports the function that the place names, so its arguments are checked."""
+    texts = {str(path): path.read_text("utf-8") for path in (ROOT / "mfa_kit" / "cli").rglob("*.py")}
+    users = {path: ast.parse(text) for path, text in texts.items() if "call_place" in text}
+    assert {path: lines for path, tree in users.items() if (lines := unchecked(tree))} == {}
+    assert {Path(path).name for path in users} >= {"audit.py", "station.py"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("import run_audit\n", "import print_audit\n"),
+        (':run_audit"', ':print_audit"'),
+        ("cli.audit_output import", "cli.ocsf import"),
+        ("else:\n    run_audit", "else:\n    work"),
+        ("    return run_audit(", "    return call_place(WORK, "),
+    ],
+)
+def test_a_function_that_mypy_does_not_know_is_found(old: str, new: str) -> None:
+    """The place and the import name two functions, or the function is called without its name."""
+    text = (ROOT / "mfa_kit" / "cli" / "audit.py").read_text("utf-8")
+    assert text.count(old) == 1
+    assert unchecked(ast.parse(text)) == []
+    assert unchecked(ast.parse(text.replace(old, new)))
+
+
 def in_a_cycle(found: Graph, module: str) -> bool:
     """Return whether the imports of a module lead back to it."""
     reached, left = set[str](), [module]

@@ -5,9 +5,9 @@ In many accounts, it prints a row for each account, and can write a folder for e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -16,15 +16,34 @@ from mfa_kit.audit.frameworks import FRAMEWORKS
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import ASFF, OCSF, Output, load_place
+from mfa_kit.cli.output import ASFF, OCSF, Output, call_place
 from mfa_kit.cli.value_types import Age
-
-if TYPE_CHECKING:
-    from mfa_kit.organization.accounts import AccountsChoice
-    from mfa_kit.wiring.settings import Settings
 
 # The function that does the work of the command, as `module:function`. Its module is imported only for the work.
 WORK = "mfa_kit.cli.audit_output:run_audit"
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.audit_output import run_audit
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.organization.accounts import AccountsChoice
+    from mfa_kit.wiring.settings import Settings
+else:
+    run_audit = partial(call_place, WORK)
+
+
+class AuditChoices(TypedDict):
+    """The values of the options of `audit`."""
+
+    rules: tuple[str, ...]
+    framework: str | None
+    max_session: float | None
+    fail_on: str
+    advice: str
+    baseline: Path | None
+    file: Path | None
+    max_age: float
+    backup_dir: BackupLocation | None
+    drilled_within: float
 
 
 @click.command(cls=Verb, html=True, forms=(ASFF, OCSF))
@@ -67,10 +86,11 @@ WORK = "mfa_kit.cli.audit_output:run_audit"
 @BACKUP_DIR
 @DRILLED_WITHIN
 @account_options(in_one=("framework", "max_session", "file"))
-def audit(*, accounts: AccountsChoice | None, settings: Settings, output: Output, **given: object) -> int:
+def audit(
+    *, accounts: AccountsChoice | None, settings: Settings, output: Output, **choices: Unpack[AuditChoices]
+) -> int:
     """Check an account for MFA problems: root, administrators, users, groups, roles, passwords and backups.
 
     mfa-kit changes nothing in the account. If mfa-kit cannot read the data for a rule, the rule does not pass.
     """
-    run_audit: Callable[..., int] = load_place(WORK)
-    return run_audit(accounts=accounts, settings=settings, output=output, **given)
+    return run_audit(accounts=accounts, settings=settings, output=output, **choices)

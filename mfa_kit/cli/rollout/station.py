@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -14,17 +14,41 @@ from mfa_kit.cli.browser.options import page_options
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.method_verb import click_options, single
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import Output, load_place
+from mfa_kit.cli.output import Output, call_place
 from mfa_kit.cli.rollout import options
 from mfa_kit.wiring.methods.registry import METHODS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mfa_kit.wiring.settings import Settings
-
 # The function that does the work of the command, as `module:function`. Its module is imported only for the work.
 WORK = "mfa_kit.cli.rollout.session:hold_session"
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.rollout.session import hold_session
+    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.letters.sheet import Paper
+    from mfa_kit.wiring.settings import Settings
+else:
+    hold_session = partial(call_place, WORK)
+
+
+class StationChoices(TypedDict):
+    """The values of the command's own options. At run time, those of the enrollment methods are beside them."""
+
+    plan_file: Path
+    kinds: tuple[str, ...]
+    only: tuple[str, ...]
+    stage: bool
+    to: tuple[str, ...]
+    to_files: tuple[Path, ...]
+    backup_dir: BackupLocation | None
+    local_backups: bool
+    expected: tuple[str, ...]
+    results: Path | None
+    records: tuple[Path, ...]
+    key_profile: str | None
+    letters: Path | None
+    paper: Paper
+    page: bool
+    no_browser: bool
 
 
 class StationVerb(Verb):
@@ -82,12 +106,11 @@ class StationVerb(Verb):
 )
 @PAPER
 @page_options
-def station(*, settings: Settings, output: Output, **given: object) -> int:
+def station(*, settings: Settings, output: Output, **choices: Unpack[StationChoices]) -> int:
     """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
-    hold_session: Callable[..., int] = load_place(WORK)
-    return hold_session(settings=settings, output=output, **given)
+    return hold_session(settings=settings, output=output, **choices)
 
 
 # `bench` is the deprecated name of this command. The help does not list it.
