@@ -381,10 +381,16 @@ def test_an_unread_policy_may_lock_out_any_user(bob: dict[str, Any], document: s
 
 
 @pytest.mark.parametrize(
-    ("document", "wanted"),
-    [(SOME, LOCKED), (NARROW, CHANGES), (json.dumps({"Statement": []}), FINE)],
+    ("bob", "document", "wanted"),
+    [
+        ({**SIGNED_IN, "devices": [DEVICE]}, SOME, LOCKED),
+        ({**SIGNED_IN}, NARROW, CHANGES),
+        ({**SIGNED_IN, "devices": [DEVICE]}, json.dumps({"Statement": []}), FINE),
+        ({"keys": [KEY]}, SOME, LOCKED),
+        ({"keys": [KEY]}, NARROW, CHANGES),
+        ({"keys": [KEY]}, json.dumps({"Statement": []}), FINE),
+    ],
 )
-@pytest.mark.parametrize("bob", [{**SIGNED_IN}, {"keys": [KEY]}])
 def test_work_that_an_address_allows_is_lost_with_a_deny(
     bob: dict[str, Any], document: str, wanted: AccessState
 ) -> None:
