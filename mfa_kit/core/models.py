@@ -644,8 +644,11 @@ class Copies(NamedTuple):
 
 
 def own_copy(path: BackupLocation) -> BackupLocation:
-    """Return the path of the user's own copy of a backup. If `path` is already such a path, return it unchanged."""
-    base = path.parents[2]
+    """Return the path of the user's own copy of a backup. If `path` is already such a path, return it unchanged.
+
+    A damaged ledger or record may have a path with fewer than three folders.
+    """
+    base = path.parents[2] if path.parents[2:] else path
     return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])
 
 

@@ -286,7 +286,9 @@ def reason_of(error: Exception) -> str:
     """
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "it is a symlink, which is not followed"
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return type(error).__name__
 
 
 @contextmanager

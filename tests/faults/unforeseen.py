@@ -10,6 +10,7 @@ import errno
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
 import sqlite3
 import struct
@@ -264,7 +265,8 @@ def ending(
 
     The command has to exit with 70, or with 1 if it has `rows` that may fail, and to name the class and the place of
     the exception. If the exception comes while a run is settled after another error, such as Ctrl-C, the command ends
-    with that error, and a note names the class. The secret must not be in any output, log or file. The adapter of a
+    with that error, and a note names the class. The secret must not be in any output, log or file. An adapter of files
+    calls its own methods, so it may take an OSError for one of the disk, and the command exits with 5. The adapter of a
     card uses its own methods to parse answers of the card, so it may treat an exception as an invalid answer. `invalid`
     is the exit code of a command after such an answer.
     """
@@ -278,6 +280,7 @@ def ending(
     left = [*traces(folder)]
     ended = named and (done.code == 70 or (rows and done.code == 1))
     ended |= done.code != 0 and any(f" is not settled yet: {name};" in text for name in names)
+    ended |= isinstance(error, OSError) and done.code == 5 and os.strerror(error.errno or 0) in text
     answered = isinstance(error, Exception) and done.code == invalid
     if reached and (ended or answered) and SECRET not in text and not left:
         return None

@@ -139,3 +139,12 @@ def test_an_entry_keeps_everything_but_its_stage() -> None:
     entry = JournalEntry(run="r", spec=DeviceSpec(**ALICE), backup="b", answered_here=True)
     later = entry.at(JournalState.CREATED)
     assert later == JournalEntry(run="r", spec=entry.spec, backup="b", answered_here=True, reached=JournalState.CREATED)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "x", "/", "/x", "a/b/c", "s3://bucket", "s3://bucket/a", "s3://bucket/a/b/c/d"]
+)
+def test_a_damaged_path_has_a_copy_too(text: str) -> None:
+    """A ledger or a record that somebody has changed may have any path, and its reader refuses it later."""
+    location = models.recorded_location(text)
+    assert type(models.own_copy(location)) is type(location)

@@ -22,6 +22,7 @@ from mfa_kit.core.device_records import RecordedDevice, RecordedRun
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec
 from mfa_kit.core.otp import KeyUri, Seed, code_at
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.posix.open_files import try_to_lock
 from mfa_kit.qr_codes import symbol
@@ -39,7 +40,7 @@ ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Run a lab of its own. These commands read all devices of the account, and other tests leave theirs."""
-    with Lab() as running:
+    with Lab(settings=LabSettings(users_quota=2 * USERS + 1000)) as running:
         yield running
 
 

@@ -26,7 +26,7 @@ from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow, T
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN, WORK
 from mfa_kit.core.stopping import sleep
-from mfa_kit.disk.files import fault_of_owner
+from mfa_kit.disk.files import fault_of_owner, reason_of
 from mfa_kit.posix.open_files import NO_LINK, check_unlocked, try_to_lock
 
 FILE = "ledger.sqlite"
@@ -512,7 +512,7 @@ class SqliteDatabase:
             raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
         except OSError as error:
             hint = "check the permissions and the free space, or set MFA_KIT_HOME to another folder"
-            raise IntegrityFault(f"the ledger {self._path} cannot be used: {error.strerror}", hint) from None
+            raise IntegrityFault(f"the ledger {self._path} cannot be used: {reason_of(error)}", hint) from None
 
     def close(self) -> None:
         """Close the file."""
