@@ -230,7 +230,7 @@ def open_backup(
     """
     person, ports = settings.interaction, wiring.break_glass.open_ports(settings)
     file = backup_named(file, settings)
-    recovery_key = find_for_backup(file, folder, ports, seals=lambda: wiring.backups.read_seals(settings))
+    recovery_key = find_for_backup(file, folder, ports, seals=lambda: wiring.backups.read_seals(settings)[0])
     person.check(instead=suggest("a terminal, or age itself; see", "help break-glass"))
     if not codes:
         person.check(wiring.backups.sample_symbol(file), instead=showing.UNSEEN)

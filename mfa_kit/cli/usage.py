@@ -49,7 +49,9 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "report": ("audit", "evidence export"),
     "setup": ("doctor", "policy onboard"),
     "uninstall": ("udev remove",),
-    "version": ("--version",),
+    "login": ("session",),
+    "user": ("status",),
+    **dict.fromkeys(("version", "versions"), ("--version",)),
 }
 # How many commands a hint names at most.
 NAMED = 4

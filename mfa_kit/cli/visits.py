@@ -25,10 +25,14 @@ NOT_ALLOWED = "AWS answers AccessDenied"
 
 
 class AccountRows(NamedTuple):
-    """The rows of one account. If `unread` has texts, about parts that could not be read, rows may be missing."""
+    """The rows of one account. If `unread` has texts, about parts that could not be read, rows may be missing.
+
+    `empty` is the text to print if there are no rows. Without it, the text of the command's RowsForm is printed.
+    """
 
     rows: Sequence[ResultRow]
     unread: Sequence[str] = ()
+    empty: str = ""
 
 
 class RowsForm(NamedTuple):
@@ -104,7 +108,9 @@ def print_rows(
         account_rows = done[0].found or AccountRows(())
         alert_unread(account_rows.unread, progress)
         empty = f"{form.empty}, of what could be read" if account_rows.unread else form.empty
-        output.many(form.schema, account_rows.rows, empty=empty, narrow=form.narrow, below=form.below)
+        output.many(
+            form.schema, account_rows.rows, empty=account_rows.empty or empty, narrow=form.narrow, below=form.below
+        )
         return done
     report_unread(done, progress, home=organization.home_account)
     report_gaps(((visit.account, visit.found.unread) for visit in done if visit.found), progress)

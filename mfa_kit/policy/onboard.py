@@ -400,11 +400,13 @@ BY_NAME = "AttributeKey=Username,AttributeValue="
 class AdminTraces:
     """What this computer knows about the keys of a user who may have been an admin.
 
-    `keys` are the public keys of the user's own files, and `opens` is the number of the administrators' backups that
-    are encrypted to one of them. `others` are the other recipients of these backups. `configured` says whether the
+    `backups` is the number of backups of the user's own devices. `keys` are the public keys of the user's own files,
+    and `opens` is the number of the administrators' backups that are encrypted to one of them. `others` are the keys
+    that gain no access if all backups are encrypted to them (see `_kept_recipients`). `configured` says whether the
     configuration has one of the keys. `custodians` are the names of the custodians of the break-glass identity.
     """
 
+    backups: int = 0
     keys: tuple[str, ...] = ()
     opens: int = 0
     others: tuple[str, ...] = ()
@@ -417,23 +419,45 @@ def find_traces(
     seals: Sequence[Seal],
     *,
     users: Mapping[str, str],
+    gone: Collection[str] = (),
     configured: Collection[str] = (),
     custodians: Sequence[str] = (),
 ) -> AdminTraces:
     """Return what is known about the keys of a user.
 
-    `seals` are the ledger's records of recipients, and `users` has the user of each backup by its name. `configured`
-    are the recipients in the configuration.
+    `seals` are the ledger's records of recipients, and `users` has the user of each backup by its name. `gone` has the
+    names of backups whose device no longer exists; they are not counted. `configured` are the recipients in the
+    configuration.
     """
-    own = {seal.recipient for seal in seals if seal.own and users.get(seal.backup, "").lower() == user.lower()}
-    now = [seal for seal in seals if not seal.own and seal.until is None]
+    of_user = {name for name, owner in users.items() if owner.lower() == user.lower()}
+    own = {seal.recipient for seal in seals if seal.own and seal.backup in of_user}
+    of_users = {seal.recipient for seal in seals if seal.own}
+    recipients: dict[str, set[str]] = {}
+    for seal in seals:
+        if not seal.own and seal.until is None and seal.backup not in gone:
+            recipients.setdefault(seal.backup, set()).add(seal.recipient)
+    opened = [keys for keys in recipients.values() if keys & own]
     return AdminTraces(
+        backups=len(of_user.difference(gone)),
         keys=tuple(sorted(own)),
-        opens=len({seal.backup for seal in now if seal.recipient in own}),
-        others=tuple(sorted({seal.recipient for seal in now} - own)),
+        opens=len(opened),
+        others=tuple(sorted(_kept_recipients(opened, recipients.values(), of_users))),
         configured=bool(own & {*configured}),
         custodians=tuple(custodians),
     )
+
+
+def _kept_recipients(
+    opened: Collection[set[str]], backups: Collection[set[str]], of_users: Collection[str]
+) -> set[str]:
+    """Return the keys to which backups can be encrypted again without giving a key access to more of them.
+
+    Each set has the recipients of a backup. `opened` are those of the backups that the user who leaves can open. A key
+    is returned if it opens all of these, and all backups that `backup rekey` could reach with the private key of
+    another of these keys. No key of a user's own file (`of_users`) is returned: its user may be no administrator.
+    """
+    common = set.intersection(*opened).difference(of_users) if opened else set[str]()
+    return common.intersection(*(keys for keys in backups if keys & common))
 
 
 def offboard_steps(snapshot: Snapshot, user: str, traces: AdminTraces | None = None) -> list[SetupStep]:
@@ -448,7 +472,7 @@ def offboard_steps(snapshot: Snapshot, user: str, traces: AdminTraces | None = N
     name = account_user.name if account_user else user
     return [
         *_sign_in(name, account_user),
-        _remove_devices(name, account_user),
+        _remove_devices(name, account_user, backups=traces.backups if traces else 0),
         _remove_from_groups(name, account_user),
         *_admin_steps(name, traces or AdminTraces()),
         _checks(name),
@@ -489,19 +513,28 @@ def _sign_in(name: str, account_user: AccountUser | None) -> Iterator[SetupStep]
     )
 
 
-def _remove_devices(name: str, account_user: AccountUser | None) -> SetupStep:
-    """Return the step that removes the MFA devices, which cannot be undone."""
+def _remove_devices(name: str, account_user: AccountUser | None, *, backups: int) -> SetupStep:
+    """Return the step that removes the MFA devices, which cannot be undone.
+
+    `backups` is the number of the user's backups. Without a device in IAM, they are of devices that are staged, or
+    that another program removed.
+    """
     devices = account_user.devices if account_user else ()
     complete = account_user is not None and account_user.complete
     revoke = mfa_kit("revoke {}", name)
+    commands = tuple(f"{revoke} {command('--mfa-device {}', device.serial)} --leave-without-mfa" for device in devices)
+    if complete and backups and not devices:
+        commands = (
+            "# the backups may be of devices that a rollout made and did not enable; delete those devices of this user",
+            "aws iam list-virtual-mfa-devices --assignment-status Unassigned",
+            "# delete each of them: aws iam delete-virtual-mfa-device --serial-number ARN",
+            f"# remove the backups after the user is deleted: {mfa_kit('backup prune')}",
+        )
     return SetupStep(
         what="remove the MFA devices, and the backups of their secrets",
         why="only after the password is deleted: until then the device protects the sign-in. This cannot be undone",
-        state=_state_of_removal(present=True if devices else False if complete else None),
-        commands=tuple(
-            f"{revoke} {command('--mfa-device {}', device.serial)} --leave-without-mfa" for device in devices
-        )
-        or (f"{revoke} --leave-without-mfa",),
+        state=_state_of_removal(present=True if devices or backups else False if complete else None),
+        commands=commands or (f"{revoke} --leave-without-mfa",),
     )
 
 
@@ -551,16 +584,21 @@ def _admin_steps(name: str, traces: AdminTraces) -> Iterator[SetupStep]:
 def _encrypt_again(name: str, traces: AdminTraces) -> SetupStep:
     """Return the step that encrypts backups again. It names keys only if it is known which one is the user's."""
     why = f"no record says that a backup is encrypted to a key of {name}, so look at the recipients"
-    recipients = "-r RECIPIENT"
     if traces.opens:
         why = f"{count_of(traces.opens, 'backup')} can be opened with a key of {name}"
-        recipients = " ".join(command("-r {}", key) for key in traces.others) or recipients
+    recipients = " ".join(command("-r {}", key) for key in traces.others) or "-r RECIPIENT"
+    which = (
+        "each of these keys opens all of these backups already; add -r for other admins"
+        if traces.others
+        else "no record says which keys are those of the other admins: name each of them with -r"
+    )
     return SetupStep(
         what=f"if {name} was an admin: encrypt the backups to the keys of the other admins",
         why=f"{why}; this cannot reach copies, so replace each device that backup exposed lists",
         state=_state(done=False, known=bool(traces.opens)),
         commands=(
             mfa_kit("backup recipients"),
+            f"# {which}",
             f"{mfa_kit('backup rekey -i IDENTITY')} {recipients}",
             *(mfa_kit("backup exposed -r {}", key) for key in traces.keys or ("KEY",)),
         ),

@@ -255,10 +255,10 @@ def record_lines(ledger: "Ledger", lines: Iterable[RecordedDevice]) -> set[str]:
     return names
 
 
-def read_seals(settings: Settings) -> list[Seal]:
-    """Return the ledger's records of the recipients of backups."""
+def read_seals(settings: Settings) -> tuple[list[Seal], set[str]]:
+    """Return the ledger's records of the recipients of backups, and the names of backups whose device is gone."""
     with open_records(settings) as records:
-        return records.seals()
+        return records.seals(), {backup_name(Path(path)) for path in records.gone()}
 
 
 def backups_named(names: Iterable[str]) -> list[Backup]:

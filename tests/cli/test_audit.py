@@ -440,7 +440,9 @@ def test_lockout_says_once_what_to_do_about_denied_calls(kit: Kit) -> None:
     again = "  try: make sure that everything can be read, then run this again\n"
     details = kit("policy", "lockout", denied=("GetAccountAuthorizationDetails",))
     assert (details.code, details.err.count(command), again in details.err) == (6, 1, True)
-    assert details.out == "no user would be locked out, of what could be read\n"
+    nobody = "the state of no user could be read, so nobody was checked\n"
+    assert details.out == nobody
+    assert (nobody in details.err, "0 users" in details.err) == (True, False)
     report = kit("policy", "lockout", denied=("GetCredentialReport",))
     assert (report.code, report.err.count(command), "FIRST" in report.out + report.err) == (6, 1, False)
     assert "  try: find out what the column WHY says is unknown, then run this again\n" in report.err

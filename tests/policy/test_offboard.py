@@ -110,10 +110,12 @@ def test_what_an_admin_leaves_behind_is_named() -> None:
     gone = Seal(backup=BACKUP, recipient="age1gone", since=1, until=2)
     seals = [own, *(Seal(backup=BACKUP, recipient=key, since=1) for key in (OLD, NEW)), gone]
     traces = find_traces("alice", seals, users=users, configured=[OLD], custodians=["ALICE", "carol"])
-    assert traces == AdminTraces(keys=(OLD,), opens=1, others=(NEW,), configured=True, custodians=("ALICE", "carol"))
+    named = ("ALICE", "carol")
+    assert traces == AdminTraces(backups=1, keys=(OLD,), opens=1, others=(NEW,), configured=True, custodians=named)
     rekey, custodians, rosters = offboard_steps(taken(sound())[0], "alice", traces)[-4:-1]
     assert {step.state for step in (rekey, custodians, rosters)} == {StepState.TO_DO}
     assert rekey.commands[1:] == (
+        "# each of these keys opens all of these backups already; add -r for other admins",
         f"mfa-kit backup rekey -i IDENTITY -r {NEW}",
         f"mfa-kit backup exposed -r {OLD}",
     )
@@ -123,7 +125,63 @@ def test_what_an_admin_leaves_behind_is_named() -> None:
     unknown = find_traces("carol", seals, users=users)
     rekey, custodians, rosters = offboard_steps(taken(sound())[0], "alice", unknown)[-4:-1]
     assert {step.state for step in (rekey, custodians, rosters)} == {StepState.UNKNOWN}
-    assert rekey.commands[1:] == ("mfa-kit backup rekey -i IDENTITY -r RECIPIENT", "mfa-kit backup exposed -r KEY")
+    assert rekey.commands[2:] == ("mfa-kit backup rekey -i IDENTITY -r RECIPIENT", "mfa-kit backup exposed -r KEY")
+
+
+def _backups_of(**recipients: list[str]) -> tuple[list[Seal], dict[str, str]]:
+    """Return the records of one backup for each user, and its user. `bob` also has an own file for the key `OLD`."""
+    names = {user_: f"{ACCOUNT}/{user_}/{user_}-20261125T011906Z-ddc94635.png.age" for user_ in {*recipients, "bob"}}
+    seals = [Seal(backup=names["bob"], recipient=OLD, since=1, own=True)]
+    seals += [Seal(backup=names[user_], recipient=key, since=1) for user_ in recipients for key in recipients[user_]]
+    return seals, {name: user_ for user_, name in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("recipients", "kept"),
+    [
+        ({"alice": [OLD, NEW, "age1alice"], "carol": [OLD, NEW]}, (NEW,)),
+        ({"alice": [OLD, NEW, "age1alice"], "carol": [NEW]}, (NEW,)),
+        ({"alice": [OLD, "age1alice"], "carol": [OLD, NEW]}, ()),
+    ],
+)
+def test_only_keys_that_gain_nothing_are_named(recipients: dict[str, list[str]], kept: tuple[str, ...]) -> None:
+    """A user whose key is a recipient of one backup would otherwise get everybody's.
+
+    In the second case, the user who leaves opens only this one backup, but `backup rekey` reaches all of them.
+    """
+    seals, users = _backups_of(**recipients)
+    traces = find_traces("bob", seals, users=users)
+    assert traces.others == kept
+    script = shell_script(offboard_steps(taken(changed(user("bob")))[0], "bob", traces))
+    assert "-r age1alice" not in script
+    assert ("backup rekey -i IDENTITY -r RECIPIENT" in script) == (not kept)
+    assert ("name each of them with -r" in script) == (not kept)
+
+
+def test_the_key_of_another_users_own_file_is_not_named() -> None:
+    """The user may be no administrator, even if all backups of today are encrypted to this key."""
+    seals, users = _backups_of(alice=[OLD, NEW, "age1alice"])
+    alice = next(name for name, user_ in users.items() if user_ == "alice")
+    own = Seal(backup=alice, recipient="age1alice", since=1, own=True)
+    assert find_traces("bob", [*seals, own], users=users).others == (NEW,)
+
+
+def test_backups_of_removed_devices_are_not_counted() -> None:
+    """`backup exposed` does not list them either, so there is nothing to encrypt again."""
+    seals, users = _backups_of(alice=[OLD, NEW], carol=[OLD, NEW])
+    gone = [name for name, user_ in users.items() if user_ != "alice"]
+    traces = find_traces("bob", seals, users=users, gone=gone)
+    assert (traces.opens, traces.backups) == (1, 0)
+
+
+def test_a_backup_without_a_device_is_not_done() -> None:
+    """A rollout may have made a device that is not enabled yet: IAM does not name its user."""
+    snapshot, _ = taken(changed(user("bob", devices=[])))
+    steps = offboard_steps(snapshot, "bob", AdminTraces(backups=1))
+    (step,) = [step for step in steps if step.what.startswith("remove the MFA devices")]
+    assert step.state is StepState.TO_DO
+    assert "aws iam list-virtual-mfa-devices --assignment-status Unassigned" in step.commands
+    check(next(aws_lines([*step.commands])))
 
 
 def test_the_ledger_and_the_custodians_of_this_computer_are_read(

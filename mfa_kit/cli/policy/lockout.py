@@ -57,6 +57,7 @@ FORM = RowsForm(
 
 FIRST = "do what the column FIRST says for each of them, then run this again"
 WHY = "find out what the column WHY says is unknown, then run this again"
+NOBODY_READ = "the state of no user could be read, so nobody was checked"
 # The command that shows the permissions is in the message about what could not be read.
 AGAIN = "make sure that everything can be read, then run this again"
 
@@ -150,7 +151,8 @@ def lockout(
             tried.append(_tried_account(account.label, accesses, snapshot, self_enroll=self_enroll))
             shown = [access for access in accesses if access.state not in hidden]
             rows = _access_rows(shown, account=account.id if accounts else None, already=output.form != "table")
-            return AccountRows(rows, tried[-1].unread)
+            nobody_read = bool(tried[-1].unread) and not accesses
+            return AccountRows(rows, tried[-1].unread, empty=NOBODY_READ if nobody_read else "")
 
         form = FORM._replace(empty=f"no {noun} would be locked out")
         visits = print_rows(snapshots, read, form, progress=settings.progress, output=output)
@@ -257,6 +259,9 @@ def _note_totals(tried: Sequence[TriedAccount], noun: str, progress: LiveProgres
 
     `noun` is the word for those who are counted, in the singular. `scps` is true if SCPs are tried.
     """
+    if any(account.unread for account in tried) and not any(account.users for account in tried):
+        progress.note(NOBODY_READ)
+        return
     if scps and tried and not any(account.users for account in tried):
         progress.note("no service control policy would limit these accounts; the management account is exempt")
     states = sum((account.states for account in tried), Counter[AccessState]())

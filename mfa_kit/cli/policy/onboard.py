@@ -115,14 +115,14 @@ def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings
 def _traces(user: str, settings: Settings) -> AdminTraces | None:
     """Return what this computer knows about the keys of a user, or None if the ledger cannot be read."""
     try:
-        seals = wiring.backups.read_seals(settings)
+        seals, gone = wiring.backups.read_seals(settings)
         names = _custodians(settings)
     except MfaKitError as error:
         settings.progress.alert(clauses([f"what {user} can decrypt is not known: {error}", error.hint]))
         return None
     backups = wiring.backups.backups_named(sorted({seal.backup for seal in seals}))
     users = {backup.name: backup.user for backup in backups}
-    return find_traces(user, seals, users=users, configured=settings.config.recipients, custodians=names)
+    return find_traces(user, seals, users=users, gone=gone, configured=settings.config.recipients, custodians=names)
 
 
 def _custodians(settings: Settings) -> tuple[str, ...]:
