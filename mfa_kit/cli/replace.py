@@ -139,7 +139,9 @@ def _kind_of_old(user: str, wanted: str | None, ports: EnrollmentPorts, caller: 
     name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
     run = wiring.ports.new_run_id(ports.iam_reader)
     kind = revoke.method_of_old_device(name, wanted, caller=caller, ports=ports, run=run)
-    if kind is None or kind.name not in METHODS:
+    if kind is None:
+        raise revoke.no_device(name)
+    if kind.name not in METHODS:
         raise UsageFault(f"{user} has no device whose kind the new one could have", "choose the kind: --with KIND")
     ports.progress.note(f"the new device is of the kind of the old one: {kind.name}")
     return kind.name

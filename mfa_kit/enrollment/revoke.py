@@ -309,6 +309,14 @@ def method_of_old_device(
     return entry_of_device(device, caller=caller, ports=ports, now=run).spec.method
 
 
+def no_device(user: str) -> UsageFault:
+    """Return the error for a user who has no device to replace."""
+    staged = "if a device is staged for them, rollout activate enables it"
+    return UsageFault(
+        f"{user} has no MFA device", Message("enroll one", mfa_kit("enroll {} --with KIND", user), staged)
+    )
+
+
 def look_to_replace(
     request: EnrollRequest,
     backend: DeviceBackend,
@@ -331,6 +339,8 @@ def look_to_replace(
     devices = ports.iam_reader.devices(request.user)
     if lost and not devices and device_name is None:
         return plan_device(request, backend, devices=(), caller=caller, ports=ports), None
+    if not devices and device_name is None:
+        raise no_device(request.user)
     device = choose_device(request.user, device_name, devices=devices)
     old = entry_of_device(device, caller=caller, ports=ports, now=run)
     if lost:

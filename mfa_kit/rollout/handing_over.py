@@ -112,7 +112,7 @@ def devices_of_plan(
                 LeftOut(user=step.user, reason=Message("IAM has a device for them, but ", why), unproven=True)
             )
         else:
-            reason = "mfa-kit has made no device for them with this plan"
+            reason = "mfa-kit has no device of this plan for them: it made none, or the device was replaced or removed"
             left_out.append(LeftOut(user=step.user, reason=reason))
     return entries, left_out
 
@@ -142,11 +142,11 @@ def find_own(
 
 
 NO_KEY = suggest(
-    "there is no file that only they can decrypt, because the roster has no public key for them; for a file with a "
-    "passphrase",
+    "there is no file that only they can decrypt, because their device was made without a public key of theirs; for a "
+    "file with a passphrase",
     "rollout handover PLAN -o DIR --passphrase-files -i IDENTITY --passphrases DIR2",
 )
-NO_BACKUP = "the roster has no public key for them, and there is no backup of the administrators"
+NO_BACKUP = "their device was made without a public key of theirs, and there is no backup of the administrators"
 
 
 def find_handovers(

@@ -446,8 +446,11 @@ def test_a_backup_is_named_by_its_user_or_its_file_name(desk: MfaKit, old: Pair,
     assert second.name in two.err
     for command in (["show", "carol", "-o", str(tmp_path / "none.png")], ["verify", "carol"]):
         none = desk.run("backup", *command, "-i", old.file)
-        said = ["mfa-kit: there is no backup of a user carol, and no file with this name"]
-        assert (none.code, none.err.splitlines()) == (5, [*said, "  try: list the backups: mfa-kit backup list"])
+        said = [f"mfa-kit: there is no backup of a user carol in {desk.home / 'backups'}, and no file with this name"]
+        assert (none.code, none.err.splitlines()) == (
+            5,
+            [*said, "  try: name the file, or list the backups of its folder: mfa-kit backup list --backup-dir DIR"],
+        )
 
 
 def test_the_copy_of_a_user_is_named_too(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:

@@ -596,8 +596,9 @@ def test_a_lost_device_stores_no_secret_and_shows_no_code(user: str) -> None:
 def test_nothing_is_created_for_a_user_without_a_device_to_replace(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Only a lost device may have been removed already, by the same command before."""
     with at() as desk:
-        with pytest.raises(UsageFault, match="has no MFA device"):
+        with pytest.raises(UsageFault, match="has no MFA device") as refused:
             replaced(desk, user, lost=False)
+        assert f"mfa-kit enroll {user} --with KIND" in str(refused.value.hint)
         assert serial_of(user) not in at_lab.serials()
         assert replaced(desk, user, lost=True).revoked is None
         assert serial_of(user) in at_lab.serials()

@@ -94,7 +94,7 @@ def test_a_user_without_a_key_opens_the_file_with_age_and_the_letter(rollout: Ro
     rollout.plan(*rows, columns="user,recipient,email")
     assert rollout.apply("--stage").code == 0
     plain = hand_over(rollout, out="plain")
-    assert "no public key for them; for a file with a passphrase: mfa-kit rollout handover PLAN" in plain.err
+    assert "a public key of theirs; for a file with a passphrase: mfa-kit rollout handover PLAN" in plain.err
     done = write(rollout, "--output", "json")
     assert done.code == 0, done.err
     rows_by_user = {row["user"]: row for row in table(rollout)}

@@ -143,8 +143,8 @@ def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocat
     named = [backup for backup in stored if backup.path.name == place.name] or of_user(place.name, stored)
     if not named and place.suffix != ".age" and not os.path.lexists(place):
         raise IntegrityFault(
-            f"there is no backup of a user {place}, and no file with this name",
-            suggest("list the backups", "backup list"),
+            f"there is no backup of a user {place} in {wiring.settings.backup_dir(folder)}, and no file with this name",
+            suggest("name the file, or list the backups of its folder", "backup list --backup-dir DIR"),
         )
     return _files_and_copies(named) or {place: ()}
 
