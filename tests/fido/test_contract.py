@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from fido2 import cbor
+from fido2.ctap2.credman import CredentialManagement
 
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.key import open_key
+from mfa_kit.adapters.oath.applet import Keys
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices import fidocard
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import RETRIES, ClientPin
@@ -20,12 +23,13 @@ from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.securitykey import UP, UV, KeyModel, SimulatedKey, Touch, lab_key
 from tests import pcsc
 from tests.conftest import MfaKit
-from tests.fido.conftest import Bus, Hands
+from tests.fido.conftest import Bus, Hands, has
 from tests.fido.test_hardware_report import on
-from tests.hardware import fido
-from tests.hardware.__main__ import main
+from tests.hardware import contract, fido
+from tests.hardware.__main__ import Done, main
+from tests.hardware.contract import Plugged
 from tests.hardware.fido import ROWS, FidoBench
-from tests.hardware.rows import Done, Person, Verdict, table, try_rows
+from tests.hardware.rows import Person, RowResult, Verdict, table, try_rows
 
 NAMES = {row.name for row in ROWS}
 BLANK = {row.name for row in ROWS if "blank" in row.needs}
@@ -56,7 +60,7 @@ class Lab:
             key.reset()
         return self.where
 
-    def rows(self, *, blank: bool = True, alone: bool = False) -> list[Done]:
+    def rows(self, *, blank: bool = True, alone: bool = False) -> list[RowResult]:
         """Try all rows."""
         erase, person = self.erase if blank else None, Person(self.told.append, None if alone else self.touch)
         return list(try_rows(ROWS, FidoBench(self.where, person, erase)))
@@ -74,7 +78,7 @@ def plugged(bus: Bus, maker: AttestationCa) -> Callable[..., Lab]:
     return plug
 
 
-def with_verdict(rows: list[Done], verdict: Verdict) -> set[str]:
+def with_verdict(rows: list[RowResult], verdict: Verdict) -> set[str]:
     return {row.row for row in rows if row.verdict is verdict}
 
 
@@ -145,7 +149,6 @@ DEVIATIONS: dict[str, tuple[Callable[[SimulatedKey], None], set[str]]] = {
     "broken attestation": (behave(attestation="other"), {"register", "format", "statement", "pin-register"}),
     "no presence": (behave(hide=UP), {"register", "statement", "assertion", "pin-register", "pin-assertion"}),
     "no verification": (behave(hide=UV), {"pin-register", "pin-assertion"}),
-    "keeps credentials": (behave(keep=True), {"nothing-kept", "pin-not-required", "residents"}),
     "excludes nothing": (forget, {"excluded"}),
     "counts no wrong PIN": (ignore_count, {"pin-wrong", "pin-change-wrong", "pin-three-wrong"}),
     "another status": (pin_of(wrong_pin=CtapStatus.OTHER), {"pin-wrong", "pin-change-wrong"}),
@@ -162,6 +165,101 @@ def test_a_planted_deviation_is_reported_as_its_rows(plugged: Callable[..., Lab]
     rows = lab.rows()
     assert with_verdict(rows, Verdict.DIFFERS) == expected, table(rows)
     assert with_verdict(rows, Verdict.NOT_RUN) == set()
+
+
+UNUSED = {row.name for row in ROWS if "unused" in row.needs}
+
+
+def may_be_used(lab: Lab) -> None:
+    """Try all rows, and assert that the one that counts is the last of those about the PIN, and the key is kept."""
+    rows = lab.rows()
+    assert with_verdict(rows, Verdict.NOT_RUN) == UNUSED, table(rows)
+    assert {"unused", "nothing-left"} <= with_verdict(rows, Verdict.DIFFERS)
+    [said] = [said for said in lab.told if "is not erased, because it may have passkeys" in said]
+    assert has(lab.key, said.split()[-1])
+
+
+def test_passkeys_that_only_a_pin_shows_are_not_erased(plugged: Callable[..., Lab]) -> None:
+    """The owner gets the PIN that was set."""
+    lab = plugged()
+    lab.key.resident.append(("example.org", b"id"))
+    may_be_used(lab)
+    assert lab.key.resident == [("example.org", b"id")]
+
+
+def test_a_key_that_keeps_the_credentials_of_the_rows_is_not_erased(plugged: Callable[..., Lab]) -> None:
+    """Nobody can tell them from those of the owner."""
+    lab = plugged()
+    lab.key.behavior = replace(lab.key.behavior, keep=True)
+    may_be_used(lab)
+    assert lab.key.resident
+
+
+def test_a_key_that_cannot_count_its_passkeys_is_not_erased(
+    plugged: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could have some."""
+    monkeypatch.setattr(CredentialManagement, "is_supported", lambda _: False)
+    may_be_used(plugged())
+
+
+@pytest.mark.usefixtures("stdin")
+def test_the_program_erases_no_passkeys(
+    plugged: Callable[..., Lab], mfa_kit: MfaKit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It never runs the command that resets, and the PIN is on the terminal and not in the report."""
+    lab, sent = plugged(serial="KEY-7"), list[Sequence[str]]()
+    lab.key.resident.append(("example.org", b"id"))
+    assert main(["--contract", "--alone", "--erase", "KEY-7"], on(mfa_kit, sent), lambda _: "ERASE") == 1
+    said = capsys.readouterr()
+    assert {words[:2] for words in sent} == {("key", "list"), ("key", "info")}
+    assert lab.key.resident == [("example.org", b"id")]
+    assert has(lab.key, fido.FIRST.reveal())
+    assert f"it may have passkeys; if it has a PIN now, it is {fido.FIRST.reveal()}\n" in said.err
+    assert fido.FIRST.reveal() not in said.out
+
+
+@pytest.mark.usefixtures("stdin")
+def test_a_reset_that_fails_without_a_word_is_a_row(
+    plugged: Callable[..., Lab], mfa_kit: MfaKit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report has the rows before it too."""
+    plugged(serial="KEY-7")
+    monkeypatch.setattr(fido, "ROWS", [row for row in ROWS if row.name in {"pin-set", "unused", "reset"}])
+    real = on(mfa_kit, [])
+
+    def run(arguments: Sequence[str], stdin: str) -> Done:
+        return Done(3, "", "") if arguments[1] == "reset" else real(arguments, stdin)
+
+    assert main(["--contract", "--alone", "--erase", "KEY-7"], run, lambda _: "ERASE") == 1
+    assert "| fido reset | no PIN | the reset failed | differs |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("stdin")
+def test_a_half_that_can_no_longer_be_opened_is_a_row_that_differs(
+    plugged: Callable[..., Lab], mfa_kit: MfaKit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`key info` has read it. A half that the key never had is no row."""
+    plugged(serial="KEY-7")
+    monkeypatch.setattr(fido, "ROWS", [row for row in ROWS if row.name == "info"])
+    real = on(mfa_kit, [])
+
+    def run(arguments: Sequence[str], stdin: str) -> Done:
+        done = real(arguments, stdin)
+        read = json.loads(done.out)
+        return replace(done, out=json.dumps({**read, "oath_used": None})) if arguments[1] == "info" else done
+
+    def fail(*_: object) -> object:
+        raise DeviceFault("there is no smart card service", "start pcscd")
+
+    monkeypatch.setattr(Keys, "look", fail)
+    assert main(["--contract", "--alone"], run, lambda _: "TRY") == 1
+    differing = [line for line in capsys.readouterr().out.splitlines() if "| differs |" in line]
+    assert differing == ["| oath open | it answers | there is no smart card service | differs |"]
+    assert main(["--contract", "--alone"], real, lambda _: "TRY") == 0
+    monkeypatch.setattr(contract, "find_key", lambda _: Plugged(None, None, (DeviceFault("no access", ""),)))
+    assert main(["--contract", "--alone"], real, lambda _: "TRY") == 1
+    assert "| fido open | it answers | no access | differs |" in capsys.readouterr().out
 
 
 def test_the_pin_of_the_owner_is_left_alone(plugged: Callable[..., Lab], maker: AttestationCa) -> None:

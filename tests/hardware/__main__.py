@@ -8,7 +8,9 @@
 
 Connect exactly one key. --erase names its serial number or its place, as the report without options shows them.
 --writes and --erase refuse a key that is not blank: that has a PIN, a credential, a code or a password. They look once
-more after you confirmed. --contract goes on after a row that differs; --writes stops at the first step that fails.
+more after you confirmed. Passkeys of a key without a PIN can be counted only after a PIN was set. If there are any, or
+they cannot be counted, nothing is erased, and the terminal shows the new PIN.
+--contract goes on after a row that differs; --writes stops at the first step that fails.
 Serial numbers and identifiers of the key are replaced in the report, unless you give --show-serial.
 """
 
@@ -52,6 +54,9 @@ BLANK = {
     "oath_used": (0, None),
     "oath_password": (False, None),
 }
+
+# A field that `key info` has only of a key with this half.
+HALVES = {"oath": "oath_used", "fido": "fido_pin"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +232,9 @@ def try_contract(info: str, given: argparse.Namespace, run: Run, ask: Callable[[
     def erase() -> str:
         done = run(("key", "reset", "--yes", "--erase-oath", "--key", key.fido or "", "--output", "json"), "")
         if done.code:
-            raise DeviceFault(public(done.err).splitlines()[0], "reset the key with mfa-kit key reset")
+            raise DeviceFault(
+                next(iter(public(done.err).splitlines()), "the reset failed"), "reset the key with mfa-kit key reset"
+            )
         return contract.find_key(tell).fido or ""
 
     if given.erase:
@@ -236,8 +243,9 @@ def try_contract(info: str, given: argparse.Namespace, run: Run, ask: Callable[[
     rows = []
     touch = None if given.alone else lambda wanted: at_key(may_touch=wanted)
     blank = given.erase is not None
-    erasing = erase if blank and "fido_pin" in json.loads(info) else None
-    for row in contract.try_key(key, Person(tell, touch), blank=blank, erase=erasing):
+    halves = [half for half, part in HALVES.items() if part in json.loads(info)]
+    erasing = erase if blank and "fido" in halves else None
+    for row in contract.try_key(key, Person(tell, touch), halves=halves, blank=blank, erase=erasing):
         tell(f"{row.row}: {row.verdict}")
         rows.append(replace(row, did=public(row.did, show=given.show_serial)))
     if given.json:

@@ -1,7 +1,8 @@
 """The contract with FIDO keys: what mfa-kit relies on, sent through its own adapter to a simulated or a real key.
 
 Credentials are made for a domain that cannot exist, and are not resident, so the key stores nothing. The rows about the
-PIN set one, so they run only on a blank key, and the last row erases it.
+PIN set one, so they run only on a blank key, and the last row erases it. A key without a PIN can have resident
+credentials, which only a PIN shows: they are counted after the first PIN, and unless there are none, no later row runs.
 """
 
 import threading
@@ -24,6 +25,7 @@ PARTY = "contract.mfa-kit.invalid"
 FIRST, SECOND, WRONG = Pin("48203917"), Pin("73058264"), Pin("60719283")
 CANCEL_AFTER = 1.0
 TRIES = 8
+NONE = "0 resident"
 
 
 @dataclass
@@ -31,12 +33,13 @@ class FidoBench:
     """A FIDO key, and the person at it.
 
     `key_name` is its path. `erase` erases a blank key and returns its path then; None if the key may not be erased.
-    `info` is what the key said before the rows.
+    `info` is what the key said before the rows. `unused` says that its resident credentials were counted: none.
     """
 
     key_name: str
     person: Person
     erase: Callable[[], str] | None = None
+    unused: bool = field(init=False, default=False)
     info: KeyInfo = field(init=False)
     first: tuple[Registration, AttestedCredentialData] | None = field(init=False, default=None)
 
@@ -55,9 +58,12 @@ class FidoBench:
                 return "the key wants the PIN of its owner"
             case "counts" if self.info.resident_free is None:
                 return "the key does not say how many fit"
-            case "blank" if self.erase is None or self.info.pin_set is not False:
+            case "blank" | "unused" if not self._may_erase(counted=needs == "unused"):
                 return "only for a blank key that may be erased"
         return None
+
+    def _may_erase(self, *, counted: bool) -> bool:
+        return self.erase is not None and self.info.pin_set is False and (self.unused or not counted)
 
     def words(self, error: MfaKitError) -> str:
         """Return the words of an error without the name of the reader or node."""
@@ -267,10 +273,22 @@ def without_pin(bench: FidoBench) -> str:
         return "as getInfo says" if not wants and not found.verified else "made a credential"
 
 
-def residents(bench: FidoBench) -> str:
+def residents(bench: FidoBench, pin: Pin = SECOND) -> str:
     with bench.open() as key:
-        used, _ = key.residents(SECOND)
+        used, _ = key.residents(pin)
         return f"{used} resident"
+
+
+def unused(bench: FidoBench) -> str:
+    """Count the credentials that only a PIN shows. Unless there are none, the owner gets the PIN, and keeps them."""
+    try:
+        did = residents(bench, FIRST)
+        bench.unused = did == NONE
+        return did
+    finally:
+        if not bench.unused:
+            said = "is not erased, because it may have passkeys; if it has a PIN now, it is"
+            bench.person.tell(f"the key {said} {FIRST.reveal()}")
 
 
 def three_wrong(bench: FidoBench) -> str:
@@ -292,7 +310,7 @@ def reset(bench: FidoBench) -> str:
     return tries(bench)
 
 
-TOUCH, BLANK = ("touch", "no pin"), ("ctap2", "blank")
+TOUCH, BLANK = ("touch", "no pin"), ("ctap2", "blank", "unused")
 ROWS: tuple[Row[FidoBench], ...] = (
     Row("info", "CTAP2, an AAGUID", lambda bench: "CTAP2, an AAGUID" if bench.info.aaguid else "no AAGUID", ("ctap2",)),
     Row("info-again", "the same again", again),
@@ -317,7 +335,8 @@ ROWS: tuple[Row[FidoBench], ...] = (
     Row("nothing-kept", "no room is used", nothing_kept, ("ctap2", "counts", *TOUCH)),
     Row("cancel", "CTAP status 0x2d, then answers", canceled, ("ctap2", *TOUCH)),
     Row("no-touch", "the key was not touched; then answers", timed_out, ("ctap2", *TOUCH)),
-    Row("pin-set", f"a PIN, {TRIES} tries", pin_set, BLANK),
+    Row("pin-set", f"a PIN, {TRIES} tries", pin_set, ("ctap2", "blank")),
+    Row("unused", NONE, unused, ("ctap2", "blank")),
     Row("pin-set-again", "refused, the PIN is the same", pin_set_again, BLANK),
     Row("pin-wrong", f"the PIN is wrong; {TRIES - 1} tries are left", pin_wrong, BLANK),
     Row("pin-right", f"a PIN, {TRIES} tries", pin_right(FIRST), BLANK),
@@ -326,7 +345,7 @@ ROWS: tuple[Row[FidoBench], ...] = (
     Row("pin-register", "valid, touched, verified", pin_registers, (*BLANK, "touch")),
     Row("pin-assertion", "valid, touched, verified", pin_asserts, (*BLANK, "touch")),
     Row("pin-not-required", "as getInfo says", without_pin, (*BLANK, "touch")),
-    Row("residents", "0 resident", residents, BLANK),
+    Row("residents", NONE, residents, BLANK),
     Row(
         "pin-three-wrong",
         f"the key accepts no PIN until it is unplugged; {TRIES - 3} tries are left",

@@ -102,10 +102,10 @@ class OathBench:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Set a password, and remove it afterwards."""
-        with self.open() as applet:
-            applet.set_key(applet.derive_key(Secret(PASSWORD)))
+        """Set a password, and remove it afterwards, also if the key took it and its answer was lost."""
         try:
+            with self.open() as applet:
+                applet.set_key(applet.derive_key(Secret(PASSWORD)))
             yield
         finally:
             self.typed = PASSWORD

@@ -98,7 +98,7 @@ class Row(Generic[B]):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class RowResult:
     """What a key did in one row."""
 
     row: str
@@ -107,16 +107,16 @@ class Done:
     verdict: Verdict
 
 
-def judge(row: Row[B], bench: B) -> Done:
+def judge(row: Row[B], bench: B) -> RowResult:
     """Try a row, unless the key lacks what it needs."""
     lacking = next((why for need in ("key", *row.needs) if (why := bench.lacks(need))), None)
     if lacking:
-        return Done(row.name, row.says, lacking, Verdict.NOT_RUN)
+        return RowResult(row.name, row.says, lacking, Verdict.NOT_RUN)
     did = row.answer(bench)
-    return Done(row.name, row.says, did, Verdict.SAME if did == row.says else Verdict.DIFFERS)
+    return RowResult(row.name, row.says, did, Verdict.SAME if did == row.says else Verdict.DIFFERS)
 
 
-def try_rows(rows: Sequence[Row[B]], bench: B) -> Iterator[Done]:
+def try_rows(rows: Sequence[Row[B]], bench: B) -> Iterator[RowResult]:
     """Try the rows in order, and yield what the key did. The last row removes what the others left on the key."""
     last: Row[B] = Row("nothing-left", "nothing is left", lambda bench: bench.clear())
     try:
@@ -128,7 +128,7 @@ def try_rows(rows: Sequence[Row[B]], bench: B) -> Iterator[Done]:
     yield judge(last, bench)
 
 
-def table(rows: Sequence[Done]) -> str:
+def table(rows: Sequence[RowResult]) -> str:
     """Return what a key did as a Markdown table, and how many rows have which verdict."""
     lines = ["| row | expected | the key did | verdict |", "|---|---|---|---|"]
     lines += [
@@ -139,7 +139,7 @@ def table(rows: Sequence[Done]) -> str:
     return "\n".join([*lines, "", f"{len(rows)} rows: {counts}"])
 
 
-def as_json(about: Sequence[str], key: dict[str, object], rows: Sequence[Done]) -> str:
+def as_json(about: Sequence[str], key: dict[str, object], rows: Sequence[RowResult]) -> str:
     """Return the same as JSON, with what is known about this computer, and what the key says of itself."""
     return json.dumps(
         {"about": [*about], "key": key, "rows": [asdict(row) for row in rows]}, indent=1, ensure_ascii=False

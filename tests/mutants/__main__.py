@@ -1,7 +1,8 @@
 """`python -m tests.mutants [MODULE...]`: run the tests against the mutants of the modules, and print the counts.
 
 A mutant that survives is named in docs/not-verified.md with the reason why no test can kill it. Otherwise the exit code
-is 1, as for a row of that page whose mutant does not survive or exist.
+is 1, as for a row of that page whose mutant does not survive or exist, and for tests whose process ended too early. It
+is 2 for a word that is in the name of no module.
 """
 
 import re
@@ -18,7 +19,7 @@ from tests.mutants.subjects import SUBJECTS
 PAGE = Path(__file__).parents[2] / "docs/not-verified.md"
 # A row of the page: the function, the expression, the one in its place, and the reason.
 ROW = re.compile(r"\| `([\w.]+):([\w.]+)` \| `(.+)` \| `(.+)` \| .+ \|")
-ENDS = ("killed", "hung", "survived")
+ENDS = ("killed", "hung", "survived", "broken")
 
 Row = tuple[str, ...]
 
@@ -54,12 +55,21 @@ def judged(subject: Subject) -> tuple[list[Verdict], str]:
 def main(words: Sequence[str], subjects: Sequence[Subject] = SUBJECTS, page: Path = PAGE) -> int:
     """Judge the subjects whose module contains one of the words, by default all. Return the exit code."""
     chosen = [subject for subject in subjects if not words or any(word in subject.module for word in words)]
+    if unknown := [word for word in words if not any(word in subject.module for subject in subjects)]:
+        say(f"no module has a name with {unknown[0]}")
+        return 2
     rows, faults = named(page.read_text("utf-8")), []
     verdicts: list[Verdict] = []
     for subject in chosen:
         of_subject, fault = judged(subject)
         verdicts += of_subject
         faults += [f"{subject.module}: {fault}"] if fault else []
+    faults += [
+        f"{mutant.module}:{mutant.line} {mutant.name}: the tests ended with status {mutant.status} "
+        f"for `{mutant.before}` as `{mutant.after}`"
+        for mutant in verdicts
+        if mutant.end == "broken"
+    ]
     survivors = {row_of(verdict): verdict for verdict in verdicts if verdict.end == "survived"}
     for row, mutant in survivors.items():
         if row not in rows:

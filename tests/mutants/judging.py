@@ -43,7 +43,7 @@ class Subject:
 
 
 class Verdict(NamedTuple):
-    """What became of a mutant: `killed`, `hung` or `survived`."""
+    """What became of a mutant: `killed`, `hung`, `survived`, or `broken` if its process ended too early."""
 
     module: str
     name: str
@@ -51,16 +51,22 @@ class Verdict(NamedTuple):
     before: str
     after: str
     end: str
+    status: int | None = 0
 
 
 @dataclass(slots=True, eq=False)
 class Fork:
-    """A process that does some work, and writes its result to a file. It has a folder for its temporary files."""
+    """A process that does some work, and writes its result to a file. It has a folder for its temporary files.
+
+    `late` says that it was ended because its time was over. `status` is its exit status, or minus a signal.
+    """
 
     work: Callable[[], object]
     until: float = float("inf")
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="mutant-")))
     pid: int = 0
+    late: bool = False
+    status: int | None = None
 
     def start(self) -> "Fork":
         """Start the process, in a session of its own, so that it can be ended with all that it started.
@@ -85,34 +91,49 @@ class Fork:
 
     def ended(self) -> bool:
         """Return whether the process has ended, or has been ended because its time is over."""
-        over = time.monotonic() > self.until
-        if over:
-            self._kill()
-        if os.waitpid(self.pid, 0 if over else os.WNOHANG) == (0, 0):
-            return False
-        self._kill()
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() <= self.until:
+                return False
+            self.late = True
+        self.stop()
         return True
 
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+    def stop(self) -> None:
+        """End the process and all that it started, while its ID is still its own."""
+        if self.pid and self.status is None:
+            for kill in (os.killpg, os.kill):  # it may not have a session yet
+                with suppress(ProcessLookupError):
+                    kill(self.pid, signal.SIGKILL)
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def result(self) -> Any:
-        """Return the result, and remove the folder. None without a result."""
+        """Return the result. None without a result."""
         try:
             return json.loads((self.folder / "result.json").read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             return None
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """End the process, and remove the folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end(self, failed: Sequence[str] | None) -> str:
+        """Return what became of the mutant whose tests ran here, of which these failed."""
+        if failed is None:
+            return "hung" if self.late else "broken"
+        return "killed" if failed else "survived"
 
 
 def finished(fork: Fork) -> Any:
     """Wait for a fork, and return its result."""
-    fork.start()
-    while not fork.ended():
-        time.sleep(0.05)
-    return fork.result()
+    try:
+        fork.start()
+        while not fork.ended():
+            time.sleep(0.05)
+        return fork.result()
+    finally:
+        fork.close()
 
 
 def functions_of(module: ModuleType) -> dict[str, list[FunctionType]]:
@@ -194,11 +215,10 @@ class Judge:
             time.sleep(0.01)
             for fork in [fork for fork in running if fork.ended()]:
                 mutant, failed = running.pop(fork), fork.result()
+                fork.close()
                 self._kills.update(failed or ())
-                end = "hung" if failed is None else "killed" if failed else "survived"
-                self.verdicts.append(
-                    Verdict(self.subject.module, mutant.name, mutant.line, mutant.before, mutant.after, end)
-                )
+                changed = (mutant.name, mutant.line, mutant.before, mutant.after)
+                self.verdicts.append(Verdict(self.subject.module, *changed, fork.end(failed), fork.status))
 
     def _against(
         self,

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mfa_kit.adapters.oath.applet import Keys
+from mfa_kit.adapters.oath.applet import Applet, Keys
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.otp import Secret
 from mfa_kit.lab.devices import oathcard
 from mfa_kit.lab.devices.apdu import StatusWord
 from mfa_kit.lab.devices.oathcard import CALCULATE_ALL, RENAME, TOTP_TYPE, Credential, Quirks, YkoathCard
@@ -15,7 +17,7 @@ from tests.conftest import MfaKit
 from tests.fido.test_hardware_report import on
 from tests.hardware.__main__ import main
 from tests.hardware.oath import PREFIX, ROWS, OathBench
-from tests.hardware.rows import Done, Person, Verdict, as_json, table, try_rows
+from tests.hardware.rows import Person, RowResult, Verdict, as_json, table, try_rows
 from tests.oath.conftest import only
 
 BLANK = {row.name for row in ROWS if "blank" in row.needs}
@@ -42,7 +44,7 @@ def card_with(quirks: Quirks | None = None, **more: int) -> YkoathCard:
     return YkoathCard(capacity=5, touch_limit=0.05, quirks=quirks, **more)  # type: ignore[arg-type]
 
 
-def with_verdict(rows: list[Done], verdict: Verdict) -> set[str]:
+def with_verdict(rows: list[RowResult], verdict: Verdict) -> set[str]:
     return {row.row for row in rows if row.verdict is verdict}
 
 
@@ -141,6 +143,22 @@ def test_ctrl_c_removes_what_a_row_left(keys: Keys) -> None:
     with pytest.raises(KeyboardInterrupt):
         list(try_rows((replace(ROWS[0], ask=stop),), bench))
     assert card.credentials == {}
+
+
+def test_a_password_that_was_set_without_an_answer_is_removed(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key took it, and the link was lost."""
+    card, real = card_with(), Applet.set_key
+
+    def lose(applet: Applet, secret: Secret[bytes] | None) -> None:
+        real(applet, secret)
+        if secret:
+            raise DeviceFault("no answer", "try again")
+
+    bench = bench_of(card, keys)
+    monkeypatch.setattr(Applet, "set_key", lose)
+    with pytest.raises(DeviceFault), bench.locked():
+        pass
+    assert card.password is None
 
 
 def test_the_report_has_each_row_and_no_secret(keys: Keys) -> None:
