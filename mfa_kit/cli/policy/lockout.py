@@ -259,16 +259,16 @@ def _note_totals(tried: Sequence[TriedAccount], noun: str, progress: LiveProgres
 
     `noun` is the word for those who are counted, in the singular. `scps` is true if SCPs are tried.
     """
-    if any(account.unread for account in tried) and not any(account.users for account in tried):
+    users = sum(account.users for account in tried)
+    if not users and any(account.unread for account in tried):
         progress.note(NOBODY_READ)
         return
-    if scps and tried and not any(account.users for account in tried):
+    if scps and tried and not users:
         progress.note("no service control policy would limit these accounts; the management account is exempt")
     states = sum((account.states for account in tried), Counter[AccessState]())
     totals = ", ".join(f"{state}: {states[state]}" for state in AccessState if states[state])
-    users = count_of(sum(account.users for account in tried), noun)
     ways = f"{states.total()} ways to work" if scps else count_of(states.total(), "credential")
-    progress.note(f"{users}, {ways}; {totals or 'none'}")
+    progress.note(f"{count_of(users, noun)}, {ways}; {totals or 'none'}")
 
 
 def _refuse(tried: Sequence[TriedAccount], noun: str, *, is_many: bool) -> None:
