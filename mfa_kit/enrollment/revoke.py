@@ -329,10 +329,10 @@ def look_to_replace(
 ) -> tuple[DeviceSpec, JournalEntry | None]:
     """Plan a replacement: return the intent of the new device, and the entry of the device to remove.
 
-    The user's interrupted runs are settled first. The entry is None if a lost device no longer
-    exists, for example when an interrupted command is run again. `device_name` is the serial, ARN or name of the device
-    to remove, or None for the user's only device. Raise UsageFault if `device_name` does not select exactly one device,
-    or if the new device cannot be made.
+    The user's interrupted runs are settled first. If the user has a copy of the old device's backup, a warning says
+    that it will be removed. The entry is None if a lost device no longer exists, for example when an interrupted
+    command is run again. `device_name` is the serial, ARN or name of the device to remove, or None for the user's only
+    device. Raise UsageFault if `device_name` does not select exactly one device, or if the new device cannot be made.
     """
     check_user(request.user)
     settle_dead_runs(caller.account, request.user, ports=ports)
@@ -343,6 +343,15 @@ def look_to_replace(
         raise no_device(request.user)
     device = choose_device(request.user, device_name, devices=devices)
     old = entry_of_device(device, caller=caller, ports=ports, now=run)
+    if old.spec.recipient:
+        # The new device's copy might be opened with a key that was lost together with the old device.
+        ports.progress.alert(
+            Message(
+                f"warning: the copy of the backup that only {request.user} can open is removed with {old.spec.name}, "
+                "and the new device has no such copy; to hand over its secret",
+                mfa_kit("backup show {} -i IDENTITY -o FILE", request.user),
+            )
+        )
     if lost:
         others = [other for other in devices if other != device]
         return plan_device(request, backend, devices=others, caller=caller, ports=ports, going=device.serial), old

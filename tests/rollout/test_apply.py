@@ -50,6 +50,21 @@ def test_every_user_is_enrolled_with_an_own_copy(rollout: Rollout, people: Peopl
         assert pyrage.decrypt(Path(row["user_backup"]).read_bytes(), [rollout.identity])
 
 
+def test_a_replacement_warns_that_the_users_copy_is_removed(rollout: Rollout, people: People) -> None:
+    """The user still has the key of that copy, and would look for a copy of the new device."""
+    [user] = people(1)
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply().code == 0
+    words = ("replace", user, "--codes", "generated", "-r", rollout.recipient, "--yes")
+    for more in (["--dry-run"], []):
+        done = rollout.desk.run(*words, *more)
+        assert (done.code, done.err.count("warning: the copy of the backup that only")) == (0, 1), done.err
+        assert f"mfa-kit backup show {user} -i IDENTITY -o FILE" in done.err
+    assert not [*(rollout.desk.home / "backups" / "users").rglob("*.age")]
+    done = rollout.desk.run(*words)
+    assert (done.code, "the copy of the backup" in done.err) == (0, False), done.err
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "said"),
     [
