@@ -69,8 +69,9 @@ def test_a_device_is_replaced_by_one_of_its_kind(
     planned = json.loads(_dry(mfa_kit, lab, "replace", enrolled, "-r", recipient))
     assert (planned["outcome"], planned["kind"], bool(planned["revoked"])) == ("planned", "virtual", True)
     assert mfa_kit.run("replace", enrolled, "-r", recipient, "--dry-run").err.count("account ") == 1
-    none = mfa_kit.run("replace", users(), "--lost", "--dry-run")
-    assert (none.code, "choose the kind: --with KIND" in none.err) == (2, True)
+    nobody = users()
+    none = mfa_kit.run("replace", nobody, "--lost", "--dry-run")
+    assert (none.code, f"mfa-kit enroll {nobody} --with KIND" in none.err) == (2, True)
     with pytest.raises(UsageFault, match="--serial is missing for a new device like the old one, hardware") as caught:
         options_of_old("hardware-totp")
     assert caught.value.hint == "add --with hardware-totp --serial SERIAL"
