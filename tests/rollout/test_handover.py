@@ -219,7 +219,7 @@ def test_users_without_a_file_are_named_with_the_reason(rollout: Rollout, people
     found = json.loads(done.out)
     assert [row["user"] for row in found["rows"]] == [good, own]
     reasons = {row["user"]: row["reason"] for row in found["left_out"]}
-    assert "no public key" in reasons[none]
+    assert "without a public key of theirs" in reasons[none]
     assert own not in reasons
     assert reasons[gone] == f"IAM does not list arn:aws:iam::{ACCOUNT}:mfa/{gone}"
     assert "cannot be read" in reasons[lost]
