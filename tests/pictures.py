@@ -124,7 +124,7 @@ def letters(folder: Path) -> tuple[str, Path]:
         state=DeviceState.PREPARED,
         registered=PlanStep(row=replace(row, name="alice-key-2"), action=Action.SELF),
     )
-    sender = {"company": "Example Ltd", "contact": "the help desk, +1 555 0100"}
+    sender = {"company": "Example Ltd", "contact": "the help desk, +1 555 0100", "help_page": ""}
     plan = Plan(account=spec.account, partition=spec.partition, by="", planned_at=0, steps=[])
     text = packaged_text("rollout/parcel_letter.md")
     page = letter_page(parcel_letter(parcel, plan, text=text, sender={**sender, "deadline": "15 Dec 2026"}))
