@@ -46,15 +46,16 @@ class Interrupts:
         """Record Ctrl-C, and raise KeyboardInterrupt. The arguments are those of a signal handler.
 
         While an extension module is being loaded, only record it, because the exception would crash the process: C++
-        code calls `std::terminate`.
+        code calls `std::terminate`. The same in awscrt, which signs requests: its callback would not say that the
+        request is signed, and botocore would wait for it forever.
         """
         self._arrived += 1
-        if not _loads_extension(frame):
+        if not _must_go_on(frame):
             raise Interrupted(self._arrived)
 
     def find_spec(self, *_: object) -> None:
         """Call `check`, and find no module. In `sys.meta_path`, this is called before each module is imported."""
-        if self._known != self._arrived and not _loads_extension(sys._getframe()):  # noqa: SLF001 - the only way to get it
+        if self._known != self._arrived and not _must_go_on(sys._getframe()):  # noqa: SLF001 - the only way to get it
             self.check()
 
     def check(self) -> None:
@@ -106,11 +107,15 @@ class Interrupts:
         return error is None
 
 
-def _loads_extension(frame: FrameType | None) -> bool:
-    """Return whether a frame, or one of its callers, loads an extension module."""
-    while frame and not frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
+def _must_go_on(frame: FrameType | None) -> bool:
+    """Return whether a frame, or one of its callers, loads an extension module or belongs to awscrt."""
+    while frame:
+        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
+            return True
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "awscrt":
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 INTERRUPTS = Interrupts()
