@@ -192,6 +192,7 @@ def test_verify_accepts_a_key_in_a_reader(desk: Desk, maker: AttestationCa) -> N
 
 
 def test_verify_looks_for_the_oath_applet(bus: Bus, desk: Desk, maker: AttestationCa) -> None:
+    pcsc.plug()  # without a reader, it is not known whether the key has one
     bus.plug(lab_key(maker, model=KeyModel(product=YUBIKEY)), serial="KEY-7")
     configure(desk, '[profile.desk]\nenroll = "both"\n')
     assert lacking(desk, "--key-profile", "desk")[1] == ["enroll: the key has no OATH applet"]
