@@ -17,10 +17,10 @@ GROUPS = f"{AWS}autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permi
 GROUP_ROLES = f"{AWS}autoscaling/ec2/userguide/us-iam-role.html"
 STACKS = f"{AWS}AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html"
 HACKTRICKS = "https://cloud.hacktricks.wiki/en/pentesting-cloud/aws-security/aws-privilege-escalation/"
-PROJECTS, PIPELINES, PODS, SCHEDULES = (
+PROJECTS, PIPELINES, PODS, SCHEDULES = [
     f"{HACKTRICKS}{page}-privesc/index.html"
     for page in ("aws-codebuild", "aws-codepipeline", "aws-eks", "eventbridgescheduler")
-)
+]
 PASSING = f"{GUIDE}id_roles_use_passrole.html"
 ATTACHING = f"{GUIDE}access_policies_manage-attach-detach.html"
 BOUNDARIES = f"{GUIDE}access_policies_boundaries.html"
@@ -161,7 +161,7 @@ EVERYTHING = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actio
 # The trust policy of a role whose trust policy the callers write themselves.
 OPEN = (
     '{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*", "Service": ["'
-    + '", "'.join(f"{name}.amazonaws.com" for name in SERVICES)
+    + '", "'.join([f"{name}.amazonaws.com" for name in SERVICES])
     + '"]}, "Action": "sts:AssumeRole"}]}'
 )
 

@@ -274,6 +274,29 @@ class RunRecords:
         ours = known() if last else ()
         return [line.device for key, line in last.items() if key not in ours]
 
+    def lacking_in(
+        self, account: str, known: Callable[[], Container[tuple[str, str]]]
+    ) -> dict[str, list[RecordedDevice]]:
+        """Return the lines of an account whose devices `lacking` returns, by the device's serial."""
+        lost: dict[str, list[RecordedDevice]] = {}
+        for line in self.lacking(known):
+            if line.spec.account == account:
+                lost.setdefault(line.spec.serial, []).append(line)
+        return lost
+
+    def lost_runs(self, plan: str, known: Callable[[], Container[str]]) -> list[RecordedRun]:
+        """Return the runs of a plan that have ended and whose ID is not in the result of `known`.
+
+        `plan` is the SHA-256 of its file, in hex. Runs of other plans are left out: another thread may be at work on
+        the plan of another account. So are the processes that only recorded states: they are no runs of the plan.
+        """
+        only_states = {state.run.id for state in self.states} - {line.run.id for line in self.lines}
+        runs = [
+            run for run in self.runs.values() if run.plan == plan and not run.in_progress and run.id not in only_states
+        ]
+        ours = known() if runs else ()
+        return [run for run in runs if run.id not in ours]
+
 
 NO_RECORDS = RunRecords()
 

@@ -40,7 +40,7 @@ from mfa_kit.rollout.execution import (
     user_result,
 )
 from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
-from mfa_kit.rollout.proven_devices import REMOVE_UNPROVEN, lost_lines, prove_devices, record_adopted
+from mfa_kit.rollout.proven_devices import REMOVE_UNPROVEN, prove_devices, record_adopted
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import join_pairs, roster_table
 from mfa_kit.rollout.row_status import entries_by_serial, join_serials, known_hardware, result_without_work
@@ -102,7 +102,7 @@ def apply_plan(
     second call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of
     virtual devices. A warning is printed for each device that is not in the list.
     """
-    if lost_runs or lost_lines(plan.account, record, journal=ports.journal):
+    if lost_runs or record.lacking_in(plan.account, ports.journal.recorded_devices):
         _adopt(plan, record, ports=ports, execution=execution)
     unsettled = _settle_dead_runs(plan, ports=ports)
     # Read the journal after IAM's list, so that it has an entry for each listed device of this computer.
@@ -304,7 +304,7 @@ class PlanRun:
 
         At the end, write the result files. `begin` writes the run into the record of runs.
         """
-        lost = self.records.lost_runs(record)
+        lost = record.lost_runs(self.records.digest, self.records.runs_of_all_plans)
         self.records.begin(self.run, now=self._now())
         self._log("run began")
         try:

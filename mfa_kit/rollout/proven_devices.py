@@ -72,11 +72,11 @@ def prove_devices(
     """Return which devices of an account the ledger or the record proves.
 
     `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. It may be
-    empty if `lost_lines` has none. A line of the record counts if the ledger does not have its run and device, or has
-    them as half-made although the backup exists and the run has ended. If several runs could have made a device, the
-    one whose backup exists counts; if several have one, none counts.
+    empty if the ledger lacks no line of the record. A line counts if the ledger does not have its run and device, or
+    has them as half-made although the backup exists and the run has ended. If several runs could have made a device,
+    the one whose backup exists counts; if several have one, none counts.
     """
-    lost = lost_lines(account, record, journal=ports.journal)
+    lost = record.lacking_in(account, ports.journal.recorded_devices)
     known = _Known.of(account, holders=holders, lost=lost, record=record, ports=ports)
     entries = {serial: _as_in_iam(entry, holders) for serial, entry in known.ours.items()}
     adopted: dict[str, RecordedDevice] = {}
@@ -118,7 +118,7 @@ class _Known(NamedTuple):
         record: RunRecords,
         ports: EnrollmentPorts,
     ) -> "_Known":
-        """Return what is known about an account. The backups are listed only if there are `lost_lines`."""
+        """Return what is known about an account. The backups are listed only if there are `lost` lines."""
         held = {recorded_name(backup.path) for backup in ports.store.backups()} if lost else {*()}
         return cls(
             holders=holders,
@@ -204,15 +204,6 @@ class _Known(NamedTuple):
         """Return whether the key that a line is about was prepared completely, according to a later line."""
         state = self.states.get(line.spec.serial)
         return state is not None and state.at >= run_time(line.run.id)
-
-
-def lost_lines(account: str, record: RunRecords, *, journal: Journal) -> dict[str, list[RecordedDevice]]:
-    """Return the lines of an account whose devices the ledger lacks or has as half-made, by the device's serial."""
-    lost: dict[str, list[RecordedDevice]] = {}
-    for line in record.lacking(journal.recorded_devices):
-        if line.spec.account == account:
-            lost.setdefault(line.spec.serial, []).append(line)
-    return lost
 
 
 def _as_in_iam(entry: JournalEntry, holders: Mapping[str, str | None]) -> JournalEntry:

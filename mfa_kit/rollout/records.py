@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from mfa_kit.core.device_records import RecordedRun, RunRecords
+from mfa_kit.core.device_records import RecordedRun
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.ports import Journal
@@ -65,21 +65,6 @@ class PlanRecords:
             finally:
                 for run in self.runs():
                     self.release(run)
-
-    def lost_runs(self, record: RunRecords) -> list[RecordedRun]:
-        """Return the plan's recorded runs that the ledger lacks and that have ended.
-
-        Runs of other plans are left out: another thread may be at work on the plan of another account. So are the
-        processes that only recorded states: they are no runs of the plan.
-        """
-        only_states = {state.run.id for state in record.states} - {line.run.id for line in record.lines}
-        runs = [
-            run
-            for run in record.runs.values()
-            if run.plan == self.digest and not run.in_progress and run.id not in only_states
-        ]
-        known = self.runs_of_all_plans() if runs else {*()}
-        return [run for run in runs if run.id not in known]
 
     def done_by_others(self, plan: Plan, *, since: float) -> Sequence[RowResult] | None:
         """Return the results of all users of the plan, if other workers have completed it since a Unix time.

@@ -59,7 +59,7 @@ from mfa_kit.rollout.plan import Plan, PlanFiles, PlannedAccount, RolloutIndex, 
 from mfa_kit.rollout.plan_files import CREATE, is_index, merge_plan_files, parse_index, parse_plan, plan_digest
 from mfa_kit.rollout.plan_making import PlanOptions, PlanPorts, plan_users
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
-from mfa_kit.rollout.proven_devices import ProvenDevices, lost_lines, prove_devices
+from mfa_kit.rollout.proven_devices import ProvenDevices, prove_devices
 from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.room import fit_plan
@@ -175,7 +175,7 @@ class RolloutPorts:
         ledger lacks lines of the record.
         """
         account, record = self.caller.account, self.record
-        if holders is None and lost_lines(account, record, journal=self.ports.journal):
+        if holders is None and record.lacking_in(account, self.ports.journal.recorded_devices):
             holders = self.execution(workers=1).list_holders()
         return prove_devices(account, holders=holders or {}, record=record, ports=self.ports)
 
@@ -391,7 +391,7 @@ class Rollouts:
         The account is opened only if the ledger lacks lines of the record. Print each device with lines that cannot be
         adopted.
         """
-        if not lost_lines(account.id, self.record, journal=self.ledger):
+        if not self.record.lacking_in(account.id, self.ledger.recorded_devices):
             return self.ledger.made(account.id)
         proven = self.enter(account, progress=progress).prove()
         for serial, why in proven.refused.items():

@@ -19,14 +19,14 @@ from mfa_kit.core.models import Method
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
+from mfa_kit.wiring.methods.method import OPTION, Context, EnrollmentMethod, Option, Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlipOptions(Options):
     """The options of `--with slip`."""
 
-    color: str | None = field(default=None, metadata=option(help="The color of the paper.", metavar="COLOR"))
+    color: str | None = field(default=None, metadata={OPTION: Option(help="The color of the paper.", metavar="COLOR")})
 
     def backend(self, context: Context) -> DeviceBackend:
         """Say of which color the slip is."""

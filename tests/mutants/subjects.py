@@ -15,9 +15,14 @@ SUBJECTS = (
     Subject(
         module="mfa_kit.rollout.proven_devices",
         names=(
-            *("ProvenDevices.settled", "why_unproven", "prove_devices", "_Known", "lost_lines", "_as_in_iam"),
+            *("ProvenDevices.settled", "why_unproven", "prove_devices", "_Known", "_as_in_iam"),
             *("record_adopted", "adopt_devices"),
         ),
+        tests=("tests/rollout/test_proven_devices.py",),
+    ),
+    Subject(
+        module="mfa_kit.core.device_records",
+        names=("RunRecords.lacking_in",),
         tests=("tests/rollout/test_proven_devices.py",),
     ),
     Subject(

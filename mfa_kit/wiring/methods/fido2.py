@@ -12,7 +12,7 @@ from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.enrollment.fido_console import REGISTERING
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
-from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
+from mfa_kit.wiring.methods.method import OPTION, Context, EnrollmentMethod, Option, Options
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.security_keys import SecurityKeys
@@ -24,47 +24,58 @@ class Fido2Options(Options):
 
     key: str | None = field(
         default=None,
-        metadata=option(help="The key to use, if several are plugged in.", metavar="SERIAL|PLACE", single=True),
+        metadata={
+            OPTION: Option(help="The key to use, if several are plugged in.", metavar="SERIAL|PLACE", single=True)
+        },
     )
     skip_key_check: bool = field(
-        default=False, metadata=option(help="Do not verify the key first; it need not be connected.")
+        default=False, metadata={OPTION: Option(help="Do not verify the key first; it need not be connected.")}
     )
     require: Path | None = field(
         default=None,
-        metadata=option(
-            help="Policy file that the key and its certifications in IAM must meet.", metavar="FILE", read=True
-        ),
+        metadata={
+            OPTION: Option(
+                help="Policy file that the key and its certifications in IAM must meet.", metavar="FILE", read=True
+            )
+        },
     )
     mds: Path | None = field(
-        default=None, metadata=option(help="Signed FIDO metadata: blob.jwt.", metavar="FILE", read=True)
+        default=None, metadata={OPTION: Option(help="Signed FIDO metadata: blob.jwt.", metavar="FILE", read=True)}
     )
     mds_root: Path | None = field(
         default=None,
-        metadata=option(
-            help="Root certificate of the metadata, if it is not the FIDO Alliance's.", metavar="FILE", read=True
-        ),
+        metadata={
+            OPTION: Option(
+                help="Root certificate of the metadata, if it is not the FIDO Alliance's.", metavar="FILE", read=True
+            )
+        },
     )
     allow_older: bool = field(
-        default=False, metadata=option(help="Accept metadata that is older than metadata used before.")
+        default=False, metadata={OPTION: Option(help="Accept metadata that is older than metadata used before.")}
     )
     pin_stdin: bool = field(
-        default=False, metadata=option(help="Read the key's PIN from stdin, one line.", single=True)
+        default=False, metadata={OPTION: Option(help="Read the key's PIN from stdin, one line.", single=True)}
     )
     asset: str | None = field(
         default=None,
-        metadata=option(
-            help="Name of the key in the ledger [its serial, else its AAGUID].", metavar="LABEL", single=True
-        ),
+        metadata={
+            OPTION: Option(
+                help="Name of the key in the ledger [its serial, else its AAGUID].", metavar="LABEL", single=True
+            )
+        },
     )
     open: bool = field(
         default=False,
-        metadata=option(help="Open the console page in the browser, signed in with access only to this user's MFA."),
+        metadata={
+            OPTION: Option(help="Open the console page in the browser, signed in with access only to this user's MFA.")
+        },
     )
     open_role: str | None = field(
-        default=None, metadata=option(help="Role to sign in with [your access keys].", metavar="ARN")
+        default=None, metadata={OPTION: Option(help="Role to sign in with [your access keys].", metavar="ARN")}
     )
     timeout: int = field(
-        default=600, metadata=option(help="Seconds to wait for IAM to list the key.", metavar="SECONDS", least=1)
+        default=600,
+        metadata={OPTION: Option(help="Seconds to wait for IAM to list the key.", metavar="SECONDS", least=1)},
     )
 
     def backend(self, context: Context) -> DeviceBackend:

@@ -43,20 +43,6 @@ class Option:
     most: int | None = None
 
 
-def option(
-    *,
-    help: str,  # noqa: A002 - click's name for it
-    metavar: str | None = None,
-    single: bool = False,
-    off: str | None = None,
-    read: bool = False,
-    least: int | None = None,
-    most: int | None = None,
-) -> dict[str, Option]:
-    """Return the metadata of a dataclass field that is an option. The arguments are the fields of Option."""
-    return {OPTION: Option(help=help, metavar=metavar, single=single, off=off, read=read, least=least, most=most)}
-
-
 def _unopened(**options: object) -> NoReturn:
     raise AssertionError(f"this command opens no security keys, so it must not have the options {sorted(options)}")
 

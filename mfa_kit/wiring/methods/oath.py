@@ -12,7 +12,7 @@ from mfa_kit.core.stopping import sleep
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.oath_keys.sharing import confirm_sharing
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
-from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
+from mfa_kit.wiring.methods.method import OPTION, Context, EnrollmentMethod, Option, Options
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.oath_keys import OathKeys
@@ -49,26 +49,34 @@ class OathOptions(Options):
 
     key: str | None = field(
         default=None,
-        metadata=option(help="The key to use, if several are plugged in.", metavar="SERIAL|READER", single=True),
+        metadata={
+            OPTION: Option(help="The key to use, if several are plugged in.", metavar="SERIAL|READER", single=True)
+        },
     )
     touch: bool = field(
-        default=True, metadata=option(help="Whether the key must be touched for each code.", off="--no-touch")
+        default=True, metadata={OPTION: Option(help="Whether the key must be touched for each code.", off="--no-touch")}
     )
     asset: str | None = field(
         default=None,
-        metadata=option(
-            help="Name for the key, for a tag of the device in IAM [the key's serial].", metavar="LABEL", single=True
-        ),
+        metadata={
+            OPTION: Option(
+                help="Name for the key, for a tag of the device in IAM [the key's serial].",
+                metavar="LABEL",
+                single=True,
+            )
+        },
     )
     wait: bool = field(
-        default=False, metadata=option(help="Wait for the next code instead of computing the previous one.")
+        default=False, metadata={OPTION: Option(help="Wait for the next code instead of computing the previous one.")}
     )
     password_stdin: bool = field(
         default=False,
-        metadata=option(
-            help="Read the key's OATH password from stdin, one line.",
-            single=True,
-        ),
+        metadata={
+            OPTION: Option(
+                help="Read the key's OATH password from stdin, one line.",
+                single=True,
+            )
+        },
     )
 
     def backend(self, context: Context) -> DeviceBackend:

@@ -11,7 +11,7 @@ from mfa_kit.enrollment.making import ASSIGNING
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.backends import INSTEAD, SCAN, UNSEEN, CheckedToken, DisplayToken, ProgrammableToken
 from mfa_kit.wiring.files import draw
-from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
+from mfa_kit.wiring.methods.method import OPTION, Context, EnrollmentMethod, Option, Options
 from mfa_kit.wiring.settings import harden
 
 
@@ -19,7 +19,9 @@ from mfa_kit.wiring.settings import harden
 class TokenOptions(Options):
     """The options of `--with hardware-totp`."""
 
-    serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL", single=True))
+    serial: str = field(
+        metadata={OPTION: Option(help="Serial number printed on the token.", metavar="SERIAL", single=True)}
+    )
 
     def backend(self, context: Context) -> DeviceBackend:
         """Return a DeviceBackend that asks the user for the codes that the token displays."""
@@ -34,18 +36,23 @@ class TokenOptions(Options):
 class ProgrammableOptions(Options):
     """The options of `--with programmable`."""
 
-    serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL", single=True))
+    serial: str = field(
+        metadata={OPTION: Option(help="Serial number printed on the token.", metavar="SERIAL", single=True)}
+    )
     capacity: int | None = field(
         default=None,
-        metadata=option(
-            help="Longest seed that the token can store [you are asked]. Seeds from AWS have 40 octets.",
-            metavar="OCTETS",
-            least=1,
-            most=999,
-        ),
+        metadata={
+            OPTION: Option(
+                help="Longest seed that the token can store [you are asked]. Seeds from AWS have 40 octets.",
+                metavar="OCTETS",
+                least=1,
+                most=999,
+            )
+        },
     )
     show_secret: bool = field(
-        default=False, metadata=option(help="Also show the seed as text, for a tool that cannot read QR codes.")
+        default=False,
+        metadata={OPTION: Option(help="Also show the seed as text, for a tool that cannot read QR codes.")},
     )
 
     def backend(self, context: Context) -> DeviceBackend:

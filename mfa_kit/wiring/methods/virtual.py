@@ -11,7 +11,7 @@ from mfa_kit.disk.files import write_new
 from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneSetup
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.wiring.files import check_new, draw, draw_picture
-from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
+from mfa_kit.wiring.methods.method import OPTION, Context, EnrollmentMethod, Option, Options
 from mfa_kit.wiring.settings import harden
 
 
@@ -53,21 +53,25 @@ class VirtualOptions(Options):
 
     codes: Codes = field(
         default=Codes.TYPED,
-        metadata=option(
-            help="typed: two consecutive codes from the phone. one: only one code, to save time. "
-            "generated: computed by mfa-kit; the encrypted backup is the only copy of the secret."
-        ),
+        metadata={
+            OPTION: Option(
+                help="typed: two consecutive codes from the phone. one: only one code, to save time. "
+                "generated: computed by mfa-kit; the encrypted backup is the only copy of the secret."
+            )
+        },
     )
     qr_file: Path | None = field(
         default=None,
-        metadata=option(
-            help="Write the QR code to a new file, unencrypted (mode 0600), instead of showing it.",
-            metavar="FILE",
-            single=True,
-        ),
+        metadata={
+            OPTION: Option(
+                help="Write the QR code to a new file, unencrypted (mode 0600), instead of showing it.",
+                metavar="FILE",
+                single=True,
+            )
+        },
     )
     show_secret: bool = field(
-        default=False, metadata=option(help="Also show the secret as text, to type it into the app.")
+        default=False, metadata={OPTION: Option(help="Also show the secret as text, to type it into the app.")}
     )
 
     @property
