@@ -107,6 +107,8 @@ class MethodVerb(options.Verb):
         except click.NoSuchOption as error:
             owners = _owners(error.option_name)
             names = (self._methods_with(ctx, args) or owners[:1]) if may_name_method else []
+            if not owners and may_name_method:
+                error.possibilities = [name for method in METHODS.values() for name in _flags(method)]
             if len(names) != 1:
                 raise _fault_of(error, names or owners) from None
             ctx.meta[METHOD_NAME] = names[0]
@@ -194,11 +196,12 @@ def _check_method(name: str) -> None:
 
 def _owners(option_name: str) -> list[str]:
     """Return the names of the enrollment methods that have an option."""
-    return [
-        name
-        for name, method in METHODS.items()
-        if any(option_name in option.opts for option in click_options(method.options))
-    ]
+    return [name for name, method in METHODS.items() if option_name in _flags(method)]
+
+
+def _flags(method: EnrollmentMethod) -> list[str]:
+    """Return the options of an enrollment method, as they are written on the command line."""
+    return [flag for option in click_options(method.options) for flag in option.opts]
 
 
 def _fault_of(error: click.NoSuchOption, owners: Sequence[str]) -> Exception:

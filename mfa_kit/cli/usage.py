@@ -79,7 +79,7 @@ def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, st
 
 @_what_and_hint.register
 def _no_such_option(error: click.NoSuchOption, ctx: click.Context) -> tuple[str, str]:
-    known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
+    known = [name for param in ctx.command.get_params(ctx) for name in param.opts] + [*(error.possibilities or ())]
     command = ctx.command_path.partition(" ")[2] or ctx.command_path
     if error.option_name in MANY and ctx.parent is not None:
         return f"{command} has no option {error.option_name}, because this command works in one account", FOR_MANY

@@ -311,7 +311,7 @@ def method_of_old_device(
 
 def no_device(user: str) -> UsageFault:
     """Return the error for a user who has no device to replace."""
-    staged = "if a device is staged for them, rollout activate enables it"
+    staged = suggest("or, if a device is staged for them, enable it", "rollout activate -i IDENTITY --only {}", user)
     return UsageFault(
         f"{user} has no MFA device", Message("enroll one", mfa_kit("enroll {} --with KIND", user), staged)
     )

@@ -112,9 +112,18 @@ def devices_of_plan(
                 LeftOut(user=step.user, reason=Message("IAM has a device for them, but ", why), unproven=True)
             )
         else:
-            reason = "mfa-kit has no device of this plan for them: it made none, or the device was replaced or removed"
-            left_out.append(LeftOut(user=step.user, reason=reason))
+            left_out.append(LeftOut(user=step.user, reason=_why_none(step.user, proven, holders)))
     return entries, left_out
+
+
+def _why_none(user: str, proven: ProvenDevices, holders: Mapping[str, str | None]) -> str:
+    """Return why a user has no device of a plan. The newest other device that mfa-kit made for them is named."""
+    others = [entry for serial, entry in proven.entries.items() if holders.get(serial, "") == user == entry.spec.user]
+    if not others:
+        return "mfa-kit has no device of this plan for them: it made none, or the device was replaced or removed"
+    newest = max(others, key=lambda entry: run_time(entry.run))
+    reason = f"their device is not of this plan, but of run {newest.run}; for its file"
+    return suggest(reason, "rollout handover {} -o DIR", newest.run)
 
 
 def find_own(

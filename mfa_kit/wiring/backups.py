@@ -28,7 +28,18 @@ from mfa_kit.backups.rekeying import (
 )
 from mfa_kit.core.device_records import NO_RECORDS, RecordedDevice, RunRecords
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import OWN, Backup, BackupLocation, Call, DeviceSpec, JournalState, Seal, backup_name
+from mfa_kit.core.models import (
+    OWN,
+    Backup,
+    BackupLocation,
+    Call,
+    DeviceSpec,
+    JournalState,
+    Seal,
+    backup_name,
+    copies_of,
+    recorded_location,
+)
 from mfa_kit.core.otp import Created, KeyUri, Png, Secret, Seed, Symbol
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.rollout.execution import Workers
@@ -175,6 +186,15 @@ def open_records(settings: Settings) -> Iterator[BackupRecords]:
     """Yield the ledger's records of backups: their recipients and their tests. Close the ledger afterward."""
     with open_ledger(settings) as ledger:
         yield backup_records(ledger)
+
+
+def recorded_backups(settings: Settings) -> list[Backup]:
+    """Return the backups of the ledger's devices, in whichever folder they are, if they still exist."""
+    with open_ledger(settings) as ledger:
+        paths = [path for entry in ledger.entries() for path in copies_of(entry) if path is not None]
+    backups = [backup for path in paths if (backup := backup_at(recorded_location(path)))]
+    file_store = AnyFileStore(settings)
+    return [backup for backup in backups if file_store.file(backup.path).is_there()]
 
 
 def open_with(

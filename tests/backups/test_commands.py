@@ -453,6 +453,19 @@ def test_a_backup_is_named_by_its_user_or_its_file_name(desk: MfaKit, old: Pair,
         )
 
 
+def test_a_backup_in_another_folder_is_named_by_its_user(mfa_kit: MfaKit, user: str, old: Pair, tmp_path: Path) -> None:
+    """The ledger knows the folder. A file that is gone is not found there."""
+    folder, picture = tmp_path / "elsewhere", tmp_path / "picture.png"
+    words = ("--with", "virtual", "--codes", "generated", "-r", old.recipient, "--backup-dir", folder)
+    assert mfa_kit.run("enroll", user, *words).code == 0
+    done = mfa_kit.run("backup", "show", user, "-i", old.file, "-o", picture, "--output", "json")
+    assert done.code == 0, done.err
+    file = Path(json.loads(done.out)["backup"])
+    assert file.is_relative_to(folder)
+    file.unlink()
+    assert mfa_kit.run("backup", "show", user, "-i", old.file, "-o", picture).code == 5
+
+
 def test_the_copy_of_a_user_is_named_too(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
     """Each identity gets the file that it opens, for one device and for several, and `list` tells the files apart."""
     usual = local(sealed(desk, "alice", old.recipient))

@@ -319,6 +319,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (["--outpt", "json", "status"], "mfa-kit has no option --outpt", "--output, if that is what you meant"),
         ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that is what you meant"),
         ([*MADE, "-x"], "enroll has no option -x", "see mfa-kit enroll --help"),
+        (["replace", "alice", "--coeds", "one"], "replace has no option --coeds", "--codes, if that is what you meant"),
         (["rollout", "post", "--stag"], "rollout post has no option --stag", "see mfa-kit rollout post --help"),
         (["enroll"], "USER is missing", "write mfa-kit enroll [OPTIONS] USER"),
         (

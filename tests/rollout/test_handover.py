@@ -227,6 +227,22 @@ def test_users_without_a_file_are_named_with_the_reason(rollout: Rollout, people
     assert [row["user"] for row in table(rollout)] == [good, own]
 
 
+def test_a_replacement_is_named_with_its_run(rollout: Rollout, people: People) -> None:
+    """The device of the plan is gone, and the new one has another name."""
+    [user] = users = people(1)
+    prepare(rollout, users)
+    words = ("--with", "virtual", "--codes", "generated", "--name", f"{user}-new", "-r", rollout.recipient)
+    replaced = rollout.desk.run("replace", user, *words, "--yes", "--output", "json")
+    assert replaced.code == 0, replaced.err
+    run = json.loads(replaced.out)["run"]
+    [row] = json.loads(hand_over(rollout, "--output", "json").out)["left_out"]
+    reason = f"their device is not of this plan, but of run {run}; for its file"
+    assert row["reason"] == f"{reason}: mfa-kit rollout handover {run} -o DIR"
+    assert [
+        omitted["user"] for omitted in json.loads(hand_over(rollout, "--output", "json", what=run).out)["left_out"]
+    ] == users
+
+
 def test_users_who_register_themselves_get_a_letter_and_are_followed(rollout: Rollout, people: People) -> None:
     """It says where to sign in, where the page is, until when, whom to ask, and what to do if it fails.
 

@@ -321,7 +321,8 @@ def _unusable(error: BotoCoreError) -> MfaKitError:
         return UsageFault(message, "give a region such as us-east-1: --region, or the setting region of the profile")
     if isinstance(error, NoCredentialsError):
         return AwsFault("there are no AWS credentials", SIGN_IN_FIRST)
-    return AwsFault(message, suggest("check the profile (--profile NAME) and its credentials; see", "help credentials"))
+    check = "check the profile (--profile NAME, or AWS_PROFILE) and its credentials; see"
+    return AwsFault(message, suggest(check, "help credentials"))
 
 
 T = TypeVar("T")

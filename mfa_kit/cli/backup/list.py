@@ -133,20 +133,27 @@ def _exposure_row(exposure: Exposed, computers: Mapping[str, str] | None, here: 
 def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocation | None = None) -> FilesAndCopies:
     """Return the backups that a name means: those of a user, or the one with a file name of `backup list`.
 
-    `folder` is as in `wiring.stores.stored_backups`. If there is a file with this name, or if it is a path of several
-    parts or a URL, return it as it is. Return the unknown name of a backup as it is too, so that the error is that of a
-    missing file. Raise IntegrityFault for any other unknown name.
+    `folder` is as in `wiring.stores.stored_backups`. If it is None, and its folder has none of them, the files count
+    that the ledger names in other folders. If there is a file with this name, or if it is a path of several parts or a
+    URL, return it as it is. Return the unknown name of a backup as it is too, so that the error is that of a missing
+    file. Raise IntegrityFault for any other unknown name.
     """
     if not isinstance(place, Path) or len(place.parts) != 1 or place.is_file():
         return {place: ()}
-    stored = wiring.stores.stored_backups(settings, folder, own=True)
-    named = [backup for backup in stored if backup.path.name == place.name] or of_user(place.name, stored)
+    named = _named(place.name, wiring.stores.stored_backups(settings, folder, own=True))
+    if not named and folder is None:
+        named = _named(place.name, wiring.backups.recorded_backups(settings))
     if not named and place.suffix != ".age" and not os.path.lexists(place):
         raise IntegrityFault(
             f"there is no backup of a user {place} in {wiring.settings.backup_dir(folder)}, and no file with this name",
             suggest("name the file, or list the backups of its folder", "backup list --backup-dir DIR"),
         )
     return _files_and_copies(named) or {place: ()}
+
+
+def _named(name: str, backups: Sequence[Backup]) -> list[Backup]:
+    """Return the backups with a file name, else those of a user with this name."""
+    return [backup for backup in backups if backup.path.name == name] or of_user(name, backups)
 
 
 def _files_and_copies(backups: Iterable[Backup]) -> FilesAndCopies:
