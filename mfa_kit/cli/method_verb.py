@@ -108,7 +108,8 @@ class MethodVerb(options.Verb):
             owners = _owners(error.option_name)
             names = (self._methods_with(ctx, args) or owners[:1]) if may_name_method else []
             if not owners and may_name_method:
-                error.possibilities = [name for method in METHODS.values() for name in _flags(method)]
+                near = [flag for method in METHODS.values() for flag in _flags(method)]
+                raise click.NoSuchOption(error.option_name, possibilities=near, ctx=ctx) from None
             if len(names) != 1:
                 raise _fault_of(error, names or owners) from None
             ctx.meta[METHOD_NAME] = names[0]

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,20 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.environment import given
 from mfa_kit.cli.options import Matching, Verb
-from mfa_kit.cli.output import load_place
+from mfa_kit.cli.output import call_place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import count_of, iso_time
 from mfa_kit.sessions.session import LONGEST, LONGEST_OF_ROLE, ROLE_SECONDS, SHORTEST, USER_SECONDS
 
+# The function that reads the settings, as `module:function`. Its module is imported only if no session is cached.
+READ_SETTINGS = "mfa_kit.cli.settings:read_settings"
+
 if TYPE_CHECKING:
+    from mfa_kit.cli.settings import read_settings
     from mfa_kit.core.interaction import Interaction
     from mfa_kit.wiring.sessions import SessionOptions
+else:
+    read_settings = partial(call_place, READ_SETTINGS)
 
 SETUP = "setup"
 # A type for lengths of time of all units would load modules that a cached session does not need.
@@ -106,7 +113,7 @@ def _answer(options: "SessionOptions", *, key_name: str | None, keep: bool) -> N
     request = wiring.sessions.read_request(options)
     session = wiring.sessions.find_cached(request) if keep else None
     if session is None:
-        settings = load_place("mfa_kit.cli.settings:read_settings")(given())
+        settings = read_settings(given())
         session = wiring.new_sessions.make_session(
             request, settings, progress=TerminalProgress(settings.interaction), key_name=key_name, keep=keep
         )

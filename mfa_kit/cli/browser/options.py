@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mfa_kit.cli.output import load_place
-
-if TYPE_CHECKING:
-    from mfa_kit.cli.browser.page import OpenPage
-    from mfa_kit.wiring.settings import Settings
+from mfa_kit.cli.output import call_place
 
 # The function that opens the page, as `module:function`. Its module is imported only if --page is given.
 OPEN = "mfa_kit.cli.browser.page:open_page"
+
+if TYPE_CHECKING:
+    from mfa_kit.cli.browser.page import OpenPage, open_page
+    from mfa_kit.wiring.settings import Settings
+else:
+    open_page = partial(call_place, OPEN)
 
 PAGE = click.option("--page", is_flag=True, help="Ask on a page in a browser on this computer, not in the terminal.")
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address of the page; open no browser.")
@@ -51,5 +54,5 @@ def asked_at(
     if not page:
         yield AtTerminal(settings)
         return
-    with load_place(OPEN)(settings, user=user, calls=calls, browser=browser) as opened:
+    with open_page(settings, user=user, calls=calls, browser=browser) as opened:
         yield opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import FORMS, PAPER, PDF, sender_values
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.output import load_place
+from mfa_kit.cli.output import call_place
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.running import confirm_at_terminal
 from mfa_kit.cli.value_types import Day
@@ -34,16 +35,20 @@ from mfa_kit.rollout.posting import (
 )
 from mfa_kit.rollout.row_status import look_up_devices
 
+# The function that finds the PIN of a key, as `module:function`. Its module is imported only if --secrets is given.
+FIND_PIN = "mfa_kit.cli.rollout.profiles:find_pin"
+
 if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
+    from mfa_kit.cli.rollout.profiles import find_pin
     from mfa_kit.core.letter import Letter
     from mfa_kit.core.models import BackupLocation
     from mfa_kit.rollout.roster_files import Shipping
     from mfa_kit.wiring.settings import Settings
+else:
+    find_pin = partial(call_place, FIND_PIN)
 
 COLUMNS = ("user", "name", "email", "device", "key", "state", "letter")
-# The function that finds the PIN of a key, as `module:function`. Its module is imported only if --secrets is given.
-FIND_PIN = "mfa_kit.cli.rollout.profiles:find_pin"
 PASSWORD, PIN = "OATH password", "PIN"
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -275,7 +280,6 @@ class _Work:
         opener = wiring.oath_keys.PasswordOpener(keys, sealed, self._settings)
         wiring.rollout.make_secret_folder(folder)
         for parcel in arrived:
-            find_pin: Callable[..., Path | None] = load_place(FIND_PIN)
             pins = [find_pin(place, self._plan, parcel.step, parcel.key) for place in sealed]
             pin = next(filter(None, pins), None)
             try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit import wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.browser.options import AtTerminal, asked_at
-from mfa_kit.cli.output import Output, load_place
+from mfa_kit.cli.output import Output, call_place
 from mfa_kit.cli.rollout.profiles import KeyProfiles
 from mfa_kit.cli.rollout.results import (
     AccountWork,
@@ -57,6 +58,9 @@ from mfa_kit.rollout.watching import Failure
 from mfa_kit.security_keys.preparing import PreparedKey
 from mfa_kit.wiring.methods.registry import METHODS, RowMethods
 
+# The class that shows the queue on the page, as `module:class`. Its module is imported only if --page is given.
+STATION_PAGE = "mfa_kit.cli.browser.station_page:StationPage"
+
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.page import OpenPage
     from mfa_kit.cli.browser.station_page import StationPage
@@ -66,11 +70,11 @@ if TYPE_CHECKING:
     from mfa_kit.security_keys.profile import KeyProfile
     from mfa_kit.wiring.methods.method import Context
     from mfa_kit.wiring.settings import Settings
+else:
+    StationPage = partial(call_place, STATION_PAGE)
 
 # The number of users that are looked up in parallel before the session begins.
 WORKERS = 8
-# The class that shows the queue on the page, as `module:class`. Its module is imported only if --page is given.
-STATION_PAGE = "mfa_kit.cli.browser.station_page:StationPage"
 INSTEAD = suggest("a terminal; to enroll users who do not have to be present", "rollout apply PLAN")
 WORDS = Wording("; s skip, b back, q quit")
 # The page has buttons instead.
@@ -637,7 +641,7 @@ def _show_on_page(session: StationSession, place: OpenPage | AtTerminal) -> None
     """Show the queue of a session on the page. Without --page, do nothing."""
     if isinstance(place, AtTerminal):
         return
-    shown: StationPage = load_place(STATION_PAGE)(
+    shown = StationPage(
         state=place.state,
         queue=session.queue,
         call_user=lambda step: METHODS[step.row.kind.name].call_user.format(user=step.user, serial=step.row.serial),
