@@ -50,7 +50,7 @@ def _try(desk: MfaKit, file: Path, commands: list[list[str]], tried: Callable[[s
     for command in commands:
         assert desk.run(*command).code in {0, 1, 6}, command
     every = [(at, value) for at in _places(whole) for value in VALUES]
-    cases = every[:: max(1, len(every) // size(40, 3000))]
+    cases = every[:: max(1, len(every) // size(25, 3000))]
     wrong = []
     for at, value in cases:
         changed = _with(whole, at, value)

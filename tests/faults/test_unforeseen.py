@@ -597,7 +597,7 @@ def test_an_unexpected_exception_is_reported_without_its_text(
     pairs = pairs_of(stages, known)
     found = {*map(str, places_of("faults")), *without_class()}
     assert incomplete(found, {str(place) for _, place in pairs}, NOT_RAISED) == []
-    mine = spread(size(20, 300), pairs)[chunk::CHUNKS]
+    mine = spread(size(10, 300), pairs)[chunk::CHUNKS]
     wrong: list[str] = []
     for (name, place, error), form in zip(mine, cycle(("table", "json")), strict=False):
         stage = stages()

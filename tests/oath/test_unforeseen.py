@@ -99,7 +99,7 @@ def test_any_exception_at_a_port_of_an_oath_key_ends_cleanly(
                 invalid=invalid.get(name, DeviceFault.exit_code) if place.owner is Applet else None,
             ),
         )
-        for name, place, error in spread(size(30, 100), pairs)
+        for name, place, error in spread(size(15, 100), pairs)
     ]
     assert [flaw for flaw in flaws if flaw[1]] == []
     assert SECRET not in "".join(capfd.readouterr())
