@@ -12,7 +12,7 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyModel, lab_key
 from tests.conftest import MfaKit
 from tests.fido.conftest import Bus, Hands, has
-from tests.hardware.__main__ import Done, Run, main, not_blank, public
+from tests.hardware.__main__ import Done, Run, ask_person, main, not_blank, public
 
 
 @pytest.fixture
@@ -193,3 +193,9 @@ def test_no_pin_is_in_the_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(pins) == 2
     assert not [pin for pin in pins if pin in said]
     assert public("serial 31234567") == "serial <number>"
+
+
+def test_without_an_answer_nothing_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input is closed, as in a script."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert ask_person("Erase this key? ") == ""

@@ -23,6 +23,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -175,9 +176,11 @@ def section(arguments: Sequence[str], settles: str, done: Done, pins: Sequence[s
 
 
 def ask_person(question: str) -> str:
-    """Ask on stderr, because stdout may be a file with the report."""
+    """Ask on stderr, because stdout may be a file with the report. Without an answer, return ""."""
     click.echo(question, nl=False, err=True)
-    return input()
+    with suppress(EOFError):
+        return input()
+    return ""
 
 
 def leave(reason: str) -> int:
