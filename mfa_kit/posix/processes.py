@@ -13,7 +13,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -157,16 +157,16 @@ def wait_for_signal(numbers: Collection[signal.Signals]) -> None:
     signal.sigwait(waited_for)
 
 
-@contextmanager
-def alarm(seconds: float, act: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call `act` as the handler of a signal when this many seconds have passed, unless the context ends before."""
-    before = signal.signal(signal.SIGALRM, act)
+def alarm(seconds: float, act: Callable[[int, FrameType | None], None]) -> ExitStack:
+    """Call `act` as the handler of a signal when this many seconds have passed, unless the returned context has ended.
+
+    With a decorator, mypy for Windows would not know the type of this function.
+    """
+    stack = ExitStack()
+    stack.callback(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, act))
+    stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return stack
 
 
 def interrupt_main_thread() -> None:
