@@ -369,6 +369,21 @@ def test_a_name_that_is_too_long_for_a_file_is_refused_first(store: AgeFiles) ->
     assert "--name" in caught.value.hint
 
 
+def test_a_recorded_path_that_no_file_can_have_is_no_backup(
+    store: AgeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its length says so. If the system cannot tell, that is an error."""
+    assert store.find(replace(entry_in(store), backup="A" * 100_000)) is None
+    assert not LOCAL.file(tmp_path / ("A" * 300)).is_there()
+
+    def stat(_: Path, **__: bool) -> None:
+        raise OSError(errno.EIO, "in the words of the test")
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(IntegrityFault, match="picture cannot be read: Input/output error"):
+        LOCAL.file(tmp_path / "picture").is_there()
+
+
 @pytest.mark.parametrize("name", ["a" * 221, "A" * 73])
 def test_the_longest_names_can_be_backed_up(name: str, store: AgeFiles) -> None:
     """The name of the partial file is shorter than that of the backup."""

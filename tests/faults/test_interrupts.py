@@ -328,7 +328,8 @@ def servers(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
                     [sys.executable, "-c", SERVER, "bare" if FULL else "loaded"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env=bare(),
+                    # the lock of coverage would be taken forever if Ctrl-C arrives while it is set
+                    env={name: value for name, value in bare().items() if not name.startswith("COVERAGE")},
                 )
             )
             for _ in range(number)

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,14 @@ def test_a_finished_rollout_whose_ledger_is_lost(
     """Each user gets a letter, each backup opens, and `undo` removes all."""
     users = people(USERS)
     rollout.plan(*rollout.own(users))
-    assert rollout.desk.process("rollout", "apply", rollout.file, "-r", rollout.recipient).code == 0
+    run = partial(rollout.desk.process, timeout=size(150, 3000))
+    assert run("rollout", "apply", rollout.file, "-r", rollout.recipient).code == 0
     rollout.lose_ledger()
     assert letters(rollout)[:2] == (0, USERS)
     identity = ("-i", key_file(rollout.identity, tmp_path))
-    verified = rollout.desk.process("backup", "verify", "--all", *identity, "--output", "json")
+    verified = run("backup", "verify", "--all", *identity, "--output", "json")
     assert (verified.code, len(json.loads(verified.out)["rows"])) == (0, USERS), verified.err
-    done = rollout.desk.process("rollout", "undo", rollout.file, "--yes", "--leave-without-mfa")
+    done = run("rollout", "undo", rollout.file, "--yes", "--leave-without-mfa")
     assert done.code == 0, done.err
     assert not {ARN + user for user in users} & {*rollout.lab.serials()}
     assert not [path for path in (rollout.desk.home / "backups").rglob("*") if path.is_file()]

@@ -4,6 +4,7 @@ A backup has the path `ACCOUNT/USER/DEVICE-RUN.png.age` below its folder. Files 
 that are symlinks are refused. A file appears complete or not at all. Only `LocalFile.replace` replaces a file.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -154,8 +155,14 @@ class LocalFile:
         return os.path.lexists(self._path)
 
     def is_there(self) -> bool:
-        """Whether a file exists at this path."""
-        return self._path.is_file()
+        """Whether a file exists at this path. A damaged record may have one that is too long for any file."""
+        with faults_of(self._path, "read"):
+            try:
+                return self._path.is_file()
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                return False
 
     def read(self, most: int) -> bytes:
         """Return the content of the file, but at most `most` octets."""
