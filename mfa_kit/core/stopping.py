@@ -112,7 +112,7 @@ def _must_go_on(frame: FrameType | None) -> bool:
     while frame:
         if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
             return True
-        if frame.f_globals.get("__name__", "").partition(".")[0] == "awscrt":
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == "awscrt":
             return True
         frame = frame.f_back
     return False

@@ -112,17 +112,24 @@ def devices_of_plan(
                 LeftOut(user=step.user, reason=Message("IAM has a device for them, but ", why), unproven=True)
             )
         else:
-            left_out.append(LeftOut(user=step.user, reason=_why_none(step.user, proven, holders)))
+            left_out.append(LeftOut(user=step.user, reason=_why_none(plan, step.user, proven, holders)))
     return entries, left_out
 
 
-def _why_none(user: str, proven: ProvenDevices, holders: Mapping[str, str | None]) -> str:
-    """Return why a user has no device of a plan. The newest other device that mfa-kit made for them is named."""
-    others = [entry for serial, entry in proven.entries.items() if holders.get(serial, "") == user == entry.spec.user]
-    if not others:
+def _why_none(plan: Plan, user: str, proven: ProvenDevices, holders: Mapping[str, str | None]) -> str:
+    """Return why a user lacks a device of a plan. The newest virtual device is named that another, later run made."""
+    planned = {plan.intent_of(step.row).serial for step in plan.steps if step.user == user}
+    later = [
+        entry
+        for serial, entry in proven.entries.items()
+        if holders.get(serial, "") == user == entry.spec.user
+        and serial not in planned
+        and run_time(entry.run) + 1 > plan.planned_at  # the name of a run has whole seconds
+    ]
+    if not later:
         return "mfa-kit has no device of this plan for them: it made none, or the device was replaced or removed"
-    newest = max(others, key=lambda entry: run_time(entry.run))
-    reason = f"their device is not of this plan, but of run {newest.run}; for its file"
+    newest = max(later, key=lambda entry: run_time(entry.run))
+    reason = f"mfa-kit has no device of this plan for them, but a later one of run {newest.run}; for its file"
     return suggest(reason, "rollout handover {} -o DIR", newest.run)
 
 

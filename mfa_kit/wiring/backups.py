@@ -188,13 +188,13 @@ def open_records(settings: Settings) -> Iterator[BackupRecords]:
         yield backup_records(ledger)
 
 
-def recorded_backups(settings: Settings) -> list[Backup]:
-    """Return the backups of the ledger's devices, in whichever folder they are, if they still exist."""
+def recorded_backups(settings: Settings, choose: Callable[[Sequence[Backup]], Iterable[Backup]]) -> list[Backup]:
+    """Return those of the ledger's backups, in whichever folder, that `choose` returns and that still exist."""
     with open_ledger(settings) as ledger:
         paths = [path for entry in ledger.entries() for path in copies_of(entry) if path is not None]
     backups = [backup for path in paths if (backup := backup_at(recorded_location(path)))]
     file_store = AnyFileStore(settings)
-    return [backup for backup in backups if file_store.file(backup.path).is_there()]
+    return [backup for backup in choose(backups) if file_store.file(backup.path).is_there()]
 
 
 def open_with(

@@ -463,7 +463,8 @@ def test_a_backup_in_another_folder_is_named_by_its_user(mfa_kit: MfaKit, user: 
     file = Path(json.loads(done.out)["backup"])
     assert file.is_relative_to(folder)
     file.unlink()
-    assert mfa_kit.run("backup", "show", user, "-i", old.file, "-o", picture).code == 5
+    gone = mfa_kit.run("backup", "show", user, "-i", old.file, "-o", tmp_path / "none.png")
+    assert (gone.code, f"there is no backup of a user {user} in " in gone.err) == (5, True), gone.err
 
 
 def test_the_copy_of_a_user_is_named_too(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:

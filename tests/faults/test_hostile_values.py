@@ -60,7 +60,10 @@ COMMANDS: dict[str, list[str]] = {
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try as often as usual, without waiting: these answers do not improve."""
-    monkeypatch.setitem(answers.read.__kwdefaults__ or {}, "pauses", tuple(0 for _ in answers.READ_PAUSES))
+    defaults = answers.read.__kwdefaults__
+    assert defaults is not None
+    assert defaults["pauses"] == answers.READ_PAUSES
+    monkeypatch.setitem(defaults, "pauses", tuple(0 for _ in answers.READ_PAUSES))
     monkeypatch.setattr(settling, "PAUSES", tuple(0 for _ in settling.PAUSES))
     monkeypatch.setattr(settling, "UNCLEAR_PAUSES", tuple(0 for _ in settling.UNCLEAR_PAUSES))
 

@@ -236,11 +236,26 @@ def test_a_replacement_is_named_with_its_run(rollout: Rollout, people: People) -
     assert replaced.code == 0, replaced.err
     run = json.loads(replaced.out)["run"]
     [row] = json.loads(hand_over(rollout, "--output", "json").out)["left_out"]
-    reason = f"their device is not of this plan, but of run {run}; for its file"
+    reason = f"mfa-kit has no device of this plan for them, but a later one of run {run}; for its file"
     assert row["reason"] == f"{reason}: mfa-kit rollout handover {run} -o DIR"
     assert [
         omitted["user"] for omitted in json.loads(hand_over(rollout, "--output", "json", what=run).out)["left_out"]
     ] == users
+
+
+def test_another_device_of_the_plan_is_no_replacement(rollout: Rollout, people: People) -> None:
+    """The user has the first device of the plan, and lacks the second."""
+    [user] = people(1)
+    rows = [f"{user},{rollout.recipient},{user}-{number},add" for number in (1, 2)]
+    rollout.plan(*rows, columns="user,recipient,device_name,action")
+    assert rollout.apply().code == 0
+    gone = rollout.desk.run("revoke", user, "--mfa-device", f"{user}-2", "--yes")
+    assert gone.code == 0, gone.err
+    done = json.loads(hand_over(rollout, "--output", "json").out)
+    assert [row["device"].rpartition("/")[2] for row in done["rows"]] == [f"{user}-1"]
+    assert [row["reason"].partition(":")[0] for row in done["left_out"]] == [
+        "mfa-kit has no device of this plan for them"
+    ]
 
 
 def test_users_who_register_themselves_get_a_letter_and_are_followed(rollout: Rollout, people: People) -> None:

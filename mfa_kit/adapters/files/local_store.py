@@ -7,6 +7,7 @@ that are symlinks are refused. A file appears complete or not at all. Only `Loca
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ from mfa_kit.core.text import encoded
 from mfa_kit.disk import files
 from mfa_kit.disk.files import LARGEST, create_private, faults_of, hold, make_folder, open_plain_folder, reason_of
 from mfa_kit.posix.open_files import FOLDER, NO_LINK
+
+# The errors of stat(2) that mean that there is no file. All others mean that it is unknown.
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 class StoredFile(Protocol):
@@ -158,9 +162,11 @@ class LocalFile:
         """Whether a file exists at this path. A damaged record may have one that is too long for any file."""
         with faults_of(self._path, "read"):
             try:
-                return self._path.is_file()
+                return stat.S_ISREG(self._path.stat().st_mode)
+            except ValueError:  # it has a null character
+                return False
             except OSError as error:
-                if error.errno != errno.ENAMETOOLONG:
+                if error.errno not in ABSENT:
                     raise
                 return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,7 +143,7 @@ def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocat
         return {place: ()}
     named = _named(place.name, wiring.stores.stored_backups(settings, folder, own=True))
     if not named and folder is None:
-        named = _named(place.name, wiring.backups.recorded_backups(settings))
+        named = wiring.backups.recorded_backups(settings, partial(_named, place.name))
     if not named and place.suffix != ".age" and not os.path.lexists(place):
         raise IntegrityFault(
             f"there is no backup of a user {place} in {wiring.settings.backup_dir(folder)}, and no file with this name",
