@@ -33,6 +33,7 @@ from mfa_kit.core.otp import Created, Secret, Seed
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.network.http import BoundedResponse
+from tests import pcsc
 from tests.conftest import ACCOUNT, ROOT, bare
 from tests.conftest import MfaKit as Program
 from tests.postgresql import Server
@@ -344,6 +345,7 @@ def test_a_code_is_asked_for_once(
     home: Path, at_lab: Lab, users: Callable[[], str], recipient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All calls of an MfaKit use the session that the first one got with the code of the caller's device."""
+    pcsc.clear()  # the code could be on a key
     admin, user = users(), users()
     with MfaKit(to=[recipient]) as kit:
         kit.enroll(admin)
