@@ -500,3 +500,15 @@ def test_without_a_terminal_no_codes_are_asked(rollout: Rollout, people: People,
     stage(rollout, users)
     done = activate(rollout, identity_file, "--prompt", users[0], "--no-input")
     assert (done.code, "--proofs FILE" in done.err, holders(rollout, users)) == (8, True, [])
+
+
+def test_users_without_a_file_of_their_own_are_named(rollout: Rollout, people: People, identity_file: Path) -> None:
+    """Nothing shows that they have the secret, unless two codes are required."""
+    plain, own = users = people(2)
+    rollout.plan(plain, *rollout.own([own]), columns="user,recipient")
+    assert rollout.apply("--stage", "--accept-lockout").code == 0
+    words = ("rollout", "activate", "-i", identity_file, "--dry-run")
+    said = rollout.desk.run(*words).err
+    assert f"warning: 1 user without a public key ({plain}) cannot sign in if they do not have the secret yet" in said
+    proofs = send(rollout, *(f"{user},123456,234567,{written(datetime.now(UTC).timestamp())}" for user in users))
+    assert "without a public key" not in rollout.desk.run(*words, "--proofs", proofs).err

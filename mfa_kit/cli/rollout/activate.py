@@ -20,7 +20,7 @@ from mfa_kit.cli.rollout.results import AccountWork, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.message import Message, mfa_kit, suggest
-from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
+from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.core.text import count_of, few
 from mfa_kit.core.wrong_codes import ADVICE_IN_CALL
@@ -278,6 +278,7 @@ class _Activation:
         account, tally = opened.work.account.id, opened.tally
         selected = list_users(opened.ports, self.groups, self.named)
         entries = staged_entries(self.staged(account), selected)
+        self._warn_of_lockout(entries)
         without: Sequence[RowResult] = ()
         if opened.work.alone:
             sent = {
@@ -305,6 +306,18 @@ class _Activation:
             )
             opened.take_all(outcomes, tally.take)
         self._find_unrecorded(opened, selected)
+
+    def _warn_of_lockout(self, entries: Sequence[JournalEntry]) -> None:
+        """Warn about users who prove nothing and have no file that only they can open."""
+        if self.required.users is not None:
+            return
+        virtual = [entry.spec for entry in entries if entry.spec.method.name == VIRTUAL.name]
+        if users := [spec.user for spec in virtual if not spec.recipient]:
+            statement = (
+                f"warning: {count_of(len(users), 'user')} without a public key ({few(users)}) cannot sign in if they "
+                "do not have the secret yet; to enable only devices of users who send two codes"
+            )
+            self.settings.progress.alert(suggest(statement, f"rollout activate {INSTEAD} -i IDENTITY"))
 
     def _find_unrecorded(self, opened: OpenWork, selected: set[str] | None) -> None:
         """Find the staged devices that nothing proves. IAM's list is read only if no device was enabled."""
