@@ -129,7 +129,7 @@ def _why_none(plan: Plan, user: str, proven: ProvenDevices, holders: Mapping[str
     if not later:
         return "mfa-kit has no device of this plan for them: it made none, or the device was replaced or removed"
     newest = max(later, key=lambda entry: run_time(entry.run))
-    reason = f"mfa-kit has no device of this plan for them, but a later one of run {newest.run}; for its file"
+    reason = f"they have no device of this plan, but a later one of run {newest.run}; for its file"
     return suggest(reason, "rollout handover {} -o DIR", newest.run)
 
 
