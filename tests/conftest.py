@@ -28,6 +28,7 @@ from mfa_kit.cli.messages import EVENTS
 from mfa_kit.core.message import Command, Message, ShellText, parts_of
 from mfa_kit.core.models import Backup
 from mfa_kit.core.stopping import INTERRUPTS
+from mfa_kit.core.text import one_line
 from mfa_kit.lab.aws.server import Lab
 from tests.botocore_files import read_once
 from tests.cheap_scrypt import cheap_scrypt, seal
@@ -411,12 +412,17 @@ def pasted_commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def can_be_typed(line: Command) -> bool:
-    """Tell whether a shell gets the arguments as they are. Half a surrogate pair, which JSON may hold, has no bytes."""
+    """Tell whether a shell gets the arguments as they are.
+
+    Half a surrogate pair, which JSON may hold, has no bytes. Control characters are printed as escapes; IAM has no name
+    with one.
+    """
+    text = "".join(line.arguments)
     try:
-        os.fsencode("".join(line.arguments))
+        os.fsencode(text)
     except UnicodeEncodeError:
         return False
-    return not any(isinstance(word, ShellText) for word in line.arguments)
+    return one_line(text) == text and not any(isinstance(word, ShellText) for word in line.arguments)
 
 
 def pasted(line: Command) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psycopg
 import pyrage
 import pytest
 
@@ -55,6 +56,15 @@ def wait_until(met: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def wait_for_server(address: str) -> None:
+    """Wait until PostgreSQL has noticed that a killed process is gone: until then, it keeps the locks of its run."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        sessions = (
+            "select from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%'"
+        )
+        wait_until(lambda: connection.execute(sessions).rowcount == 0)
+
+
 @dataclass
 class Nursery:
     """Runs jobs in processes that may be killed; see tests/faults/worker.py."""
@@ -81,6 +91,8 @@ class Nursery:
         """Run a job. Return its exit code (negative for a signal) and its steps."""
         steps = self.start(verbs, user, home, **how)
         code = self.finish()
+        if code < 0 and (home / ADDRESS).exists():
+            wait_for_server((home / ADDRESS).read_text("utf-8"))
         return code, steps.read_text("utf-8").splitlines() if steps.exists() else []
 
 

@@ -43,14 +43,18 @@ def _with(whole: object, at: Place, value: object) -> Any:
     return changed
 
 
-def _try(desk: MfaKit, file: Path, commands: list[list[str]], tried: Callable[[str, int], None]) -> None:
+# All cases take half an hour, so several processes share them.
+PARTS = range(size(1, 8))
+
+
+def _try(desk: MfaKit, file: Path, part: int, commands: list[list[str]], tried: Callable[[str, int], None]) -> None:
     lines = file.suffix == ".jsonl"
     text = file.read_text()
     whole = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
     for command in commands:
         assert desk.run(*command).code in {0, 1, 6}, command
     every = [(at, value) for at in _places(whole) for value in VALUES]
-    cases = every[:: max(1, len(every) // size(25, 3000))]
+    cases = every[:: max(1, len(every) // size(25, 3000))][part :: len(PARTS)]
     wrong = []
     for at, value in cases:
         changed = _with(whole, at, value)
@@ -64,9 +68,15 @@ def _try(desk: MfaKit, file: Path, commands: list[list[str]], tried: Callable[[s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(size(900, 3600))
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", PARTS)
 def test_no_snapshot_ends_in_an_internal_error(
-    mfa_kit: MfaKit, recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Callable[[str, int], None]
+    part: int,
+    mfa_kit: MfaKit,
+    recipient: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tried: Callable[[str, int], None],
 ) -> None:
     """A value of a real snapshot is replaced, for example by a malformed ARN, an impossible time, or a huge number."""
     file = tmp_path / "snapshot.json"
@@ -77,13 +87,19 @@ def test_no_snapshot_ends_in_an_internal_error(
         assert mfa_kit.run("enroll", "new", "--with", "virtual", "--codes", "generated", "-r", recipient).code == 0
         mfa_kit.run("audit", "--snapshot", file)
     verbs = ["audit", "audit --output html", "policy lockout", "policy onboard", "policy lint"]
-    _try(mfa_kit, file, [[*verb.split(), "--snapshot", str(file)] for verb in verbs], tried)
+    _try(mfa_kit, file, part, [[*verb.split(), "--snapshot", str(file)] for verb in verbs], tried)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(size(900, 3600))
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", PARTS)
 def test_no_plan_ends_in_an_internal_error(
-    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: Path, tried: Callable[[str, int], None]
+    part: int,
+    mfa_kit: MfaKit,
+    users: Callable[[], str],
+    recipient: str,
+    tmp_path: Path,
+    tried: Callable[[str, int], None],
 ) -> None:
     roster, file = tmp_path / "roster.csv", tmp_path / "plan.json"
     roster.write_text(f"user,recipient,kind,asset\n{users()},{recipient},,\n{users()},,fido2,K1\n")
@@ -93,13 +109,19 @@ def test_no_plan_ends_in_an_internal_error(
         f"rollout status {file} --output html",
         f"rollout apply {file} --dry-run -r {recipient}",
     ]
-    _try(mfa_kit, file, [verb.split() for verb in verbs], tried)
+    _try(mfa_kit, file, part, [verb.split() for verb in verbs], tried)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(size(900, 3600))
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", PARTS)
 def test_no_record_of_a_run_ends_in_an_internal_error(
-    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: Path, tried: Callable[[str, int], None]
+    part: int,
+    mfa_kit: MfaKit,
+    users: Callable[[], str],
+    recipient: str,
+    tmp_path: Path,
+    tried: Callable[[str, int], None],
 ) -> None:
     """The ledger is lost, so that the record counts."""
     roster, file = tmp_path / "roster.csv", tmp_path / "plan.json"
@@ -114,7 +136,7 @@ def test_no_record_of_a_run_ends_in_an_internal_error(
         f"rollout undo {file} --dry-run",
         f"rollout handover {file} -o {tmp_path / 'letters'} --dry-run",
     ]
-    _try(mfa_kit, record, [verb.split() for verb in verbs], tried)
+    _try(mfa_kit, record, part, [verb.split() for verb in verbs], tried)
 
 
 @pytest.mark.parametrize(
