@@ -338,6 +338,7 @@ def look_to_replace(
     settle_dead_runs(caller.account, request.user, ports=ports)
     devices = ports.iam_reader.devices(request.user)
     if lost and not devices and device_name is None:
+        ports.progress.alert(f"{request.user} has no MFA device, so none is removed")
         return plan_device(request, backend, devices=(), caller=caller, ports=ports), None
     if not devices and device_name is None:
         raise no_device(request.user)

@@ -29,7 +29,7 @@ from mfa_kit.account.evaluator import (
 )
 from mfa_kit.account.snapshot import Entity, OrganizationPlace, Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.letter import Letter, fill_template
 from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
 from mfa_kit.core.models import Seal, check_user
@@ -463,12 +463,12 @@ def _kept_recipients(
 def offboard_steps(snapshot: Snapshot, user: str, traces: AdminTraces | None = None) -> list[SetupStep]:
     """Return the steps for a user who leaves. mfa-kit runs none of them. `traces` is None if nothing could be read.
 
-    Raise UsageFault for a name that IAM would refuse, or if there is no such user.
+    Raise UsageFault for a name that IAM would refuse, and NoSuchEntity if there is no such user.
     """
     check_user(user)
     account_user = _existing(snapshot, user)
     if account_user is None and snapshot.hole(SnapshotPart.DETAILS) is None:
-        raise UsageFault(f"there is no user {user!r}", suggest("list the users", "status"))
+        raise NoSuchEntity(f"there is no user {user!r}", suggest("list the users", "status"))
     name = account_user.name if account_user else user
     return [
         *_sign_in(name, account_user),

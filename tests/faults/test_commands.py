@@ -99,6 +99,7 @@ def test_the_commands_that_end_sessions_are_always_printed(
     assert ARN + user not in lab.serials()
     code, out, err = run(*made("replace", user), "--lost", "--output", "json")
     assert (code, "aws:TokenIssueTime" in err) == (0, True)
+    assert f"{user} has no MFA device, so none is removed" in err
     row = json.loads(out)
     assert [command.split()[:3] for command in row["end_sessions"]] == [
         ["aws", "iam", "put-user-policy"],

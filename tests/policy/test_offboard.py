@@ -11,7 +11,7 @@ import pytest
 
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, evaluate
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
 from mfa_kit.core.models import Seal
 from mfa_kit.enrollment.revoke import session_commands
 from mfa_kit.lab.aws.policies import EvalDecision, decide
@@ -81,8 +81,8 @@ def test_without_the_report_the_state_is_unknown() -> None:
 
 
 def test_an_unknown_user_is_refused() -> None:
-    """There is nobody to remove."""
-    with pytest.raises(UsageFault, match="there is no user 'zoe'"):
+    """There is nobody to remove. The error has the exit code with which other commands answer it."""
+    with pytest.raises(NoSuchEntity, match="there is no user 'zoe'"):
         offboard_steps(taken(sound())[0], "zoe")
 
 
