@@ -1,5 +1,6 @@
 """Compares the ledger with IAM and the backups, for example after an old ledger was restored. Changes nothing."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from mfa_kit.core.models import (
     RunTag,
     backup_name,
     copies_of,
+    own_copy,
     recorded_location,
 )
 
@@ -163,12 +165,12 @@ def _backups(backups: Iterable[Backup], recorded: Recorded, missing: Iterable[Ba
 
 
 def expected_backups(
-    entries: Iterable[JournalEntry], *, folders: Collection[BackupLocation], written: Collection[str]
+    entries: Iterable[JournalEntry], *, folders: Collection[BackupLocation] | None, written: Collection[str]
 ) -> dict[BackupLocation, Backup]:
     """Return the backups that should be directly in one of these folders, by their paths.
 
     `entries` are journal entries, oldest run first. Of several devices with the same serial, only the last one counts.
-    `written` has the names of the backups that were written there and not removed.
+    `folders` is None for all folders. `written` has the names of the backups that were written there and not removed.
     """
     last = {entry.spec.serial: entry for entry in entries if entry.reached is not JournalState.UNDONE}
     return {
@@ -176,5 +178,20 @@ def expected_backups(
         for entry in last.values()
         if entry.reached in STANDS and entry.backup is not None and len(recorded_location(entry.backup).parents) > PARTS
         for path in map(recorded_location, filter(None, copies_of(entry)))
-        if path.parents[PARTS] in folders and backup_name(path) in written
+        if (folders is None or path.parents[PARTS] in folders) and backup_name(path) in written
     }
+
+
+def other_folders(
+    backups: Iterable[BackupLocation], *, folder: BackupLocation, stored: Collection[str]
+) -> Counter[BackupLocation]:
+    """Return the other folders of backups, each with the number of its backups whose name is not in `stored`.
+
+    `backups` are the paths on record. The users' own copies, whose folder is `users` in another one, are not counted.
+    `stored` has the names in `folder`, so the former path of a folder that was moved is no other folder.
+    """
+    return Counter(
+        path.parents[PARTS]
+        for path in backups
+        if path.parents[PARTS] != folder and path != own_copy(path) and backup_name(path) not in stored
+    )

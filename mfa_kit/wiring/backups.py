@@ -9,7 +9,7 @@ from threading import Event
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mfa_kit.account.reconciling import expected_backups
+from mfa_kit.account.reconciling import expected_backups, other_folders
 from mfa_kit.adapters.files.local_store import backup_at, read_backup
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
@@ -27,7 +27,7 @@ from mfa_kit.backups.rekeying import (
     known_recipients,
 )
 from mfa_kit.core.device_records import NO_RECORDS, RecordedDevice, RunRecords
-from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import (
     OWN,
     Backup,
@@ -41,6 +41,7 @@ from mfa_kit.core.models import (
     recorded_location,
 )
 from mfa_kit.core.otp import Created, KeyUri, Png, Secret, Seed, Symbol
+from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.rollout.execution import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients, unopened
@@ -231,7 +232,7 @@ def stored_and_missing(
     """Return the backups below a folder as `stored_backups` does, and those that should be there and are not.
 
     The ledger and `record`, the records of runs, say which should be there: in a bucket all that were written there, in
-    a folder those that this computer wrote.
+    a folder those that this computer wrote. Print which other folders it names.
     """
     place = folder_of_backups(settings, folder).absolute()
     with open_ledger(settings) as ledger:
@@ -240,6 +241,7 @@ def stored_and_missing(
         missing = expected.keys() - {backup.path.absolute() for backup in stored}
         if missing:  # a backup may have been removed before the list was read
             missing &= _expected_backups(ledger, place, record, own=own).keys()
+        note_other_folders(ledger, place, stored, settings.progress)
     return stored, [backup for path, backup in expected.items() if path in missing]
 
 
@@ -257,6 +259,24 @@ def _expected_backups(
         folders={place, place / OWN} if own else {place},
         written=written - records.removed(),
     )
+
+
+def note_other_folders(ledger: "Ledger", place: BackupLocation, stored: Iterable[Backup], progress: Progress) -> None:
+    """Print which other folders have backups according to the ledger, because a command for `place` leaves them out.
+
+    `stored` are the backups in `place`. Folders on other computers are not named.
+    """
+    records = backup_records(ledger)
+    entries = sorted(ledger.entries(), key=lambda entry: entry.run)
+    known = expected_backups(entries, folders=None, written=records.written(here=False) - records.removed())
+    here = records.written(here=True)
+    paths = [path for path in known if not isinstance(path, Path) or backup_name(path) in here]
+    if others := other_folders(paths, folder=place, stored={backup.name for backup in stored}):
+        names = few([f"{folder} ({number})" for folder, number in others.items()])
+        progress.alert(
+            f"note: the ledger also has {count_of(others.total(), 'backup')} in other folders, which are left out: "
+            f"{names}; for these, use --backup-dir DIR"
+        )
 
 
 def record_lines(ledger: "Ledger", lines: Iterable[RecordedDevice]) -> set[str]:
@@ -334,7 +354,10 @@ def rekey(
             label_of=lambda picture: read_device(picture, drawn=True).label,
             note=settings.progress.alert if only else None,
         )
-        known = known_recipients_of(choose_backups(store.backups(), only), ledger)
+        stored = list(store.backups())
+        known = known_recipients_of(choose_backups(stored, only), ledger)
+        if not only:
+            note_other_folders(ledger, folder_of_backups(settings, folder).absolute(), stored, settings.progress)
         recorded = {text for entry in known for text in entry.recipients or ()}
         unproven = unopened(secrets, [recipient for recipient in recipients if recipient.text not in recorded])
         if known and unproven:

@@ -101,10 +101,37 @@ def test_an_emptied_place_does_not_pass(
 def test_another_place_has_no_missing_backups(
     mfa_kit: MfaKit, user: str, place: str, old: Pair, tmp_path: Path
 ) -> None:
-    """What the ledger has elsewhere does not count."""
+    """What the ledger has elsewhere does not count, but a command for a whole folder says that it is left out."""
     enroll(mfa_kit, user, old, place)
-    (tmp_path / "other").mkdir()
-    assert states(mfa_kit, tmp_path / "other") == (0, {})
+    other = tmp_path / "other"
+    other.mkdir()
+    assert states(mfa_kit, other) == (0, {})
+    opened = ("-i", old.file, "--backup-dir")
+    for words in (
+        ("list", "--backup-dir"),
+        ("verify", "--all", *opened),
+        ("rekey", "-r", old.recipient, *opened),
+        ("rekey", "-r", old.recipient, "--dry-run", *opened),
+    ):
+        done = mfa_kit.run("backup", *words, other)
+        assert (done.code, f"{place} (1)" in done.err, "use --backup-dir DIR" in done.err) == (0, True, True), done.err
+        assert f"{place} (" not in mfa_kit.run("backup", *words, place).err
+
+
+def test_the_former_path_of_a_folder_is_no_other_folder(
+    mfa_kit: MfaKit, users: Callable[[], str], old: Pair, tmp_path: Path
+) -> None:
+    """Only the file that was not moved with the folder is left out. Nor is that of a device that is gone."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    first, second, revoked = users(), users(), users()
+    for user in (first, second, revoked):
+        enroll(mfa_kit, user, old, before)
+    assert mfa_kit.run("revoke", revoked, "--yes", "--leave-without-mfa").code == 0
+    shutil.copytree(before, after)
+    assert str(before) not in mfa_kit.run("backup", "list", "--backup-dir", after).err
+    remove(str(after), second)
+    assert f"{before} (1)" in mfa_kit.run("backup", "list", "--backup-dir", after).err
 
 
 def test_a_pruned_backup_is_not_missing(
