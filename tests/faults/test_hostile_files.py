@@ -43,8 +43,7 @@ def _with(whole: object, at: Place, value: object) -> Any:
     return changed
 
 
-# All cases take half an hour, so several processes share them.
-PARTS = range(size(1, 8))
+PARTS = range(size(1, 8))  # several processes share the cases
 
 
 def _try(desk: MfaKit, file: Path, part: int, commands: list[list[str]], tried: Callable[[str, int], None]) -> None:

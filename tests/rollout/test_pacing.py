@@ -123,7 +123,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def pace(world: World, *, renew: Callable[[], object] = lambda: None, at_once: int = WORKERS) -> RateLimiter:
-    return RateLimiter(clock=world.clock, sleep=world.sleep, progress=world, renew=renew, at_once=at_once)
+    return RateLimiter(
+        clock=world.clock, sleep=world.sleep, progress=world, renew=renew, at_once=at_once, rate=pacing.FIRST_RATE
+    )
 
 
 def desk(world: World, bucket: Bucket, users: int) -> None:
