@@ -424,8 +424,8 @@ def pasted_commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def can_be_typed(line: Command) -> bool:
     """Tell whether a shell gets the arguments as they are.
 
-    Half a surrogate pair, which JSON may hold, has no bytes. Control characters are printed as escapes; IAM has no name
-    with one.
+    Half a surrogate pair, which JSON may hold, has no bytes. Control characters, which no name in IAM has, are printed
+    as escapes, and a shell does not read these back.
     """
     text = "".join(line.arguments)
     try:

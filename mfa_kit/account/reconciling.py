@@ -184,7 +184,7 @@ def expected_backups(
 
 def other_folders(
     backups: Iterable[BackupLocation], *, folder: BackupLocation, stored: Collection[str]
-) -> Counter[BackupLocation]:
+) -> Mapping[BackupLocation, int]:
     """Return the other folders of backups, each with the number of its backups whose name is not in `stored`.
 
     `backups` are the paths on record. The users' own copies, whose folder is `users` in another one, are not counted.

@@ -264,18 +264,20 @@ def _expected_backups(
 def note_other_folders(ledger: "Ledger", place: BackupLocation, stored: Iterable[Backup], progress: Progress) -> None:
     """Print which other folders have backups according to the ledger, because a command for `place` leaves them out.
 
-    `stored` are the backups in `place`. Folders on other computers are not named.
+    `stored` are the backups in `place`. Folders that are gone, and those on other computers, are not named.
     """
     records = backup_records(ledger)
     entries = sorted(ledger.entries(), key=lambda entry: entry.run)
     known = expected_backups(entries, folders=None, written=records.written(here=False) - records.removed())
     here = records.written(here=True)
     paths = [path for path in known if not isinstance(path, Path) or backup_name(path) in here]
-    if others := other_folders(paths, folder=place, stored={backup.name for backup in stored}):
+    numbers = other_folders(paths, folder=place, stored={backup.name for backup in stored})
+    others = {folder: number for folder, number in numbers.items() if not isinstance(folder, Path) or folder.is_dir()}
+    if others:
         names = few([f"{folder} ({number})" for folder, number in others.items()])
         progress.alert(
-            f"note: the ledger also has {count_of(others.total(), 'backup')} in other folders, which are left out: "
-            f"{names}; for these, use --backup-dir DIR"
+            f"note: the ledger also has {count_of(sum(others.values()), 'backup')} elsewhere, and this command leaves "
+            f"them out: {names}; for these, use --backup-dir DIR"
         )
 
 

@@ -56,13 +56,16 @@ def wait_until(met: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def wait_for_server(address: str) -> None:
-    """Wait until PostgreSQL has noticed that a killed process is gone: until then, it keeps the locks of its run."""
-    with psycopg.connect(address, autocommit=True) as connection:
-        sessions = (
-            "select from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%'"
+def sessions_of(home: Path) -> set[int]:
+    """Return the processes of PostgreSQL that serve mfa-kit at the database of a desk; none for a ledger in a file."""
+    address = home / ADDRESS
+    if not address.exists():
+        return set()
+    with psycopg.connect(address.read_text("utf-8"), autocommit=True) as connection:
+        sql = (
+            "select pid from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%'"
         )
-        wait_until(lambda: connection.execute(sessions).rowcount == 0)
+        return {pid for (pid,) in connection.execute(sql)}
 
 
 @dataclass
@@ -89,10 +92,11 @@ class Nursery:
 
     def run(self, verbs: list[str], user: str, home: Path, **how: Any) -> tuple[int, list[str]]:
         """Run a job. Return its exit code (negative for a signal) and its steps."""
+        others = sessions_of(home)
         steps = self.start(verbs, user, home, **how)
         code = self.finish()
-        if code < 0 and (home / ADDRESS).exists():
-            wait_for_server((home / ADDRESS).read_text("utf-8"))
+        if code < 0:  # until PostgreSQL has noticed that the process is gone, it keeps the locks of its run
+            wait_until(lambda: sessions_of(home) <= others)
         return code, steps.read_text("utf-8").splitlines() if steps.exists() else []
 
 

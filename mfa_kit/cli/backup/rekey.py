@@ -68,7 +68,7 @@ def rekey(
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     check_accepted([file] if file else [], accept_label=accept_label)
     if settings.dry_run:
-        planned = choose_backups(wiring.backups.stored_and_missing(settings, backup_dir, own=False)[0], file)
+        planned = choose_backups(wiring.stores.stored_backups(settings, backup_dir), file)
         output.one("backup-rekey", {"outcome": "planned", "backups": len(planned)})
         return 0
     done = wiring.backups.rekey(
