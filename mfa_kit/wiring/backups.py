@@ -276,8 +276,8 @@ def note_other_folders(ledger: "Ledger", place: BackupLocation, stored: Iterable
     if others:
         names = few([f"{folder} ({number})" for folder, number in others.items()])
         progress.alert(
-            f"note: the ledger also has {count_of(sum(others.values()), 'backup')} elsewhere, and this command leaves "
-            f"them out: {names}; for these, use --backup-dir DIR"
+            f"note: the ledger also has {count_of(sum(others.values()), 'backup')} elsewhere, left out here: {names}; "
+            "for other folders, use --backup-dir DIR"
         )
 
 
