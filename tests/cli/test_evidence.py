@@ -120,7 +120,7 @@ def test_backups_and_tests_are_included(desk: tuple[Lab, MfaKit], tmp_path: Path
 def test_the_key_of_a_device_is_included(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
     """With what its attestation proves. Its serial and its label are hidden by pseudonyms."""
     kit, name = desk[1], "carol.jones"
-    [device] = boto3.client("iam").list_mfa_devices(UserName=name)["MFADevices"]
+    [device] = boto3.Session().client("iam").list_mfa_devices(UserName=name)["MFADevices"]
     facts = KeyFacts(
         serial="12345678",
         model="YubiKey 5 NFC",

@@ -158,7 +158,7 @@ def test_devices_are_replaced_and_removed_without_their_tags(
 ) -> None:
     """Moto lacks ListMFADeviceTags. A device is recognized by its EnableDate."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    iam = boto3.client("iam")
+    iam = boto3.Session().client("iam")
     users = ("alice", "bob", "carol")
     for name in users:
         iam.create_user(UserName=name)
@@ -192,7 +192,7 @@ def test_an_old_credential_report_of_another_server_is_refused(
 ) -> None:
     """The report of moto is of 2015. An audit does not know, status asks about each user, and a plan is refused."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    boto3.client("iam").create_user(UserName="dora")
+    boto3.Session().client("iam").create_user(UserName="dora")
     stored = desk.home / "account.json"
     for more in ((), ("--snapshot", stored), ("--snapshot", stored)):
         audit = desk.run("audit", "--output", "jsonl", "--rule", "users.mfa", *more)
@@ -237,7 +237,7 @@ def test_ministack_agrees_in_the_known_rows(ministack: str) -> None:
 def test_a_device_is_revoked_without_its_tags(ministack: str, desk: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """MiniStack lacks ListMFADeviceTags too, and says so with another answer than moto."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", ministack)
-    iam = boto3.client("iam")
+    iam = boto3.Session().client("iam")
     iam.create_user(UserName="erin")
     serial = iam.create_virtual_mfa_device(VirtualMFADeviceName="erin")["VirtualMFADevice"]["SerialNumber"]
     iam.enable_mfa_device(
