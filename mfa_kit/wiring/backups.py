@@ -241,7 +241,7 @@ def stored_and_missing(
         missing = expected.keys() - {backup.path.absolute() for backup in stored}
         if missing:  # a backup may have been removed before the list was read
             missing &= _expected_backups(ledger, place, record, own=own).keys()
-        note_other_folders(ledger, place, stored, settings.progress)
+        _note_other_folders(ledger, place, stored, settings.progress)
     return stored, [backup for path, backup in expected.items() if path in missing]
 
 
@@ -261,7 +261,7 @@ def _expected_backups(
     )
 
 
-def note_other_folders(ledger: "Ledger", place: BackupLocation, stored: Iterable[Backup], progress: Progress) -> None:
+def _note_other_folders(ledger: "Ledger", place: BackupLocation, stored: Iterable[Backup], progress: Progress) -> None:
     """Print which other folders have backups according to the ledger, because a command for `place` leaves them out.
 
     `stored` are the backups in `place`. Folders that are gone, and those on other computers, are not named.
@@ -359,7 +359,7 @@ def rekey(
         stored = list(store.backups())
         known = known_recipients_of(choose_backups(stored, only), ledger)
         if not only:
-            note_other_folders(ledger, folder_of_backups(settings, folder).absolute(), stored, settings.progress)
+            _note_other_folders(ledger, folder_of_backups(settings, folder).absolute(), stored, settings.progress)
         recorded = {text for entry in known for text in entry.recipients or ()}
         unproven = unopened(secrets, [recipient for recipient in recipients if recipient.text not in recorded])
         if known and unproven:
