@@ -4,13 +4,11 @@ An example ends with a result or with an error of mfa-kit, within two seconds of
 300 MB. Otherwise the exit code is not 0.
 """
 
-import contextlib
 import faulthandler
 import json
 import os
 import re
 import resource
-import shutil
 import signal
 import sys
 import time
@@ -22,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from mfa_kit.core.errors import MfaKitError
-from tests.fuzz.parsers import FOLDER, PARSERS, Parser
+from tests.fuzz.parsers import PARSERS, Parser
 
 SECONDS, MEGABYTES = 2.0, 300
 # The megabytes of mfa-kit itself, which has fewer modules than this program.
@@ -163,6 +161,4 @@ def main(count: int, names: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, FOLDER, ignore_errors=True)
-        main(int(sys.argv[1]), sys.argv[2:] or list(PARSERS))
+    main(int(sys.argv[1]), sys.argv[2:] or list(PARSERS))

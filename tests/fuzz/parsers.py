@@ -1,7 +1,9 @@
 """The parsers of foreign data, each with real samples. A parser may raise MfaKitError, which has its own exit code."""
 
+import atexit
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import tempfile
@@ -69,6 +71,7 @@ from tests.tokens.test_other_formats import SAFEWORD, graph, token
 NOW = 1_800_000_000.0
 OLD = Path(__file__).parents[1] / "data" / "c7f9663"
 FOLDER = Path(tempfile.mkdtemp(prefix="mfa-kit-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
 TOTP = [boxes.Made(f"100{at}", period=30 + 30 * (at % 2)) for at in range(2)]
 EVENTS = [boxes.Made(f"200{at}", factor="hotp", counter=at) for at in range(2)]
