@@ -98,6 +98,12 @@ def devices_of_plan(
     enroll themselves are in neither list, unless mfa-kit made a device with a file for them; `find_own` returns them.
     """
     entries, left_out = [], []
+    planned = {plan.intent_of(step.row).serial for step in plan.steps}
+    later = [  # the name of a run has whole seconds
+        entry
+        for serial, entry in proven.entries.items()
+        if serial not in planned and run_time(entry.run) + 1 > plan.planned_at
+    ]
     for step in plan.steps:
         spec = plan.intent_of(step.row)
         entry, in_iam = proven.entries.get(spec.serial), holders.get(spec.serial, "") in {None, step.user}
@@ -112,24 +118,17 @@ def devices_of_plan(
                 LeftOut(user=step.user, reason=Message("IAM has a device for them, but ", why), unproven=True)
             )
         else:
-            left_out.append(LeftOut(user=step.user, reason=_why_none(plan, step.user, proven, holders)))
+            left_out.append(LeftOut(user=step.user, reason=_why_none(step.user, later, holders)))
     return entries, left_out
 
 
-def _why_none(plan: Plan, user: str, proven: ProvenDevices, holders: Mapping[str, str | None]) -> str:
-    """Return why a user lacks a device of a plan. The newest virtual device is named that another, later run made."""
-    planned = {plan.intent_of(step.row).serial for step in plan.steps if step.user == user}
-    later = [
-        entry
-        for serial, entry in proven.entries.items()
-        if holders.get(serial, "") == user == entry.spec.user
-        and serial not in planned
-        and run_time(entry.run) + 1 > plan.planned_at  # the name of a run has whole seconds
-    ]
-    if not later:
+def _why_none(user: str, later: Iterable[JournalEntry], holders: Mapping[str, str | None]) -> str:
+    """Return why a user lacks a device of a plan. Name the newest of the devices that later runs made for the user."""
+    of_user = [entry for entry in later if holders.get(entry.spec.serial, "") == user == entry.spec.user]
+    if not of_user:
         return "mfa-kit has no device of this plan for them: it made none, or the device was replaced or removed"
-    newest = max(later, key=lambda entry: run_time(entry.run))
-    reason = f"they have no device of this plan, but a later one of run {newest.run}; for its file"
+    newest = max(of_user, key=lambda entry: run_time(entry.run))
+    reason = f"they lack a device of this plan, but have a later one of run {newest.run}; for its file"
     return suggest(reason, "rollout handover {} -o DIR", newest.run)
 
 

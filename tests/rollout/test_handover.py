@@ -236,7 +236,7 @@ def test_a_replacement_is_named_with_its_run(rollout: Rollout, people: People) -
     assert replaced.code == 0, replaced.err
     run = json.loads(replaced.out)["run"]
     [row] = json.loads(hand_over(rollout, "--output", "json").out)["left_out"]
-    reason = f"they have no device of this plan, but a later one of run {run}; for its file"
+    reason = f"they lack a device of this plan, but have a later one of run {run}; for its file"
     assert row["reason"] == f"{reason}: mfa-kit rollout handover {run} -o DIR"
     assert [
         omitted["user"] for omitted in json.loads(hand_over(rollout, "--output", "json", what=run).out)["left_out"]
