@@ -43,6 +43,22 @@ def test_staged_devices_of_all_accounts_are_activated(accounts: Accounts, identi
     assert (again.code, "no device is staged on this computer in these accounts" in again.err) == (0, True), again.err
 
 
+def test_the_warning_about_lockout_names_the_account(accounts: Accounts, identity_file: Path) -> None:  # noqa: F811
+    """And its command works in this account only."""
+    first, second, *_ = accounts.ids
+    rows = [f"{number},{accounts.users[0]}" for number in (first, second)]
+    accounts.index.unlink(missing_ok=True)
+    roster = accounts.roster(*rows, columns="account,user")
+    plan = accounts.desk.run("rollout", "plan", roster, "-o", accounts.index, "--org", "--role-name", ROLE)
+    assert plan.code == 0, plan.err
+    done = accounts.apply("--stage", "--accept-lockout")
+    assert done.code == 0, done.err
+    warned = activate(accounts, identity_file, "--dry-run").err.split("warning: ")[1:]
+    assert len(warned) == 2
+    for number in (first, second):
+        assert [f"--account {number}" in text for text in warned].count(True) == 1, warned
+
+
 def test_accounts_in_which_nothing_staged_is_known_are_named(
     accounts: Accounts,  # noqa: F811
     identity_file: Path,

@@ -509,6 +509,6 @@ def test_users_without_a_file_of_their_own_are_named(rollout: Rollout, people: P
     assert rollout.apply("--stage", "--accept-lockout").code == 0
     words = ("rollout", "activate", "-i", identity_file, "--dry-run")
     said = rollout.desk.run(*words).err
-    assert f"warning: 1 user without a public key ({plain}) cannot sign in if they do not have the secret yet" in said
+    assert f"warning: 1 user without a public key ({plain}) cannot sign in if they have neither the secret" in said
     proofs = send(rollout, *(f"{user},123456,234567,{written(datetime.now(UTC).timestamp())}" for user in users))
     assert "without a public key" not in rollout.desk.run(*words, "--proofs", proofs).err

@@ -36,6 +36,7 @@ from mfa_kit.rollout.undo import read_staged_tags
 if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
     from mfa_kit.core.device_records import RecordedState
+    from mfa_kit.core.interaction import LiveProgress
     from mfa_kit.enrollment.ports import BackupStore
     from mfa_kit.rollout.execution import Execution, RowResult
     from mfa_kit.wiring.settings import Settings
@@ -278,7 +279,7 @@ class _Activation:
         account, tally = opened.work.account.id, opened.tally
         selected = list_users(opened.ports, self.groups, self.named)
         entries = staged_entries(self.staged(account), selected)
-        self._warn_of_lockout(entries)
+        self._warn_of_lockout(entries, opened.work.progress(self.settings.progress))
         without: Sequence[RowResult] = ()
         if opened.work.alone:
             sent = {
@@ -307,17 +308,17 @@ class _Activation:
             opened.take_all(outcomes, tally.take)
         self._find_unrecorded(opened, selected)
 
-    def _warn_of_lockout(self, entries: Sequence[JournalEntry]) -> None:
+    def _warn_of_lockout(self, entries: Sequence[JournalEntry], progress: LiveProgress) -> None:
         """Warn about users who prove nothing and have no file that only they can open."""
         if self.required.users is not None:
             return
         virtual = [entry.spec for entry in entries if entry.spec.method.name == VIRTUAL.name]
-        if users := [spec.user for spec in virtual if not spec.recipient]:
+        if users := sorted({spec.user for spec in virtual if not spec.recipient}):
             statement = (
                 f"warning: {count_of(len(users), 'user')} without a public key ({few(users)}) cannot sign in if they "
-                "do not have the secret yet; to enable only devices of users who send two codes"
+                "have neither the secret nor another device; to enable only devices of users who send two codes"
             )
-            self.settings.progress.alert(suggest(statement, f"rollout activate {INSTEAD} -i IDENTITY"))
+            progress.alert(suggest(statement, f"rollout activate {INSTEAD} -i IDENTITY"))
 
     def _find_unrecorded(self, opened: OpenWork, selected: set[str] | None) -> None:
         """Find the staged devices that nothing proves. IAM's list is read only if no device was enabled."""
