@@ -29,7 +29,7 @@ from mfa_kit.core.message import Command, Message, ShellText, parts_of
 from mfa_kit.core.models import Backup
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line
-from mfa_kit.enrollment.pacing import RateLimiter
+from mfa_kit.enrollment.pacing import FIRST_RATE, RateLimiter
 from mfa_kit.lab.aws.server import Lab
 from tests.botocore_files import read_once
 from tests.cheap_scrypt import cheap_scrypt, seal
@@ -392,7 +392,7 @@ def quick_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin with as many requests a second as the lab answers, unless it throttles them. Processes keep their pace."""
     defaults = RateLimiter.__init__.__kwdefaults__
     assert defaults is not None
-    assert "rate" in defaults
+    assert defaults["rate"] == FIRST_RATE
     monkeypatch.setitem(defaults, "rate", 1000.0)
 
 

@@ -78,7 +78,7 @@ def reconcile(
     """Return the differences between the ledger and an account: devices first, then runs, then backups.
 
     `devices` are the account's devices in IAM, unassigned ones included. `tagged` has, by serial, the run in the tags
-    of each virtual device, or a Mark that says why there is none. `backups` are the backups of the account's devices,
+    of each virtual device, or a RunTag that says why there is none. `backups` are the backups of the account's devices,
     and `missing` those that should be there and are not; they are reported if their device exists. `lives` says whether
     a run's process is alive. The differences of a run that is alive are left out, because the run is still making
     changes. A virtual device without a run in its tags is not reported as missing in the ledger, because nothing shows

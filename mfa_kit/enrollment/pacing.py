@@ -19,7 +19,7 @@ from mfa_kit.enrollment.ports import DeviceWriter
 T = TypeVar("T")
 
 # The pauses before each retry, in seconds. AWS asks to wait "several minutes" after ConcurrentModification and
-# EntityTemporarilyUnmodifiable, which raise Busy.
+# EntityTemporarilyUnmodifiable, which raise BusyError.
 THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
 # Rates are in calls per second. AWS publishes no rate for IAM, so the rate begins with FIRST_RATE and doubles each
@@ -54,7 +54,7 @@ class CallPolicy(Protocol):
 
 
 class InTurn:
-    """A DeviceWriter that makes each call of another DeviceWriter through a Turn, which waits and may retry."""
+    """A DeviceWriter that makes each call of another DeviceWriter through a CallPolicy, which waits and may retry."""
 
     def __init__(self, inner: DeviceWriter, turn: CallPolicy) -> None:
         self._inner, self._turn = inner, turn

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.reconciling import expected_backups, other_folders
-from mfa_kit.adapters.files.local_store import backup_at, read_backup
+from mfa_kit.adapters.files.local_store import backup_at, is_gone, read_backup
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.adding import DevicePicture, choose_account
@@ -232,7 +232,7 @@ def stored_and_missing(
     """Return the backups below a folder as `stored_backups` does, and those that should be there and are not.
 
     The ledger and `record`, the records of runs, say which should be there: in a bucket all that were written there, in
-    a folder those that this computer wrote. Print which other folders it names.
+    a folder those that this computer wrote. Print which other folders the ledger names.
     """
     place = folder_of_backups(settings, folder).absolute()
     with open_ledger(settings) as ledger:
@@ -272,7 +272,9 @@ def _note_other_folders(ledger: "Ledger", place: BackupLocation, stored: Iterabl
     here = records.written(here=True)
     paths = [path for path in known if not isinstance(path, Path) or backup_name(path) in here]
     numbers = other_folders(paths, folder=place, stored={backup.name for backup in stored})
-    others = {folder: number for folder, number in numbers.items() if not isinstance(folder, Path) or folder.is_dir()}
+    others = {
+        folder: number for folder, number in numbers.items() if not isinstance(folder, Path) or not is_gone(folder)
+    }
     if others:
         names = few([f"{folder} ({number})" for folder, number in others.items()])
         progress.alert(

@@ -372,7 +372,7 @@ def test_a_name_that_is_too_long_for_a_file_is_refused_first(store: AgeFiles) ->
 def test_a_recorded_path_that_no_file_can_have_is_no_backup(
     store: AgeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only its length says so. If the system cannot tell, that is an error."""
+    """Its length or a null character says so. If the system cannot tell, that is an error."""
     assert store.find(replace(entry_in(store), backup="A" * 100_000)) is None
     for name in ("A" * 300, "A\0"):
         assert not LOCAL.file(tmp_path / name).is_there()

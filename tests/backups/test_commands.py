@@ -444,9 +444,14 @@ def test_a_backup_is_named_by_its_user_or_its_file_name(desk: MfaKit, old: Pair,
     assert (two.code, two.err.splitlines()[0]) == (2, "mfa-kit: bob has 2 backups")
     assert bob.name in two.err
     assert second.name in two.err
-    for command in (["show", "carol", "-o", str(tmp_path / "none.png")], ["verify", "carol"]):
-        none = desk.run("backup", *command, "-i", old.file)
-        said = [f"mfa-kit: there is no backup of a user carol in {desk.home / 'backups'}, and no file with this name"]
+    long = "a" * 300  # no file can have this name
+    for command, name, *more in (
+        ("show", "carol", "-o", str(tmp_path / "none.png")),
+        ("verify", "carol"),
+        ("verify", long),
+    ):
+        none = desk.run("backup", command, name, *more, "-i", old.file)
+        said = [f"mfa-kit: there is no backup of a user {name} in {desk.home / 'backups'}, and no file with this name"]
         assert (none.code, none.err.splitlines()) == (
             5,
             [*said, "  try: name the file, or list the backups of its folder: mfa-kit backup list --backup-dir DIR"],

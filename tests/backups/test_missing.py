@@ -1,6 +1,8 @@
 """A folder or bucket that was emptied: what should be there and is not, according to the ledger."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +139,27 @@ def test_the_former_path_of_a_folder_is_no_other_folder(
     assert f"{before} (1)" in mfa_kit.run("backup", "list", "--backup-dir", after).err
     shutil.rmtree(before)
     assert f"{before} (" not in mfa_kit.run("backup", "list", "--backup-dir", after).err
+
+
+def test_another_folder_that_cannot_be_read_stops_no_command(
+    mfa_kit: MfaKit, user: str, old: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, because its backups may still be there, for example on a server that does not answer."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    enroll(mfa_kit, user, old, before)
+    stat = Path.stat
+
+    def fail(path: Path, **options: bool) -> os.stat_result:
+        if path == before:
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", fail)
+    for words in (("list",), ("verify", "--all", "-i", old.file), ("rekey", "-i", old.file, "-r", old.recipient)):
+        done = mfa_kit.run("backup", *words, "--backup-dir", after)
+        assert (done.code, f"{before} (1)" in done.err) == (0, True), done.err
 
 
 def test_a_pruned_backup_is_not_missing(

@@ -319,8 +319,8 @@ class Iam:
     def run_of(self, serial: str) -> str | RunTag:
         """Return the ID of the mfa-kit run that created a virtual device, from the device's tag.
 
-        Return Mark.UNTAGGED if the device has no such tag, or if the caller may not read tags. Return Mark.ABSENT if
-        the device does not exist.
+        Return RunTag.UNTAGGED if the device has no such tag, or if the caller may not read tags. Return RunTag.ABSENT
+        if the device does not exist.
         """
         try:
             run = self.tags(serial).get(RUN_TAG, "")

@@ -26,6 +26,17 @@ from mfa_kit.posix.open_files import FOLDER, NO_LINK
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
+def is_gone(path: Path) -> bool:
+    """Whether nothing exists at a path. If the system cannot tell, return False."""
+    try:
+        path.stat()
+    except ValueError:  # it has a null character
+        return True
+    except OSError as error:
+        return error.errno in ABSENT
+    return False
+
+
 class StoredFile(Protocol):
     """One backup. The file need not exist. Methods raise IntegrityFault if they fail."""
 
@@ -159,7 +170,7 @@ class LocalFile:
         return os.path.lexists(self._path)
 
     def is_there(self) -> bool:
-        """Whether a file exists at this path. A damaged record may have one that is too long for any file."""
+        """Whether a file exists at this path. A damaged record may have one that no file can have."""
         with faults_of(self._path, "read"):
             try:
                 return stat.S_ISREG(self._path.stat().st_mode)

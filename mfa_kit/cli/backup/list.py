@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,7 +140,7 @@ def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocat
     URL, return it as it is. Return the unknown name of a backup as it is too, so that the error is that of a missing
     file. Raise IntegrityFault for any other unknown name.
     """
-    if not isinstance(place, Path) or len(place.parts) != 1 or place.is_file():
+    if not isinstance(place, Path) or len(place.parts) != 1 or _is_file(place):
         return {place: ()}
     named = _named(place.name, wiring.stores.stored_backups(settings, folder, own=True))
     if not named and folder is None:
@@ -150,6 +151,12 @@ def backups_named(place: BackupLocation, settings: Settings, folder: BackupLocat
             suggest("name the file, or list the backups of its folder", "backup list --backup-dir DIR"),
         )
     return _files_and_copies(named) or {place: ()}
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):  # no file can have this name, or the system cannot tell
+        return path.is_file()
+    return False
 
 
 def _named(name: str, backups: Sequence[Backup]) -> list[Backup]:
