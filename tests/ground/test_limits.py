@@ -34,6 +34,7 @@ LIMITS: dict[str, object] = {
     "mfa_kit.enrollment.pacing.BUSY": (5, 10, 20, 40, 60),
     "mfa_kit.enrollment.pacing.GIVE_UP": 10 * MINUTE,
     "mfa_kit.enrollment.pacing.IDLE": MINUTE,
+    "mfa_kit.enrollment.pacing.FIRST_RATE": 10.0,
     "mfa_kit.enrollment.pacing.THROTTLED": (1, 2, 4, 8, 15, 30),
     "mfa_kit.enrollment.settling.STILL_ON_ITS_WAY": 15 * MINUTE,
     "mfa_kit.qr_codes.symbol.TEXT": 16,
