@@ -46,7 +46,7 @@ def doctor(*, accounts: AccountsChoice | None, read_settings: Callable[[], Setti
         {"check": diagnosis.what, "state": diagnosis.health, "found": diagnosis.found, "hint": diagnosis.hint or None}
         for diagnosis in diagnoses
     ]
-    output.many("doctor", rows, empty="")
+    output.many("doctor", rows, empty="", below=("hint",))
     return int(any(diagnosis.health is Health.BAD for diagnosis in diagnoses))
 
 

@@ -6,7 +6,6 @@ After the first write to IAM, a removal is continued and never undone.
 import json
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from shlex import quote
 
 from mfa_kit.core.errors import (
     AwsFault,
@@ -171,7 +170,7 @@ def look_to_revoke(
         raise Lockout(
             f"{device.serial} is the last MFA device of {user}; "
             f"without a device, anyone with the password of {user} could enroll a new one",
-            f"replace it (mfa-kit replace {quote(user)} --with KIND), or add --leave-without-mfa",
+            suggest("add --leave-without-mfa, or replace it", "replace {} --with KIND", user),
         )
     return entry_of_device(device, caller=caller, ports=ports, now=run)
 
