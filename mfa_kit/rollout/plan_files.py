@@ -28,7 +28,7 @@ from mfa_kit.rollout.plan import (
     action_of,
 )
 from mfa_kit.rollout.roster import ACTION, DEVICE_NAME, RosterRow, key_fingerprint, row_cells
-from mfa_kit.rollout.roster_files import parse_roster
+from mfa_kit.rollout.roster_files import WRONG, parse_roster
 
 SCHEMA, INDEX_SCHEMA = "mfa-kit/rollout-plan", "mfa-kit/rollout-index"
 # The version of both formats.
@@ -38,6 +38,9 @@ NAME, CHANGE = "name", "change"
 FIELDS = {DEVICE_NAME: NAME, ACTION: CHANGE}
 # Matches the beginning of an index. The rest is not read, because a plan may have several megabytes.
 INDEX_BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(INDEX_SCHEMA)}"')
+# Match the beginning of what `rollout plan` may replace: a plan or an index, and the rows that --skip-bad left out.
+REPLACED_PLAN = re.compile(rb'\s*\{\s*"schema"\s*:\s*"mfa-kit/rollout-(plan|index)"')
+REPLACED_ROWS = re.compile(rf"[^\n]*\b{WRONG}\b".encode())
 CREATE = suggest("create a plan", "rollout plan ROSTER -o PLAN")
 CREATE_INDEX = suggest("create it", "rollout plan ROSTER --accounts FILE -o INDEX")
 DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -56,7 +56,16 @@ from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.rollout.execution import Execution, Workers
 from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.plan import Plan, PlanFiles, PlannedAccount, RolloutIndex, index_of_plan
-from mfa_kit.rollout.plan_files import CREATE, is_index, merge_plan_files, parse_index, parse_plan, plan_digest
+from mfa_kit.rollout.plan_files import (
+    CREATE,
+    REPLACED_PLAN,
+    REPLACED_ROWS,
+    is_index,
+    merge_plan_files,
+    parse_index,
+    parse_plan,
+    plan_digest,
+)
 from mfa_kit.rollout.plan_making import PlanOptions, PlanPorts, plan_users
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
 from mfa_kit.rollout.proven_devices import ProvenDevices, prove_devices
@@ -659,6 +668,13 @@ def _read_planned(path: Path, account: PlannedAccount) -> Plan:
 def plans_folder(index: Path) -> Path:
     """Return the folder for the plans of an index. The folder is beside the index, and belongs to this index only."""
     return index.with_name(f"{index.name}-plans")
+
+
+def check_replaced(out: Path, skip_bad: Path | None) -> None:
+    """Raise UsageFault if `rollout plan` would replace a file that is no plan and no index, or no list of bad rows."""
+    rollout_files.check_replaced(out, REPLACED_PLAN, kind="a plan")
+    if skip_bad:
+        rollout_files.check_replaced(skip_bad, REPLACED_ROWS, kind="a list of rows with errors")
 
 
 def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:

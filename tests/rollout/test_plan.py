@@ -134,6 +134,21 @@ def test_wrong_rows_can_be_skipped_and_corrected(rollout: Rollout, people: Peopl
     assert actions(rollout) == {bad: "enroll"}
 
 
+def test_only_an_earlier_plan_and_an_earlier_list_of_errors_are_replaced(rollout: Rollout, people: People) -> None:
+    """Any other file may be one that the user still needs."""
+    (good,) = people(1)
+    roster, notes, aside = rollout.roster(good, "al ice"), rollout.folder / "notes.txt", rollout.folder / "bad.csv"
+    notes.write_text("wrongly named\n")
+    words = ("rollout", "plan", roster)
+    for more in (("-o", notes, "--skip-bad", aside), ("-o", rollout.file, "--skip-bad", notes)):
+        done = rollout.desk.run(*words, *more)
+        assert (done.code, f"{notes} is not a " in done.err) == (2, True), done.err
+    assert notes.read_text() == "wrongly named\n"
+    for _ in range(2):
+        done = rollout.desk.run(*words, "-o", rollout.file, "--skip-bad", aside)
+        assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize(
     ("out", "bad"), [("roster.csv", "bad.csv"), ("plan.json", "roster.csv"), ("plan.json", "plan.json")]
 )

@@ -97,6 +97,17 @@ def check_results(folder: Path, *, plan: str) -> None:
         )
 
 
+def check_replaced(path: Path, begin: re.Pattern[bytes], *, kind: str) -> None:
+    """Raise UsageFault if a file is there that does not begin as a file of this kind does. Nothing is changed."""
+    try:
+        with path.open("rb") as file:
+            octets = file.read(1024)
+    except OSError:
+        return  # `write_text` says what is wrong
+    if octets and not begin.match(octets):
+        raise UsageFault(f"{path} is not {kind}, and would be overwritten", "name another file")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file with mode 0600. It replaces an earlier file with this name.
 

@@ -177,6 +177,7 @@ def plan(
     With --accounts or --org, write a plan for each account, and an index of all plans to FILE.
     """
     check_files(roster, out, skip_bad, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
+    wiring.rollout.check_replaced(out, skip_bad)
     alone, progress = accounts is None, settings.progress
     request = PlanOptions(
         rows=read_roster_rows(roster, skip_bad, settings=settings) if roster and alone else None,
