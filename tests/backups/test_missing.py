@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,25 @@ def test_another_folder_that_cannot_be_read_stops_no_command(
     for words in (("list",), ("verify", "--all", "-i", old.file), ("rekey", "-i", old.file, "-r", old.recipient)):
         done = mfa_kit.run("backup", *words, "--backup-dir", after)
         assert (done.code, f"{before} (1)" in done.err) == (0, True), done.err
+
+
+@pytest.mark.parametrize("below", ["", "000000000000"])
+def test_a_folder_that_cannot_be_read_is_not_empty(
+    mfa_kit: MfaKit, user: str, old: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    """Otherwise `verify --all` would find no fault in it. The permissions do not hold for root."""
+    enroll(mfa_kit, user, old, tmp_path / "mine")
+    listed = Path.iterdir
+
+    def fail(path: Path) -> Iterator[Path]:
+        if path == tmp_path / "mine" / below:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    for words in (("list",), ("verify", "--all", "-i", old.file), ("rekey", "-i", old.file, "-r", old.recipient)):
+        done = mfa_kit.run("backup", *words, "--backup-dir", tmp_path / "mine")
+        assert (done.code, "cannot be read: Permission denied" in done.err) == (5, True), done.err
 
 
 def test_a_pruned_backup_is_not_missing(

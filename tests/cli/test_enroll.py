@@ -285,6 +285,7 @@ BAD: list[tuple[str, list[str], int, str]] = [
     ("no file of recipients", ["USER", "-R", "/nonexistent"], 2, "cannot be read: No such file"),
     ("file as folder", ["USER", "--backup-dir", "/dev/null"], 2, "is not a folder that you can write to"),
     ("below a file", ["USER", "--backup-dir", "/dev/null/a"], 2, "is not a folder that you can write to"),
+    ("long folder", ["USER", "--backup-dir", "a" * 300], 2, "cannot be read: File name too long"),
     ("no profile", ["USER", "--profile", "none"], 4, "none"),
     ("no region", ["USER", "--region", "us_east_1"], 2, "'us_east_1' doesn't match a supported format"),
     ("no address", ["USER", "--endpoint-url", "lab"], 2, "the endpoint address is invalid"),

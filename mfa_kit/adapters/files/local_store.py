@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
@@ -26,15 +27,39 @@ from mfa_kit.posix.open_files import FOLDER, NO_LINK
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
+def _mode(path: Path) -> int:
+    """Return the mode of the file at a path, or 0 if there is none. A damaged record may have a path of no file.
+
+    Raise IntegrityFault if the system cannot tell.
+    """
+    with faults_of(path, "read"):
+        try:
+            return path.stat().st_mode
+        except ValueError:  # it has a null character
+            return 0
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
+            return 0
+
+
 def is_gone(path: Path) -> bool:
     """Whether nothing exists at a path. If the system cannot tell, return False."""
     try:
-        path.stat()
-    except ValueError:  # it has a null character
-        return True
-    except OSError as error:
-        return error.errno in ABSENT
-    return False
+        return not _mode(path)
+    except IntegrityFault:
+        return False
+
+
+def _list_folder(path: Path) -> list[Path]:
+    """Return what is in a folder, or nothing if the path is no folder. Raise IntegrityFault if it cannot be read."""
+    with faults_of(path, "read"):
+        try:
+            return list(path.iterdir())
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
+            return []
 
 
 class StoredFile(Protocol):
@@ -125,10 +150,19 @@ class LocalFolder:
         self._path = path
 
     def check(self) -> None:
-        """Raise UsageFault if the folder is a symlink, or if backups cannot be written to it.
+        """Raise UsageFault if the folder is a symlink or has no valid name, or if backups cannot be written to it.
 
         If the folder does not exist yet, check the nearest folder above it that exists.
         """
+        try:
+            self._path.lstat()
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass
+        except (OSError, ValueError) as error:  # for example, its name is too long
+            raise UsageFault(
+                f"the backup folder {self._path} cannot be read: {reason_of(error)}",
+                "name another folder: --backup-dir DIR",
+            ) from None
         nearest = next(folder for folder in (self._path, *self._path.parents) if os.path.lexists(folder))
         if os.path.islink(self._path):  # noqa: PTH114 - Path.is_symlink may raise PermissionError
             raise UsageFault(f"the backup folder {self._path} is a symlink", "name the folder itself: --backup-dir DIR")
@@ -139,11 +173,12 @@ class LocalFolder:
 
     def is_there(self) -> bool:
         """Whether the folder exists."""
-        return self._path.is_dir()
+        return stat.S_ISDIR(_mode(self._path))
 
     def files(self) -> Iterator[Path]:
         """Yield the files `ACCOUNT/USER/FILE` below the folder, sorted. Symlinks are skipped."""
-        for path in sorted(self._path.glob("*/*/*")):
+        users = chain.from_iterable(map(_list_folder, _list_folder(self._path)))
+        for path in sorted(chain.from_iterable(map(_list_folder, users))):
             if not path.is_symlink():
                 yield path
 
@@ -170,16 +205,8 @@ class LocalFile:
         return os.path.lexists(self._path)
 
     def is_there(self) -> bool:
-        """Whether a file exists at this path. A damaged record may have one that no file can have."""
-        with faults_of(self._path, "read"):
-            try:
-                return stat.S_ISREG(self._path.stat().st_mode)
-            except ValueError:  # it has a null character
-                return False
-            except OSError as error:
-                if error.errno not in ABSENT:
-                    raise
-                return False
+        """Whether a file exists at this path."""
+        return stat.S_ISREG(_mode(self._path))
 
     def read(self, most: int) -> bytes:
         """Return the content of the file, but at most `most` octets."""
@@ -235,7 +262,7 @@ class LocalFile:
         with faults_of(path, "removed"):
             try:
                 folder = os.open(path.parent, FOLDER | NO_LINK)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
                 if not sealed:
                     return
                 raise IntegrityFault(
