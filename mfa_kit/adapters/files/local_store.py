@@ -176,8 +176,12 @@ class LocalFolder:
         return stat.S_ISDIR(_mode(self._path))
 
     def files(self) -> Iterator[Path]:
-        """Yield the files `ACCOUNT/USER/FILE` below the folder, sorted. Symlinks are skipped."""
-        users = chain.from_iterable(map(_list_folder, _list_folder(self._path)))
+        """Yield the files `ACCOUNT/USER/FILE` below the folder, sorted. Symlinks are skipped.
+
+        Other folders, such as `lost+found` on a disk of its own, need not be readable.
+        """
+        accounts = [path for path in _list_folder(self._path) if ACCOUNT_ID.fullmatch(path.name)]
+        users = chain.from_iterable(map(_list_folder, accounts))
         for path in sorted(chain.from_iterable(map(_list_folder, users))):
             if not path.is_symlink():
                 yield path
