@@ -266,7 +266,7 @@ class LocalFile:
         with faults_of(path, "removed"):
             try:
                 folder = os.open(path.parent, FOLDER | NO_LINK)
-            except (FileNotFoundError, NotADirectoryError, PermissionError):
+            except (FileNotFoundError, NotADirectoryError):
                 if not sealed:
                     return
                 raise IntegrityFault(

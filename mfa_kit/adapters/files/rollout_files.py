@@ -31,7 +31,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.models import run_time
 from mfa_kit.core.text import encoding_of, one_line
-from mfa_kit.disk.files import READING, fault_of_owner, faults_of, open_folder, replace_file
+from mfa_kit.disk.files import READING, fault_of_owner, faults_of, open_folder, read_all, replace_file
 from mfa_kit.posix.open_files import NO_LINK, check_unlocked, lock
 
 # The maximum size of a file in octets. Five thousand users with tags take a few megabytes.
@@ -100,8 +100,7 @@ def check_results(folder: Path, *, plan: str) -> None:
 def check_replaced(path: Path, begin: re.Pattern[bytes], *, kind: str) -> None:
     """Raise UsageFault if a file is there that does not begin as a file of this kind does. Nothing is changed."""
     try:
-        with path.open("rb") as file:
-            octets = file.read(1024)
+        octets = read_all(os.open(path, READING), 1024)
     except OSError:
         return  # `write_text` says what is wrong
     if octets and not begin.match(octets):
