@@ -13,7 +13,6 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from typing import NamedTuple
 
 from mfa_kit.core.errors import IntegrityFault
@@ -154,7 +153,10 @@ class OwnershipFault(NamedTuple):
 def fault_of_owner(path: Path, status: os.stat_result) -> OwnershipFault | None:
     """Return why other users could change a file or folder, or None if only this user and root can."""
     if status.st_uid not in {user_id(), 0}:
-        return OwnershipFault(f"{path} belongs to another user", f"make it yours: chown {user_id()} {quote(str(path))}")
+        return OwnershipFault(
+            f"{path} belongs to another user",
+            Message("make it yours", command("chown {} {}", str(user_id()), str(path))),
+        )
     # In a sticky folder, users cannot remove each other's files. On a file, the sticky bit has no meaning.
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:

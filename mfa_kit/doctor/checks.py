@@ -5,7 +5,6 @@ Of this computer: files, variables, the terminal, security keys and card readers
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import AccessDenied, DeviceFault, MfaKitError
@@ -289,9 +288,9 @@ def diagnose_folder(subject: str, folder: FileFacts, *, user: int) -> Diagnosis:
         return noted(subject, f"{folder.path}, does not exist yet")
     finding = f"{folder.path}, mode {folder.mode:o}"
     if folder.owner != user:
-        return bad(subject, f"{finding}, belongs to another user", f"chown {quote(str(user))} {quote(folder.path)}")
+        return bad(subject, f"{finding}, belongs to another user", command("chown {} {}", str(user), folder.path))
     if folder.mode & 0o077:
-        return bad(subject, f"{finding}: other users can read it", f"chmod 700 {quote(folder.path)}")
+        return bad(subject, f"{finding}: other users can read it", command("chmod 700 {}", folder.path))
     return good(subject, finding)
 
 

@@ -17,7 +17,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
 from mfa_kit.organization.accounts import OrgAccount
-from tests.conftest import pasted
+from tests.conftest import MfaKit, pasted
 
 AWS = command("aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password")
 QUOTED = mfa_kit(
@@ -156,3 +156,15 @@ def test_long_cells_are_below_their_row(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(forms, "output_width", lambda: 80)
     forms.write_table(results)
     assert capsys.readouterr().out.splitlines()[0].split() == ["USER", "WHY", "FIRST"]
+
+
+def test_doctor_prints_its_commands_below_their_rows(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a column, a command would be broken at words, so a shell would not get its arguments."""
+    mfa_kit.home.mkdir()
+    mfa_kit.home.chmod(0o755)
+    monkeypatch.setattr(forms, "output_width", lambda: 80)
+    done = mfa_kit.run("doctor")
+    assert done.code == 1, done.err
+    assert "HINT" not in done.out.splitlines()[0]
+    hint = "\n".join(line.strip() for line in done.out.splitlines()).partition("HINT  chmod")[2]
+    assert hint.replace(" \\\n", " ").startswith(f" 700 {mfa_kit.home}\n"), done.out

@@ -2,13 +2,13 @@
 
 import io
 import os
-import shlex
 import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import Message, command
 from mfa_kit.disk.files import create_file, open_folder
 
 # The date of all files in the archive: the earliest date that ZIP allows. It is fixed, so that archives with the same
@@ -35,7 +35,7 @@ def read_secret(file: Path) -> bytes:
                 raise UsageFault(
                     f"{file} has mode {stat.S_IMODE(status.st_mode):04o}, so other users of this computer could learn "
                     "the secret of the pseudonyms",
-                    f"allow only its owner: chmod 600 {shlex.quote(str(file))}",
+                    Message("allow only its owner", command("chmod 600 {}", str(file))),
                 )
             secret = opened.read(LARGEST_KEY + 1).strip()
     except OSError as error:
