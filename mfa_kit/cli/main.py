@@ -1,6 +1,5 @@
 """The table of all commands, and the entry point. The module of a command is imported when the command is called."""
 
-import errno
 import gc
 import os
 import re
@@ -23,7 +22,6 @@ from mfa_kit.core.errors import (
     MfaKitError,
     UsageFault,
     innermost,
-    notes_of,
 )
 from mfa_kit.core.message import suggest
 from mfa_kit.core.stopping import INTERRUPTS
@@ -228,13 +226,6 @@ WIDEST = 80
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-# What the operating system says of a path that a user named, or of its disk. These errors are no bugs.
-OF_PATHS = {
-    *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS),
-    *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ENOTCONN),
-}
-
-
 class Program(Noun):
     """The program as a click command.
 
@@ -244,8 +235,7 @@ class Program(Noun):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command.
 
-        Raise IntegrityFault or InternalError in place of an EOFError or OSError, unless it occurred while writing
-        output.
+        Raise InternalError in place of an EOFError or OSError, unless that error occurred while writing output.
         """
         try:
             return super().invoke(ctx)
@@ -256,20 +246,7 @@ class Program(Noun):
         except (EOFError, OSError) as error:
             if _echoing(error):
                 raise
-            raise _error_of_path(error) from None
-
-
-def _error_of_path(error: BaseException) -> MfaKitError:
-    """Return the IntegrityFault for an error about a path that no module has described. For a bug, an InternalError."""
-    if not isinstance(error, OSError) or error.errno not in OF_PATHS or not isinstance(error.filename, str):
-        return InternalError.of(error)
-    described = IntegrityFault(
-        f"{error.filename} cannot be read or written: {os.strerror(error.errno)}",
-        "check the path, and the permissions of its folders",
-    )
-    for note in notes_of(error):
-        described.add_note(note)
-    return described
+            raise InternalError.of(error) from None
 
 
 @click.group(cls=Program, rows=COMMANDS, context_settings=CONTEXT)
