@@ -66,18 +66,20 @@ def at_a_terminal(kit: MfaKit, *words: str, columns: int) -> list[str]:
     return str(said).splitlines()
 
 
-@pytest.mark.parametrize("columns", [500, 60])
-def test_a_table_fits_the_window(columns: int, mfa_kit: MfaKit) -> None:
-    """If a cell is too long for its column, it continues on the next line of the column."""
+@pytest.mark.parametrize(("columns", "names"), [(500, ("STATE", "FOUND", "HINT")), (60, ("STATE", "FOUND"))])
+def test_a_table_fits_the_window(columns: int, names: tuple[str, ...], mfa_kit: MfaKit) -> None:
+    """A cell that is too long for its column continues on the next line. A hint is then printed below its row."""
     head, *lines = at_a_terminal(mfa_kit, "doctor", columns=columns)
-    assert head.split() == ["CHECK", "STATE", "FOUND", "HINT"]
+    assert head.split() == ["CHECK", *names]
     assert max(map(len, lines)) <= columns
-    for name in ("STATE", "FOUND", "HINT"):
+    rows = [line for line in lines if not re.match(r"    HINT  | {10}\S", line)]
+    assert any(line.startswith("    HINT  ") for line in lines) is (len(rows) < len(lines)) is ("HINT" not in names)
+    for name in names:
         at = head.index(name)
-        assert {line[at - 2 : at].strip() for line in lines} == {""}
-        assert any(line[at : at + 1].strip() for line in lines)
-    assert any(line.split() == ["extra", "oath", "ok", "installed"] for line in lines)
-    assert any(line.startswith(" ") for line in lines) is (columns == 60)
+        assert {line[at - 2 : at].strip() for line in rows} == {""}
+        assert any(line[at : at + 1].strip() for line in rows)
+    assert any(line.split() == ["extra", "oath", "ok", "installed"] for line in rows)
+    assert any(line.startswith(" ") for line in rows) is (columns == 60)
 
 
 def test_the_first_line_names_the_caller(mfa_kit: MfaKit) -> None:
