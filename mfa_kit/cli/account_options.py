@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -15,7 +14,7 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.environment import command_line, given, long_name
 from mfa_kit.cli.options import Matching
-from mfa_kit.cli.value_types import Age, F, add_options
+from mfa_kit.cli.value_types import Age, F, LocalPath, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.organization.accounts import AUDIT_ROLE, EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY, WORKERS, AccountsChoice
@@ -31,7 +30,11 @@ def many_option(*names: str, **how: Any) -> Callable[[F], F]:
 
 
 FILE = many_option(
-    "--accounts", "in_file", type=Path, metavar="FILE", help="Work in the accounts listed in FILE (c7n-org's format)."
+    "--accounts",
+    "in_file",
+    type=LocalPath(),
+    metavar="FILE",
+    help="Work in the accounts listed in FILE (c7n-org's format).",
 )
 ORG = many_option("--org", "in_org", is_flag=True, help="Work in all accounts of the organization.")
 UNIT_ID = many_option(
@@ -65,7 +68,7 @@ PARALLEL = many_option(
 )
 RESUME = many_option("--resume", is_flag=True, help="Continue: skip accounts that are complete in --output-dir.")
 OUTPUT_DIR = many_option(
-    "--output-dir", type=Path, metavar="DIR", help="Write the results of each account to DIR/<account ID>."
+    "--output-dir", type=LocalPath(), metavar="DIR", help="Write the results of each account to DIR/<account ID>."
 )
 
 
@@ -197,7 +200,7 @@ def _check_together(values: Mapping[str, Any]) -> None:
 SNAPSHOT = click.option(
     "--snapshot",
     "file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="FILE",
     help="Read this snapshot instead of AWS. If FILE does not exist, it is created from AWS with mode 0600.",
 )

@@ -10,7 +10,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import EXCLUDE, EXTERNAL, INCLUDE, TAG, UNIT_ID, role_option
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.value_types import add_options
+from mfa_kit.cli.value_types import LocalPath, add_options
 from mfa_kit.core.text import Cell, count_of
 from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Verb)
-@click.option("-o", "--out", type=Path, required=True, metavar="FILE", help="New file to write, JSON.")
+@click.option("-o", "--out", type=LocalPath(), required=True, metavar="FILE", help="New file to write, JSON.")
 @add_options(UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(AUDIT_ROLE), EXTERNAL)
 @click.option("--with-tags", is_flag=True, help="Also write the accounts' tags (one call per account).")
 def export(

@@ -17,7 +17,7 @@ from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import ASFF, OCSF, Output, call_place
-from mfa_kit.cli.value_types import Age
+from mfa_kit.cli.value_types import Age, LocalPath
 
 # The function that does the work of the command, as `module:function`. Its module is imported only for the work.
 WORK = "mfa_kit.cli.audit_output:run_audit"
@@ -77,7 +77,7 @@ class AuditChoices(TypedDict):
 )
 @click.option(
     "--baseline",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="FILE",
     help="File of accepted findings, which do not count as failures. Each has an owner, a reason and an end date.",
 )

@@ -10,7 +10,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.output import load_place
-from mfa_kit.cli.value_types import Age, F, PlaceType, add_options
+from mfa_kit.cli.value_types import Age, F, LocalPath, PlaceType, add_options
 from mfa_kit.core.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def identity(
 ) -> Callable[[F], F]:
     """Return a decorator that adds the option for identities that decrypt backups. The values are passed as `keys`."""
     return click.option(
-        *("-i", "--identity", "keys"), multiple=True, required=required, type=Path, metavar="FILE", help=text
+        *("-i", "--identity", "keys"), multiple=True, required=required, type=LocalPath(), metavar="FILE", help=text
     )
 
 
@@ -37,7 +37,7 @@ RECIPIENTS_FILE = click.option(
     "--recipients-file",
     "to_files",
     multiple=True,
-    type=Path,
+    type=LocalPath(),
     metavar="FILE",
     help="File of recipients, one per line.",
 )
@@ -98,7 +98,7 @@ RECORD = click.option(
     "--record",
     "record",
     multiple=True,
-    type=Path,
+    type=LocalPath(),
     metavar="DIR",
     callback=_read_records,
     help="Also compare with the records of runs in DIR, the results of a rollout. Repeatable.",
@@ -113,10 +113,10 @@ def check_accepted(files: Sequence[BackupLocation], *, accept_label: bool) -> No
 
 WHICH = click.option("--key", "wanted", metavar="SERIAL|READER", help="The key to use, if several are plugged in.")
 WHICH_FIDO = click.option("--key", "wanted", metavar="SERIAL|PLACE", help="The key to use, if several are plugged in.")
-MDS = click.option("--mds", type=click.Path(path_type=Path), metavar="FILE", help="Signed FIDO metadata (blob.jwt).")
+MDS = click.option("--mds", type=LocalPath(), metavar="FILE", help="Signed FIDO metadata (blob.jwt).")
 MDS_ROOT = click.option(
     "--mds-root",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="FILE",
     help="Root certificate of the metadata, if it is not the FIDO Alliance's.",
 )

@@ -23,7 +23,7 @@ from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, 
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.cli.value_types import LocalPath, PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress, counted
 from mfa_kit.core.message import clauses, suggest
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mfa_kit.wiring.settings import Settings
 
 RECOVERY_KEY_DIR = click.option(
-    "--dir", "folder", type=Path, metavar="DIR", help="Folder of the break-glass files [default: the newest]."
+    "--dir", "folder", type=LocalPath(), metavar="DIR", help="Folder of the break-glass files [default: the newest]."
 )
 PRESENT = identity("Identity of a custodian who is present. Other custodians name theirs at the terminal.")
 ACCEPT = click.option(
@@ -62,7 +62,7 @@ CUSTODIAN = click.option(
 )
 LETTERS = click.option(
     "--letters",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="DIR",
     help="Existing folder for PDF letters: each custodian without KEY gets a new private key, on a letter only.",
 )
@@ -116,7 +116,7 @@ def _recovery_key_row(recovery_key: RecoveryKey, outcome: str) -> ResultRow:
 @click.option(
     "--dir",
     "folder",
-    type=Path,
+    type=LocalPath(),
     metavar="DIR",
     help="New folder for the files [default: one in mfa-kit's own folder].",
 )
@@ -206,7 +206,7 @@ def custodians(
 @click.option(
     "--from",
     "source",
-    type=Path,
+    type=LocalPath(),
     metavar="FILE",
     help="File from which other custodians removed their layers (break-glass pass).",
 )
@@ -255,12 +255,16 @@ def open_backup(
 
 
 @click.command("pass", cls=Verb, needs_config=False)
-@click.argument("file", type=Path)
+@click.argument("file", type=LocalPath())
 @identity(required=True)
 @PASSPHRASE_FD
-@click.option("-o", "--out", required=True, type=Path, metavar="NEXT", help="New file for the next custodian.")
+@click.option("-o", "--out", required=True, type=LocalPath(), metavar="NEXT", help="New file for the next custodian.")
 @click.option(
-    "--dir", "folder", type=Path, metavar="DIR", help="Folder of manifest.json [default: that of FILE, or the newest]."
+    "--dir",
+    "folder",
+    type=LocalPath(),
+    metavar="DIR",
+    help="Folder of manifest.json [default: that of FILE, or the newest].",
 )
 def pass_on(
     *,
@@ -320,7 +324,7 @@ def _say_what_is_next(layer: OwnLayer, out: Path, progress: Progress) -> None:
 )
 @click.option(
     "--protocol",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="FILE",
     help="New PDF file for the record of the drill, which the custodians sign. It contains no secret.",
 )

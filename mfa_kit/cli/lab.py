@@ -14,14 +14,14 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.value_types import Number, add_options
+from mfa_kit.cli.value_types import LocalPath, Number, add_options
 from mfa_kit.core.errors import UsageFault
 
 if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
     from mfa_kit.wiring.settings import Settings
 
-FILE = click.Path(path_type=Path)
+FILE = LocalPath()
 # The options of commands that start a lab, as in wiring.lab.LabChoices.
 start_options = add_options(
     click.option("--users", type=click.IntRange(0), help="Number of users in each new account [5]."),

@@ -15,7 +15,7 @@ from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, without_copies
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.value_types import Age, Moment
+from mfa_kit.cli.value_types import Age, LocalPath, Moment
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.device_records import NO_RECORDS, RunRecords
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
@@ -125,7 +125,7 @@ def migrate(*, settings: Settings, output: Output) -> None:
 
 @click.command("copy", cls=Verb, acts_at_once=True)
 @click.option(
-    "--from", "folder", type=Path, metavar="DIR", help="Copy the ledger in this folder, not this computer's own."
+    "--from", "folder", type=LocalPath(), metavar="DIR", help="Copy the ledger in this folder, not this computer's own."
 )
 def copy_ledger(*, folder: Path | None, settings: Settings, output: Output) -> None:
     """Copy a computer's ledger to PostgreSQL. Your database role must own the ledger there.

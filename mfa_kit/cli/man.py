@@ -10,11 +10,14 @@ from mfa_kit import __version__, wiring
 from mfa_kit.cli.method_verb import MethodVerb, click_options, leave_methods_out
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.wiring.methods.registry import METHODS
 
 
 @click.command(cls=Verb)
-@click.option("--dir", "folder", type=Path, metavar="DIR", help="Write the pages of all commands to this folder.")
+@click.option(
+    "--dir", "folder", type=LocalPath(), metavar="DIR", help="Write the pages of all commands to this folder."
+)
 def man(*, folder: Path | None, output: Output) -> None:
     """Print the main manual page (`mfa-kit man | man -l -`), or write all pages (`--dir ~/.local/share/man/man1`)."""
     root = click.get_current_context().find_root().command

@@ -13,7 +13,7 @@ import click
 from mfa_kit.cli import environment, options
 from mfa_kit.cli.backup_options import new_backup_options
 from mfa_kit.cli.usage import nearest
-from mfa_kit.cli.value_types import add_options
+from mfa_kit.cli.value_types import LocalPath, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.wiring.methods.method import EnrollmentMethod, Option, Options, built, option_of, type_of
@@ -51,7 +51,7 @@ def _click_type(kind: object, option: Option) -> click.ParamType[Any] | type:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return click.Choice([member.value for member in kind])
     if kind is Path:
-        return click.Path(path_type=Path) if option.read else Path
+        return LocalPath()
     if kind is int:
         return click.IntRange(option.least, option.most)
     return str

@@ -16,7 +16,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.value_types import Age, add_options
+from mfa_kit.cli.value_types import Age, LocalPath, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.core.text import ResultRow, count_of, iso_time, one_line
@@ -49,7 +49,7 @@ Bar = tuple[str, int, str, str]
 # The length of the longest bar, in characters.
 WIDE = 40
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+FILE = LocalPath(dir_okay=False)
 # The maximum number of steps of 30 s to search: two months. A token whose clock is off by more than that is broken.
 MOST_STEPS = 175_200
 # The number of characters of the longest duration that is accepted.

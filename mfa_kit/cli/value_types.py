@@ -87,6 +87,26 @@ class Day(click.ParamType[str]):
         return readable_day(day)
 
 
+class LocalPath(click.Path):
+    """A parameter type: a path on this computer. There need not be anything at the path."""
+
+    def __init__(self, **checks: bool) -> None:
+        super().__init__(path_type=Path, readable=False, **checks)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path. Raise UsageFault if the system refuses it: its name is too long, or a folder is closed."""
+        path = Path(str(super().convert(value, param, ctx)))
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise UsageFault(
+                f"{path} cannot be used: {error.strerror}", "check the permissions of its folders, or give another path"
+            ) from None
+        return path
+
+
 class PlaceType(click.ParamType[BackupLocation]):
     """A parameter type: a path on this computer, or an S3 URL."""
 

@@ -21,9 +21,11 @@ from mfa_kit.cli.method_verb import click_options
 from mfa_kit.cli.options import Noun
 from mfa_kit.cli.output import load_place
 from mfa_kit.cli.rollout.apply import ApplyOptions
-from mfa_kit.cli.value_types import Age, Moment
+from mfa_kit.cli.value_types import Age, LocalPath, Moment
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.wiring.methods import registry
+from tests.conftest import Nobody
 
 PACKAGE = Path(main.__file__).parents[1]
 # Anyone who can list processes can read a command line, and the shell's history keeps it.
@@ -43,7 +45,7 @@ NO_SECRET = {
 OPEN_TYPES = (
     click.Choice,
     click.File,
-    click.Path,
+    LocalPath,
     click.types.BoolParamType,
     click.types.FloatParamType,
     click.types.IntParamType,
@@ -79,8 +81,6 @@ def parameters() -> Iterator[tuple[str, click.Parameter]]:
 def takes_text(param: click.Parameter) -> bool:
     """Return whether the value can be any text."""
     if isinstance(param, click.Option) and (param.is_flag or param.count):
-        return False
-    if isinstance(param.type, click.types.FuncParamType) and param.type.func is Path:
         return False
     return not isinstance(param.type, OPEN_TYPES)
 
@@ -124,7 +124,7 @@ def test_the_check_finds_an_option_that_takes_a_secret(option: click.Parameter) 
     [
         click.Option(["--pin-stdin"], is_flag=True),
         click.Option(["--passphrase-fd"], type=click.IntRange(min=0)),
-        click.Option(["--seeds"], type=Path),
+        click.Option(["--seeds"], type=LocalPath()),
         click.Option(["--codes"], type=click.Choice(["typed", "generated"])),
         click.Option(["--name"], help="Name of the device in IAM."),
     ],
@@ -133,6 +133,50 @@ def test_the_check_finds_an_option_that_takes_a_secret(option: click.Parameter) 
 def test_an_option_for_the_place_of_a_secret_is_allowed(option: click.Parameter) -> None:
     """It takes a descriptor, a file or a fixed choice."""
     assert not could_be_secret(option)
+
+
+def test_every_path_is_of_the_same_type() -> None:
+    """A path that the system refuses is then refused before a command does anything."""
+    wrong = {
+        (words, param.opts[-1])
+        for words, param in parameters()
+        if isinstance(param.type, click.Path | click.types.FuncParamType) and not isinstance(param.type, LocalPath)
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "there/" + "a" * 5000])
+def test_a_path_that_is_too_long_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match=r": File name too long$") as refused:
+        LocalPath().convert(str(tmp_path / name), None, None)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("name", ["a", "there/a", "file/a", "link"])
+def test_there_need_not_be_anything_at_a_path(name: str, tmp_path: Path) -> None:
+    """The command that reads or writes it says what is wrong."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    assert LocalPath().convert(str(tmp_path / name), None, None) == tmp_path / name
+
+
+REFUSED = {
+    "plan": ("rollout", "plan", "roster.csv", "-o"),
+    "results": ("rollout", "apply", "plan.json", "--results"),
+    "letters": ("rollout", "handover", "plan.json", "-o"),
+    "snapshot": ("audit", "--snapshot"),
+    "identity": ("backup", "verify", "--all", "-i"),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED)
+def test_a_path_in_a_closed_folder_is_refused(words: tuple[str, ...], nobody: Nobody) -> None:
+    """It is the folder of another user."""
+    closed = nobody.home.parent / "closed"
+    closed.mkdir(mode=0o700)
+    done = nobody.process(*words, closed / "a")
+    assert (done.code, done.out) == (2, "")
+    assert f"mfa-kit: {closed}/a cannot be used: Permission denied\n" in done.err
 
 
 def unread(function: Callable[..., object]) -> list[str]:

@@ -24,7 +24,7 @@ from mfa_kit.cli.backup_options import (
 )
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.cli.value_types import LocalPath, PlaceType
 from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress, counted
 from mfa_kit.core.message import suggest
@@ -174,7 +174,7 @@ def _row(backup: Backup, why: Why, fault: str | None, *, planned: bool) -> Resul
 
 
 @click.command(cls=Verb, needs_config=False, acts_at_once=True)
-@click.argument("file", type=Path, required=False)
+@click.argument("file", type=LocalPath(), required=False)
 def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
     """Change the passphrase of this computer's identity, or of the identity FILE. No backup is changed."""
     identity = wiring.age_keys.existing_identity(file)

@@ -15,7 +15,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.backup.list import backups_named
 from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, identity
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.cli.value_types import LocalPath, PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
@@ -128,7 +128,12 @@ def _restore_to_phone(
 @PASSPHRASE_FD
 @ACCEPT_LABEL
 @click.option(
-    "-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture; only you can read it."
+    "-o",
+    "--out",
+    required=True,
+    type=LocalPath(),
+    metavar="FILE",
+    help="New file for the picture; only you can read it.",
 )
 def show_backup(
     *,

@@ -11,6 +11,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.core.text import iso_time
 
 if TYPE_CHECKING:
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
 
 @click.command("export", cls=Verb)
-@click.option("-o", "--out", "file", type=click.Path(path_type=Path), required=True, help="The new archive (ZIP).")
+@click.option("-o", "--out", "file", type=LocalPath(), required=True, help="The new archive (ZIP).")
 @click.option(
     "--sign",
     "key",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     required=True,
     metavar="KEY",
     help="The SSH key that signs the manifest: a private key, or a public key whose private key is in ssh-agent.",
 )
 @click.option(
     "--pseudonyms",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="KEYFILE",
     help="Replace names of users, devices and custodians with pseudonyms. This file has the secret that makes them.",
 )

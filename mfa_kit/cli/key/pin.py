@@ -7,7 +7,6 @@ The reset of FIDO is for the FIDO half of a key, but some firmware also erases t
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
@@ -17,7 +16,7 @@ from mfa_kit.cli.backup_options import PASSWORD_STDIN, PIN_STDIN, RECIPIENT, REC
 from mfa_kit.cli.key.sources import REMEDY, OathHalf, find_oath_half
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.value_types import add_options
+from mfa_kit.cli.value_types import LocalPath, add_options
 from mfa_kit.core.errors import Declined, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.core.recorded_keys import KeyEvent, KeyFacts, vendor_of
@@ -61,12 +60,10 @@ new_pin_options = add_options(
     ),
     RECIPIENT,
     RECIPIENTS_FILE,
-    click.option(
-        "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="New file for the encrypted PIN."
-    ),
+    click.option("-o", "--out", type=LocalPath(), metavar="FILE", help="New file for the encrypted PIN."),
     click.option(
         "--letter",
-        type=click.Path(path_type=Path),
+        type=LocalPath(),
         metavar="FILE",
         help="With --generate: new PDF file for a letter with the PIN, unencrypted.",
     ),

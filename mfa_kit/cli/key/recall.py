@@ -13,6 +13,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import metadata_options
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.firmware import NOT_OATH, Verdict
 from mfa_kit.core.message import suggest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
     from mfa_kit.wiring.settings import Settings
 
-FILE = click.Path(path_type=Path)
+FILE = LocalPath()
 
 
 @click.command(cls=Verb)

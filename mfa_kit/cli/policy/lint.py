@@ -13,6 +13,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.cli.visits import alert_unread
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
     from mfa_kit.wiring.settings import Settings
 
-POLICY_FILE = click.Path(path_type=Path, allow_dash=True)
+POLICY_FILE = LocalPath(allow_dash=True)
 LONGEST = 1 << 20
 
 

@@ -13,6 +13,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.text import ResultRow, count_of, few, iso_time
@@ -52,12 +53,16 @@ class _Result:
 
 
 @click.command(cls=Verb)
-@click.argument("roster", type=Path)
-@click.option("-o", "--out", "new", required=True, type=Path, metavar="NEW", help="The roster to write.")
+@click.argument("roster", type=LocalPath())
+@click.option("-o", "--out", "new", required=True, type=LocalPath(), metavar="NEW", help="The roster to write.")
 @click.option("--github", "column", metavar="COLUMN", help="The roster's column with the users' names at the forge.")
 @click.option("--base-url", default=GITHUB, show_default=True, metavar="URL", help="The forge: GitHub or GitLab.")
 @click.option(
-    "--from", "file", type=Path, metavar="FILE", help="Read keys from FILE instead: a name and a key on each line."
+    "--from",
+    "file",
+    type=LocalPath(),
+    metavar="FILE",
+    help="Read keys from FILE instead: a name and a key on each line.",
 )
 def fetch(
     *, roster: Path, new: Path, column: str | None, base_url: str, file: Path | None, settings: Settings, output: Output

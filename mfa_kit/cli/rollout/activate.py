@@ -18,6 +18,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountWork, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, recorded_location
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 PROOFS = click.option(
     "--proofs",
-    type=Path,
+    type=LocalPath(),
     metavar="FILE",
     help="CSV file with user, code1, code2 and time. "
     "Enable only the devices of users whose codes prove that the app works.",

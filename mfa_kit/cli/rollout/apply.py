@@ -27,6 +27,7 @@ from mfa_kit.cli.rollout.results import (
     report_blocked,
 )
 from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, open_for_changes
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout.apply import PlanRun, check_backup_folder, check_copies
 from mfa_kit.rollout.execution import RowOutcome, RowResult
@@ -49,10 +50,10 @@ F = TypeVar("F", bound=Callable[..., object])
 ONE_PLAN_FILE = click.argument(
     "plan_files",
     metavar="PLAN",
-    type=Path,
+    type=LocalPath(),
     callback=lambda *of_file: (shared.note_plan(*of_file),) if of_file[2] else (),
 )
-PLAN_FILES = click.argument("plan_files", metavar="PLAN...", nargs=-1, required=True, type=Path)
+PLAN_FILES = click.argument("plan_files", metavar="PLAN...", nargs=-1, required=True, type=LocalPath())
 STAGE = click.option("--stage", "staged", is_flag=True, help="Create devices; `rollout activate` enables them later.")
 ACCEPT_LOCKOUT = click.option(
     "--accept-lockout",

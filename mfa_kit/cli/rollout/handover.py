@@ -21,7 +21,7 @@ from mfa_kit.cli.letters import FORMS, PAPER, PDF, letter_page, sender_values
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
-from mfa_kit.cli.value_types import Day
+from mfa_kit.cli.value_types import Day, LocalPath
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.message import Message, clauses, mfa_kit
@@ -204,10 +204,14 @@ FindHandovers = Callable[..., tuple[list[Handover], list[LeftOut]]]
 
 @click.command(cls=Verb)
 @click.argument("plan_or_run", metavar="PLAN|RUN")
-@click.option("-o", "--out", "folder", required=True, type=Path, metavar="DIR", help="New folder for the users' files.")
+@click.option(
+    "-o", "--out", "folder", required=True, type=LocalPath(), metavar="DIR", help="New folder for the users' files."
+)
 @options.ONLY
 @click.option("--deadline", type=Day(), metavar="DATE", help="Deadline to print in the letters, such as 2026-12-01.")
-@click.option("--template", type=Path, metavar="FILE", help="Text of the letters, in place of the built-in text.")
+@click.option(
+    "--template", type=LocalPath(), metavar="FILE", help="Text of the letters, in place of the built-in text."
+)
 @click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
 @PAPER
 @click.option("--passphrase-files", is_flag=True, help="Users without a public key get a file that a passphrase opens.")

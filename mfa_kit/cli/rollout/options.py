@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli.messages import GIVEN
+from mfa_kit.cli.value_types import LocalPath
 
 
 def note_plan(_ctx: click.Context, _param: click.Parameter, file: Path | None) -> Path | None:
@@ -13,7 +14,7 @@ def note_plan(_ctx: click.Context, _param: click.Parameter, file: Path | None) -
     return file
 
 
-PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path, callback=note_plan)
+PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=LocalPath(), callback=note_plan)
 WORKERS = click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -22,7 +23,10 @@ WORKERS = click.option(
     help="Number of users processed at the same time.",
 )
 RESULTS = click.option(
-    "--results", type=Path, metavar="DIR", help="Folder for results.csv, results.json and failed.csv [next to PLAN]."
+    "--results",
+    type=LocalPath(),
+    metavar="DIR",
+    help="Folder for results.csv, results.json and failed.csv [next to PLAN].",
 )
 EXPECTED = click.option(
     "--expect-sha256",
@@ -35,7 +39,7 @@ RECORD = click.option(
     "--record",
     "records",
     multiple=True,
-    type=Path,
+    type=LocalPath(),
     metavar="DIR",
     help="Also read the records of runs in DIR, such as the results of another computer. Repeatable.",
 )
@@ -52,7 +56,7 @@ GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="O
 HANDOVER_TABLE = "handover.csv"
 SHIPPING = click.option(
     "--shipping",
-    type=Path,
+    type=LocalPath(),
     metavar="ROSTER",
     help=f"Also copy the other columns of ROSTER, such as addresses, to {HANDOVER_TABLE}.",
 )

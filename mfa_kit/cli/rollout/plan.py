@@ -16,6 +16,7 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.cli.visits import (
     account_cells,
     account_columns,
@@ -139,14 +140,14 @@ def _parse_tag(text: str) -> tuple[str, str]:
 
 
 @click.command(cls=Verb)
-@click.argument("roster", type=Path, required=False)
-@click.option("-o", "--plan", "out", type=Path, required=True, metavar="FILE", help="File to write the plan to.")
+@click.argument("roster", type=LocalPath(), required=False)
+@click.option("-o", "--plan", "out", type=LocalPath(), required=True, metavar="FILE", help="File to write the plan to.")
 @options.GROUP
 @click.option("--path-prefix", metavar="PATH", help="Only users below this IAM path.")
 @click.option("--tag", "tags", multiple=True, metavar="K=V", help="Only users with this tag.")
 @click.option("--without-mfa", is_flag=True, help="Only users with a console password and no MFA device.")
 @options.ONLY
-@click.option("--skip-bad", type=Path, metavar="FILE", help="Skip rows with errors, and write them to FILE.")
+@click.option("--skip-bad", type=LocalPath(), metavar="FILE", help="Skip rows with errors, and write them to FILE.")
 @click.option(
     "--trust-report",
     is_flag=True,

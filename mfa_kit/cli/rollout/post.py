@@ -16,7 +16,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import call_place
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.running import confirm_at_terminal
-from mfa_kit.cli.value_types import Day
+from mfa_kit.cli.value_types import Day, LocalPath
 from mfa_kit.core.device_records import DeviceState
 from mfa_kit.core.errors import MfaKitError, UsageFault, notes_of
 from mfa_kit.core.file_formats import csv_table
@@ -67,14 +67,16 @@ def _names(context: click.Context, param: click.Parameter, texts: tuple[str, ...
 
 @click.command(cls=Verb)
 @options.PLAN_FILE
-@click.option("--letters", type=Path, metavar="DIR", help="New folder for the letters to put into the parcels.")
+@click.option("--letters", type=LocalPath(), metavar="DIR", help="New folder for the letters to put into the parcels.")
 @options.SHIPPING
 @click.option("--deadline", type=Day(), metavar="DATE", help="Deadline to print in the letters, such as 2026-12-01.")
 @click.option("--pdf", is_flag=True, help="Also write each letter of --letters as a PDF file.")
 @_users("--arrived", "Record that these users confirmed the arrival. Needs --how. Repeatable.")
 @click.option("--how", metavar="CHANNEL", help="How they confirmed it, such as 'phone call'.")
 @_users("--lost", "Remove the devices of keys that were lost on their way to these users. Repeatable.")
-@click.option("--secrets", type=Path, metavar="DIR", help="Folder for letters with passwords, after the arrival.")
+@click.option(
+    "--secrets", type=LocalPath(), metavar="DIR", help="Folder for letters with passwords, after the arrival."
+)
 @identity("age identity or SSH private key that decrypts the passwords of --secrets.")
 @options.ONLY
 @PAPER

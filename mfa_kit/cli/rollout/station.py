@@ -16,6 +16,7 @@ from mfa_kit.cli.method_verb import click_options, single
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output, call_place
 from mfa_kit.cli.rollout import options
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.wiring.methods.registry import METHODS
 
 # The function that does the work of the command, as `module:function`. Its module is imported only for the work.
@@ -100,7 +101,7 @@ class StationVerb(Verb):
 @KEY_PROFILE
 @click.option(
     "--letters",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=LocalPath(file_okay=False, exists=True),
     metavar="DIR",
     help="Also write each random PIN of a profile to a letter in this folder, as PDF and unencrypted.",
 )

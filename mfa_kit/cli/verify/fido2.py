@@ -16,6 +16,7 @@ from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import KEY_PROFILE, PIN_STDIN, WHICH_FIDO, metadata_options
 from mfa_kit.cli.key.sources import find_oath_half
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.value_types import LocalPath
 from mfa_kit.cli.verify.oath import check_rows
 from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @WHICH_FIDO
 @click.option(
     "--require",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="FILE",
     help="Requirements for keys: a policy file (`mfa-kit help keys/policy-file`).",
 )

@@ -34,20 +34,16 @@ class Fido2Options(Options):
     require: Path | None = field(
         default=None,
         metadata={
-            OPTION: Option(
-                help="Policy file that the key and its certifications in IAM must meet.", metavar="FILE", read=True
-            )
+            OPTION: Option(help="Policy file that the key and its certifications in IAM must meet.", metavar="FILE")
         },
     )
     mds: Path | None = field(
-        default=None, metadata={OPTION: Option(help="Signed FIDO metadata: blob.jwt.", metavar="FILE", read=True)}
+        default=None, metadata={OPTION: Option(help="Signed FIDO metadata: blob.jwt.", metavar="FILE")}
     )
     mds_root: Path | None = field(
         default=None,
         metadata={
-            OPTION: Option(
-                help="Root certificate of the metadata, if it is not the FIDO Alliance's.", metavar="FILE", read=True
-            )
+            OPTION: Option(help="Root certificate of the metadata, if it is not the FIDO Alliance's.", metavar="FILE")
         },
     )
     allow_older: bool = field(

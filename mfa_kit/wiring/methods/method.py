@@ -30,15 +30,13 @@ class Option:
 
     `single` means that the value belongs to one device, such as its serial. Commands that make many devices do not have
     such an option, because they take the value from the roster or from the inserted key. `off` is a second flag, which
-    sets the option to False. `read` means that the value is the path of a file to read. `least` and `most` are the
-    limits of a number.
+    sets the option to False. `least` and `most` are the limits of a number.
     """
 
     help: str
     metavar: str | None = None
     single: bool = False
     off: str | None = None
-    read: bool = False
     least: int | None = None
     most: int | None = None
 
