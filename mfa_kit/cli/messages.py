@@ -315,8 +315,13 @@ def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Return a text as lines of whole words. A long word is not broken, so that a user can copy it."""
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    """Return a text as lines of whole words. A long word is not broken, so that a user can copy it.
+
+    Each line of a shell comment is a comment, because a user may copy it with the command below it.
+    """
+    mark = "# " if text.startswith("# ") else ""
+    lines = textwrap.wrap(text, width, subsequent_indent=mark, break_long_words=False, break_on_hyphens=False)
+    return lines or [""]
 
 
 def on_one_line(text: str) -> str:

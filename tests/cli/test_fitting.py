@@ -69,6 +69,16 @@ def test_a_command_within_a_message_can_be_copied() -> None:
     ]
 
 
+def test_each_line_of_a_comment_is_a_comment() -> None:
+    """It may be copied with the command below it, and a shell would run its second line."""
+    lines = hanging(Message("      # request a higher quota of users, which limits devices too", AWS), 50)
+    assert lines[:3] == [
+        "      # request a higher quota of users, which",
+        "        # limits devices too:",
+        "        aws iam update-account-password-policy \\",
+    ]
+
+
 def test_the_command_that_continues_can_be_copied() -> None:
     """After Ctrl-C, a note has the command as a value, so it is printed as one at any width."""
     arguments = ["rollout", "apply", "plans of May.json", "-r", f"age1{'q' * 58}"]
