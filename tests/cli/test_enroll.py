@@ -458,6 +458,21 @@ def test_an_unprivileged_user_enrolls(nobody: Nobody, user: str, recipient: str,
     assert lab.assigned(serial_of(user)) == user
 
 
+def test_a_backup_in_a_closed_folder_is_removed_later(nobody: Nobody, user: str, recipient: str, lab: Lab) -> None:
+    """The folder belongs to another user meanwhile. A repeated command removes the rest."""
+    assert nobody.process("enroll", user, *VIRTUAL, "-r", recipient).code == 0
+    (file,) = nobody.home.glob(f"backups/{ACCOUNT}/{user}/*.age")
+    revoke = ("revoke", user, "--yes", "--leave-without-mfa")
+    os.chown(file.parent, 0, 0)
+    done = nobody.process(*revoke)
+    assert done.code == 5, done.err
+    assert f"{file} cannot be removed: Permission denied" in done.err
+    os.chown(file.parent, 65534, 65534)
+    done = nobody.process(*revoke)
+    assert done.code == 0, done.err
+    assert (list(file.parent.iterdir()), lab.assigned(serial_of(user))) == ([], None)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """Mount a file system that only has room for the ledger."""
