@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ ADDRESS = re.compile(r"^(http://127\.0\.0\.1:(\d+)/open/(\S+))$", re.MULTILINE)
 LIMIT, WAIT = 60, 30.0
 # Seconds that a state lasts which a test must see meanwhile. A full check may run on a slow computer.
 LASTS = 6.0 if FULL else 2.0
+# Seconds in which a code that was read from a phone is typed, sent and checked.
+SHOWN = 6.0
 
 
 @dataclass
@@ -154,7 +157,12 @@ def seed(lab: Lab, user: str) -> str:
 
 
 def shown_codes(lab: Lab, user: str) -> tuple[str, str]:
-    """Return the previous code and the current one of the user's phone."""
+    """Return the previous code and the current one of the user's phone, if the phone shows it for SHOWN seconds more.
+
+    Otherwise wait for the next code, because the previous one would be too old before the page has sent it.
+    """
+    while lab.account.now() % 30 > 30 - SHOWN:
+        time.sleep(0.1)
     now = int(lab.account.now())
     phone = pyotp.TOTP(seed(lab, user))
     return phone.at(now - 30), phone.at(now)
