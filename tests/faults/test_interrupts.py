@@ -30,6 +30,7 @@ from botocore.compat import HAS_CRT
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.wire import IamError
 from mfa_kit.lab.child import user_names
 from tests.conftest import ACCOUNT, COUNTED, MfaKit, bare
 from tests.page.conftest import ADDRESS, shown_codes
@@ -134,7 +135,7 @@ class Process:
 def type_codes(process: Process) -> None:
     """Type two codes at the terminal, as soon as they are asked for."""
     said, codes = "", list[str]()
-    with suppress(OSError, KeyError):  # the terminal is closed, or the device is gone
+    with suppress(OSError, KeyError, IamError):  # the terminal is closed, or the device is gone
         while process.code is None:
             if not select.select([process.tty], [], [], 0.1)[0]:
                 continue
@@ -179,7 +180,7 @@ def use_page(process: Process) -> None:
         time.sleep(0.02)
     host = f"127.0.0.1:{address[2]}"
     # the process may end at any moment; shown_codes fails if the device is gone
-    with suppress(OSError, HTTPException, ValueError, KeyError, TypeError), ExitStack() as stack:
+    with suppress(OSError, HTTPException, ValueError, KeyError, TypeError, IamError), ExitStack() as stack:
         admin = enter(host, f"/open/{address[3]}")
         shown = stack.enter_context(connection(host))
         shown.request("GET", "/admin/news", headers=admin.own)
