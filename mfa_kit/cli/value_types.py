@@ -1,6 +1,7 @@
 """Types of option values, such as lengths of time and places of backups, and a decorator that adds several options."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -91,20 +92,31 @@ class LocalPath(click.Path):
     """A parameter type: a path on this computer. There need not be anything at the path."""
 
     def __init__(self, **checks: bool) -> None:
-        super().__init__(path_type=Path, readable=False, **checks)
+        super().__init__(path_type=Path, **checks)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path. Raise UsageFault if the system refuses it: its name is too long, or a folder is closed."""
-        path = Path(str(super().convert(value, param, ctx)))
-        try:
-            path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError as error:
-            raise UsageFault(
-                f"{path} cannot be used: {error.strerror}", "check the permissions of its folders, or give another path"
-            ) from None
-        return path
+        """Return the path. Raise UsageFault if `check_path` refuses it, and BadParameter if a check of click does.
+
+        Something that is there must be readable.
+        """
+        if not (self.allow_dash and value == "-"):
+            check_path(value)
+        return Path(str(super().convert(value, param, ctx)))
+
+
+def check_path(path: str | Path) -> None:
+    """Raise UsageFault if the system refuses a path: a name is too long, or a folder on the way may not be entered.
+
+    Links are followed, and a folder at the path itself must be one that may be entered.
+    """
+    try:
+        os.stat(os.path.join(path or ".", "."))  # noqa: PTH116, PTH118 - a Path would drop the dot
+    except (FileNotFoundError, NotADirectoryError):
+        return  # the command that reads or writes it says so
+    except OSError as error:
+        raise UsageFault(
+            f"{path} cannot be used: {error.strerror}", "give another path, or check the permissions of its folders"
+        ) from None
 
 
 class PlaceType(click.ParamType[BackupLocation]):

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
@@ -21,7 +22,7 @@ from mfa_kit.cli.method_verb import click_options
 from mfa_kit.cli.options import Noun
 from mfa_kit.cli.output import load_place
 from mfa_kit.cli.rollout.apply import ApplyOptions
-from mfa_kit.cli.value_types import Age, LocalPath, Moment
+from mfa_kit.cli.value_types import Age, LocalPath, Moment, PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.wiring.methods import registry
@@ -51,6 +52,7 @@ OPEN_TYPES = (
     click.types.IntParamType,
     Age,
     Moment,
+    PlaceType,
 )
 COMMON = {*Flags._fields, "help", "version"}
 
@@ -135,14 +137,23 @@ def test_an_option_for_the_place_of_a_secret_is_allowed(option: click.Parameter)
     assert not could_be_secret(option)
 
 
-def test_every_path_is_of_the_same_type() -> None:
-    """A path that the system refuses is then refused before a command does anything."""
-    wrong = {
+# Texts that may be paths, and what else they may be.
+PATHS_OR = {
+    ("backup add", "--image"): "a path, - for stdin, or a key URI, which is a secret and must not be quoted",
+    ("rollout handover", "--passphrases"): "a path, but an S3 URL gets an error of its own",
+    ("rollout handover", "plan_or_run"): "a path or the ID of a run",
+    ("rollout undo", "plan_or_run"): "a path or the ID of a run",
+}
+
+
+def test_paths_have_a_type_of_their_own() -> None:
+    """A local path that the system refuses is then refused before a command does anything."""
+    texts = {
         (words, param.opts[-1])
         for words, param in parameters()
-        if isinstance(param.type, click.Path | click.types.FuncParamType) and not isinstance(param.type, LocalPath)
+        if words_of(param) & {"file", "dir", "plan", "roster", "csv", "html"} and takes_text(param)
     }
-    assert wrong == set()
+    assert texts == PATHS_OR.keys()
 
 
 @pytest.mark.parametrize("name", ["a" * 256, "there/" + "a" * 5000])
@@ -164,19 +175,38 @@ REFUSED = {
     "plan": ("rollout", "plan", "roster.csv", "-o"),
     "results": ("rollout", "apply", "plan.json", "--results"),
     "letters": ("rollout", "handover", "plan.json", "-o"),
+    "passphrases": ("rollout", "handover", "p", "-o", "new", "--passphrase-files", "-i", "key", "--passphrases"),
     "snapshot": ("audit", "--snapshot"),
     "identity": ("backup", "verify", "--all", "-i"),
 }
 
 
+@pytest.mark.parametrize("name", ["closed", "closed/a", "link"])
 @pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED)
-def test_a_path_in_a_closed_folder_is_refused(words: tuple[str, ...], nobody: Nobody) -> None:
-    """It is the folder of another user."""
+def test_a_path_in_a_closed_folder_is_refused(words: tuple[str, ...], name: str, nobody: Nobody) -> None:
+    """It is the folder of another user, something in it, or a link to something in it."""
+    folder = nobody.home.parent
+    (folder / "closed").mkdir(mode=0o700)
+    (folder / "link").symlink_to("closed/a")
+    done = nobody.process(*words, folder / name)
+    assert (done.code, done.out) == (2, "")
+    assert f"mfa-kit: {folder}/{name} cannot be used: Permission denied\n" in done.err
+
+
+def test_logs_in_a_closed_folder_are_refused(nobody: Nobody) -> None:
     closed = nobody.home.parent / "closed"
     closed.mkdir(mode=0o700)
-    done = nobody.process(*words, closed / "a")
-    assert (done.code, done.out) == (2, "")
-    assert f"mfa-kit: {closed}/a cannot be used: Permission denied\n" in done.err
+    done = nobody.process("usage", "update", "--cloudtrail", closed / "logs")
+    assert (done.code, f"{closed}/logs cannot be read: Permission denied" in done.err) == (2, True), done.err
+
+
+def test_standard_input_is_read_in_a_closed_folder(nobody: Nobody) -> None:
+    """There, `-` is no path either."""
+    closed = nobody.home.parent / "closed"
+    closed.mkdir(mode=0o700)
+    child = nobody.start("policy", "lint", "-", stdin=subprocess.PIPE, cwd=closed)
+    out, err = child.communicate('{"Version": "2012-10-17", "Statement": []}')
+    assert (child.returncode, out) == (0, "no traps found; policies checked: 1\n"), err
 
 
 def unread(function: Callable[..., object]) -> list[str]:

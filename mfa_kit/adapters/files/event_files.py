@@ -46,7 +46,8 @@ def log_files(folder: Path) -> "Iterator[LogFile]":
     Raise UsageFault if there is none.
     """
     is_empty = True
-    for path in [folder] if folder.is_file() else _files_below(folder):
+    is_file = os.path.isfile(folder)  # noqa: PTH113 - Path.is_file may raise PermissionError
+    for path in [folder] if is_file else _files_below(folder):
         if is_log_file(path.as_posix()):
             is_empty = False
             yield LogFile(str(path), partial(_open, path))

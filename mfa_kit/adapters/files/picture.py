@@ -35,7 +35,8 @@ def load_image(path: Path) -> ImageFile:
                 raise UsageFault(f"{path} is not a file", "name a picture file, or - for stdin")
             return ImageFile(read_image(file), path, (status.st_dev, status.st_ino))
     except OSError as error:
-        hint = "name the file itself, because symlinks are not followed" if path.is_symlink() else "check --image"
+        is_link = os.path.islink(path)  # noqa: PTH114 - Path.is_symlink may raise PermissionError
+        hint = "name the file itself, because symlinks are not followed" if is_link else "check --image"
         raise UsageFault(f"the image {path} cannot be read: {error.strerror}", hint) from None
 
 

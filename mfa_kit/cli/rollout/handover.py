@@ -21,7 +21,7 @@ from mfa_kit.cli.letters import FORMS, PAPER, PDF, letter_page, sender_values
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
-from mfa_kit.cli.value_types import Day, LocalPath
+from mfa_kit.cli.value_types import Day, LocalPath, check_path
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.file_formats import csv_table
 from mfa_kit.core.message import Message, clauses, mfa_kit
@@ -307,6 +307,7 @@ def _folder_apart(letters: str, files: Path) -> Path:
     """Return the folder for the letters. Raise UsageFault if it is with the files, or in a bucket, or is a file."""
     if "://" in letters:
         raise UsageFault(f"{letters} is in a bucket, and the letters are not encrypted", ELSEWHERE)
+    check_path(letters)
     place, with_files = Path(letters).resolve(), files.resolve()
     if place.exists() and not place.is_dir():
         raise UsageFault(f"{letters} is not a folder", ELSEWHERE)
