@@ -92,13 +92,10 @@ class LocalPath(click.Path):
     """A parameter type: a path on this computer. There need not be anything at the path."""
 
     def __init__(self, **checks: bool) -> None:
-        super().__init__(path_type=Path, **checks)
+        super().__init__(path_type=Path, readable=False, **checks)  # check_path says why it cannot be read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path. Raise UsageFault if `check_path` refuses it, and BadParameter if a check of click does.
-
-        Something that is there must be readable.
-        """
+        """Return the path. Raise UsageFault if `check_path` refuses it, and BadParameter if a check of click does."""
         if not (self.allow_dash and value == "-"):
             check_path(value)
         return Path(str(super().convert(value, param, ctx)))
@@ -107,16 +104,18 @@ class LocalPath(click.Path):
 def check_path(path: str | Path) -> None:
     """Raise UsageFault if the system refuses a path: a name is too long, or a folder on the way may not be entered.
 
-    Links are followed, and a folder at the path itself must be one that may be entered.
+    Links are followed. If something is there, it must be readable, and a folder must also be one that may be entered.
     """
     try:
         os.stat(os.path.join(path or ".", "."))  # noqa: PTH116, PTH118 - a Path would drop the dot
     except (FileNotFoundError, NotADirectoryError):
-        return  # the command that reads or writes it says so
+        pass  # the command that reads or writes it says so
     except OSError as error:
         raise UsageFault(
             f"{path} cannot be used: {error.strerror}", "give another path, or check the permissions of its folders"
         ) from None
+    if os.access(path, os.F_OK) and not os.access(path, os.R_OK):
+        raise UsageFault(f"{path} cannot be read: Permission denied", "check its permissions, or give another path")
 
 
 class PlaceType(click.ParamType[BackupLocation]):

@@ -193,6 +193,16 @@ def test_a_path_in_a_closed_folder_is_refused(words: tuple[str, ...], name: str,
     assert f"mfa-kit: {folder}/{name} cannot be used: Permission denied\n" in done.err
 
 
+@pytest.mark.parametrize("words", [("evidence", "export", "-o", "new.zip", "--sign"), ("verify", "fido2", "--mds")])
+def test_a_file_that_cannot_be_read_is_refused(words: tuple[str, ...], nobody: Nobody) -> None:
+    """Before the account or a key is read."""
+    file = nobody.home.parent / "file"
+    file.touch(mode=0o600)
+    done = nobody.process(*words, file)
+    assert (done.code, done.out) == (2, "")
+    assert f"mfa-kit: {file} cannot be read: Permission denied\n" in done.err
+
+
 def test_logs_in_a_closed_folder_are_refused(nobody: Nobody) -> None:
     closed = nobody.home.parent / "closed"
     closed.mkdir(mode=0o700)
