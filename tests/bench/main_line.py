@@ -55,7 +55,9 @@ class Desk:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MFA_KIT_"))}
         self.ran = folder / "ran.json"
-        self.env = {**kept, **lab.env, "XDG_DATA_HOME": str(folder), "PACKAGE": str(PACKAGE), "RAN": str(self.ran)}
+        # The program is that of this checkout, also if another one is installed.
+        watched = {"PYTHONPATH": str(PACKAGE.parent), "PACKAGE": str(PACKAGE), "RAN": str(self.ran)}
+        self.env = {**kept, **lab.env, "XDG_DATA_HOME": str(folder), **watched}
 
     def watch(self, *words: str) -> Mapping[str, Sequence[str]]:
         """Run a command, and return the functions that ran in each file, in the order of their first calls."""
