@@ -12,7 +12,7 @@ import click
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation, parse_location
-from mfa_kit.core.text import readable_day
+from mfa_kit.core.text import readable_day, refuse_private_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -111,6 +111,7 @@ def check_path(path: str | Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         pass  # the command that reads or writes it says so
     except OSError as error:
+        refuse_private_key(str(path))
         raise UsageFault(
             f"{path} cannot be used: {error.strerror}", "give another path, or check the permissions of its folders"
         ) from None

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TypeAlias
 
+from mfa_kit.core.errors import UsageFault
+
 # The version of all JSON schemas.
 VERSION = 1
 # The value of a cell of a result. Nested values are for JSON. None means that the cell is empty.
@@ -59,6 +61,15 @@ def is_private_key(text: str) -> bool:
     People paste such keys where a name or a file belongs. An error message must not quote them.
     """
     return any(word in text.upper() for word in ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY-----"))
+
+
+def refuse_private_key(path: str) -> None:
+    """Raise UsageFault if a path that cannot be used looks like a private key. The message does not quote it."""
+    if is_private_key(path):
+        raise UsageFault(
+            "a private key was given instead of the name of its file",
+            "write it to a file that only you can read, and name the file",
+        ) from None  # the error of the system has the path
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:

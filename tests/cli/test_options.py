@@ -26,7 +26,7 @@ from mfa_kit.cli.value_types import Age, LocalPath, Moment, PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.wiring.methods import registry
-from tests.conftest import Nobody
+from tests.conftest import MfaKit, Nobody
 
 PACKAGE = Path(main.__file__).parents[1]
 # Anyone who can list processes can read a command line, and the shell's history keeps it.
@@ -161,6 +161,15 @@ def test_a_path_that_is_too_long_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match=r": File name too long$") as refused:
         LocalPath().convert(str(tmp_path / name), None, None)
     assert refused.value.hint
+
+
+@pytest.mark.parametrize("header", ["-----BEGIN OPENSSH PRIVATE KEY-----\n", "AGE-SECRET-KEY-PQ-1"])
+def test_a_private_key_in_place_of_a_path_is_not_quoted(header: str, mfa_kit: MfaKit) -> None:
+    """It may be longer than a path can be."""
+    for words in (("backup", "verify", "--all", "-i"), ("audit", "--snapshot"), ("evidence", "export", "-o")):
+        done = mfa_kit.run(*words, header + "SEED" * 2000)
+        assert (done.code, "SEED" in done.out + done.err) == (2, False)
+        assert "a private key was given instead of the name of its file" in done.err
 
 
 @pytest.mark.parametrize("name", ["a", "there/a", "file/a", "link"])

@@ -39,7 +39,7 @@ from mfa_kit.adapters.files.plugins import (
 from mfa_kit.core.errors import DeviceFault, IntegrityFault, UsageFault, WrongPassphrase
 from mfa_kit.core.message import Message, command
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import encoding_of, is_private_key
+from mfa_kit.core.text import encoding_of, refuse_private_key
 from mfa_kit.disk import files
 from mfa_kit.disk.files import LARGEST, MAGIC, fault_of_owner, faults_of, hold, open_plain_folder, reason_of, write_new
 
@@ -333,11 +333,7 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
         with file.open("rb") as opened:
             text = Secret(opened.read(LARGEST + 1))
     except OSError as error:
-        if is_private_key(str(file)):
-            raise UsageFault(
-                "a private key was given instead of the name of its file",
-                "write it to a file that only you can read, and name the file",
-            ) from None
+        refuse_private_key(str(file))
         raise UsageFault(
             f"the identity file {file} cannot be read: {reason_of(error)}", "name a file that you can read: -i FILE"
         ) from None
