@@ -89,7 +89,7 @@ class Day(click.ParamType[str]):
 
 
 class LocalPath(click.Path):
-    """A parameter type: a path on this computer. There need not be anything at the path."""
+    """A parameter type: a path on this computer. The file or folder need not exist."""
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, readable=False, **checks)  # check_path says why it cannot be read
@@ -104,7 +104,7 @@ class LocalPath(click.Path):
 def check_path(path: str | Path) -> None:
     """Raise UsageFault if the system refuses a path: a name is too long, or a folder on the way may not be entered.
 
-    Links are followed. If something is there, it must be readable, and a folder must also be one that may be entered.
+    Links are followed. What exists must be readable, and a folder must also be one that may be entered.
     """
     try:
         os.stat(os.path.join(path or ".", "."))  # noqa: PTH116, PTH118 - a Path would drop the dot
