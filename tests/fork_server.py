@@ -2,8 +2,8 @@
 
 `python -m tests.fork_server SOCKET` is the server. `ForkServer` starts it, and is its client in a test. `CLIENT` is a
 program that a shell can call in place of `mfa-kit`. A command gets the caller's arguments, environment, folder, umask
-and open files, and a session of its own. It ends when its caller is killed. What a test says about the process itself
-(signals while it starts, its user, its interpreter) needs a real one.
+and open files, a session of its own, and with `terminal` its stdin as controlling terminal. It ends when its caller is
+killed. What a test says about the process itself (signals while it starts, its user, its interpreter) needs a real one.
 """
 
 import atexit
@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,10 +100,11 @@ class ForkServer:
         self._folder = tempfile.TemporaryDirectory(prefix="mfa-kit-forks-")
         self.address = f"{self._folder.name}/socket"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        self._env = {**kept, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", **cheap_scrypt(), **env}
         self._process = subprocess.Popen(
             [*python, "-m", "tests.fork_server", self.address],
             cwd=ROOT,
-            env={**kept, **cheap_scrypt(), **env},
+            env=self._env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -113,6 +115,11 @@ class ForkServer:
     def close(self) -> None:
         self._process.communicate()
         self._folder.cleanup()
+
+    def fits(self, env: Mapping[str, str]) -> bool:
+        """Return whether a command with these variables is the same in a fork."""
+        read_once = {name for name in env if name.startswith(READ_ONCE)}
+        return all(env[name] == self._env.get(name) for name in read_once)
 
     def run(self, args: Sequence[str], env: Mapping[str, str], *, timeout: float, **how: Any) -> tuple[int, str, str]:
         """Run a command without input. Return its exit code, and what it printed on stdout and stderr.
@@ -128,7 +135,7 @@ class ForkServer:
             return process.returncode, out, err
 
     def start(self, args: Sequence[str], **how: Any) -> "Fork":
-        """Start a command. The options are those of Popen: `env`, `cwd`, `pass_fds`, and those of its streams."""
+        """Start a command. The options are `terminal` and those of Popen: `env`, `cwd`, `pass_fds`, and its streams."""
         return Fork(self.address, args, text=True, **how)
 
     def program(self) -> str:
@@ -147,7 +154,8 @@ class ForkServer:
 class Fork(subprocess.Popen[str]):
     """A running command. Its exit code comes from the server, whose child it is."""
 
-    def __init__(self, address: str, args: Sequence[str], **how: Any) -> None:
+    def __init__(self, address: str, args: Sequence[str], *, terminal: bool = False, **how: Any) -> None:
+        self._terminal = terminal
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server.connect(address)
         super().__init__(args, **how)
@@ -156,7 +164,7 @@ class Fork(subprocess.Popen[str]):
         _, _, _, passed, folder, env, _, _, _, stdin, ours_in, ours_out, stdout, ours_err, stderr, *_ = how
         streams = [own if file == -1 else file for own, file in enumerate((stdin, stdout, stderr))]
         job = {"argv": ["-c", *args], "env": env, "folder": str(folder or Path.cwd()), "umask": 0o022}
-        message = json.dumps({**job, "files": [0, 1, 2, *passed]}).encode()
+        message = json.dumps({**job, "files": [0, 1, 2, *passed], "terminal": self._terminal}).encode()
         try:
             socket.send_fds(self._server, [message], [*streams, *passed])
             self.pid = int(self._server.recv(100))
@@ -260,6 +268,8 @@ def become(job: Mapping[str, Any], files: Sequence[int]) -> None:
     for file, number in zip(moved, job["files"], strict=True):
         os.dup2(file, number)
         os.close(file)
+    if job.get("terminal"):
+        fcntl.ioctl(0, termios.TIOCSCTTY)
     os.umask(job["umask"])
     os.chdir(job["folder"])
     os.environ.clear()

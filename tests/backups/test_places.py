@@ -12,8 +12,8 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState
 from mfa_kit.qr_codes import key_uri
 from tests.backups.conftest import RUN, SEED, Pair, sealed
-from tests.backups.test_terminal import MFA_KIT
 from tests.conftest import ACCOUNT, MfaKit, bare, local
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import Window
 
 OTHER_ACCOUNT = "111111111111"

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -26,11 +25,11 @@ from tests import age_plugin_demo as demo
 from tests.backups.test_age_plugins import program_in
 from tests.conftest import ACCOUNT, judge
 from tests.terminal.conftest import environment
+from tests.terminal.spawn import MFA_KIT, run
 from tests.terminal.window import DARK, Window, picture, read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-MFA_KIT = (sys.executable, "-m", "mfa_kit")
 NUMBERS = count()
 PLACES = pytest.mark.parametrize("place", ["folder", "bucket"])
 SEED = bytes(range(40))
@@ -71,17 +70,7 @@ class Desk:
         return Window([*MFA_KIT, *words], env=self.env, cwd=self.folder)
 
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [*MFA_KIT, *map(str, words)]
-        return subprocess.run(
-            command,
-            env=self.env,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        return run([*MFA_KIT, *map(str, words)], env=self.env, cwd=self.folder)
 
     def enroll(self, seal: bool = True) -> Path:
         """Give alice a device whose secret is only in the backup. With seal=False, the backup is then deleted."""

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk
 from tests.cheap_scrypt import cheap_scrypt, seal
 from tests.conftest import bare, judge
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import DARK, Window, picture, read
 from tests.test_secrets import secrets_in
 
@@ -23,11 +23,9 @@ PROMPT = "identity file of the next custodian: "
 PASSPHRASE = "a long passphrase"
 
 
-def window(desk: Desk, *words: str | Path, size: tuple[int, int] = (120, 50)) -> Window:
+def window(desk: Desk, *words: str | Path, size: tuple[int, int] = (120, 50), fork: bool = True) -> Window:
     env = {**bare(), **cheap_scrypt(), "MFA_KIT_HOME": str(desk.home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
-    return Window(
-        [sys.executable, "-m", "mfa_kit", "break-glass", *map(str, words)], env=env, cwd=desk.folder, size=size
-    )
+    return Window([*MFA_KIT, "break-glass", *map(str, words)], env=env, cwd=desk.folder, size=size, fork=fork)
 
 
 def protect(desk: Desk, name: str) -> Path:
@@ -131,7 +129,7 @@ def test_an_open_meeting_shows_no_secret_to_other_processes(desk: Desk, root: Ba
     """Neither arguments nor environment variables of a process have it while it is on the screen, nor the output."""
     before = files_of(desk)
     words = ("open", "--backup", str(root.path), *desk.here("alice", "carol"), *codes)
-    shown = window(desk, *words, "--debug", "--output", "json")
+    shown = window(desk, *words, "--debug", "--output", "json", fork=False)
     shown.see("press Enter to clear the screen: ")
     [row] = [desk.break_glass("status")]
     identity = desk.identity(row, "alice", "carol").split()[-1]
@@ -196,7 +194,7 @@ def test_two_meetings_at_the_same_time_do_not_interfere(desk: Desk, root: Backup
     (tmp_path / "second").mkdir()
     other = Desk(desk.home, folder=desk.folder)
     second = Window(
-        [sys.executable, "-m", "mfa_kit", "break-glass", "open", "--backup", str(root.path), "--output", "json"],
+        [*MFA_KIT, "break-glass", "open", "--backup", str(root.path), "--output", "json"],
         env={**bare(), "MFA_KIT_HOME": str(other.home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
         cwd=tmp_path / "second",
         size=(120, 50),

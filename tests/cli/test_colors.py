@@ -1,10 +1,8 @@
 """Colors of words in tables: only on a terminal that shows them, and never the only sign."""
 
 import re
-import sys
 from collections.abc import Callable
 
-import pexpect
 import pytest
 
 from mfa_kit.audit.finding import RuleResult, Severity
@@ -14,6 +12,7 @@ from mfa_kit.core.checks import Value
 from mfa_kit.doctor.diagnosis import Health
 from mfa_kit.rollout.execution import RowOutcome
 from tests.conftest import MfaKit, bare
+from tests.terminal.spawn import MFA_KIT, spawn
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -24,9 +23,7 @@ def on_terminal(mfa_kit: MfaKit) -> Callable[..., str]:
 
     def run(*words: str, **env: str) -> str:
         env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color", **env}
-        with pexpect.spawn(
-            sys.executable, ["-m", "mfa_kit", *words], env=env, encoding="utf-8", timeout=120, dimensions=(24, 200)
-        ) as child:
+        with spawn([*MFA_KIT, *words], env=env, timeout=120, dimensions=(24, 200)) as child:
             said: str = child.read()
             child.wait()
         return said

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-import pexpect
 import pytest
 
 from mfa_kit import __version__
@@ -25,6 +24,7 @@ from mfa_kit.core.notes import Note
 from mfa_kit.core.text import printable
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, Result, bare
+from tests.terminal.spawn import MFA_KIT, spawn
 
 
 def wait_for(met: Callable[[], bool]) -> None:
@@ -637,8 +637,7 @@ def test_ctrl_c_reports_a_device_that_was_not_settled(
 def test_escape_sequences_do_not_reach_a_terminal(mfa_kit: MfaKit) -> None:
     """The library click would pass them through to a terminal."""
     env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
-    words = ["-m", "mfa_kit", "backup", "list", "\x1b[31mbob", "\u202ecarol"]
-    with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8", timeout=120) as child:
+    with spawn([*MFA_KIT, "backup", "list", "\x1b[31mbob", "\u202ecarol"], env=env, timeout=120) as child:
         said = child.read()
         child.wait()
     assert "\\u202ecarol" in said

@@ -11,7 +11,7 @@ import pytest
 from mfa_kit.cli.help import find_sections, find_topic, render_page, sections_of
 from mfa_kit.wiring.files import manual_pages
 from tests.conftest import ROOT, MfaKit, bare
-from tests.terminal.test_progress import MFA_KIT
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import Window
 
 PAGES, TOPICS = manual_pages(), manual_pages(by_name=True)

@@ -20,6 +20,7 @@ from mfa_kit.core.message import suggest
 from mfa_kit.core.text import ResultRow
 from mfa_kit.organization.accounts import OrgAccount
 from tests.conftest import MfaKit, bare
+from tests.terminal.spawn import MFA_KIT, spawn
 
 ROW: dict[str, Any] = {"user": "alice", "last_seen": None, "fine": True, "devices": ("a", "b"), "days": 3}
 HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
@@ -56,10 +57,7 @@ def test_empty_columns_are_omitted(capsys: pytest.CaptureFixture[str]) -> None:
 def at_a_terminal(kit: MfaKit, *words: str, columns: int) -> list[str]:
     """Return the lines that a command writes to a terminal, without control sequences."""
     env = {**bare(), **kit.env, "MFA_KIT_HOME": str(kit.home), "TERM": "xterm-256color"}
-    words = ("-m", "mfa_kit", "--plain", *words)
-    with pexpect.spawn(
-        sys.executable, list(words), env=env, encoding="utf-8", timeout=120, dimensions=(40, columns)
-    ) as child:
+    with spawn([*MFA_KIT, "--plain", *words], env=env, timeout=120, dimensions=(40, columns)) as child:
         said = child.read().replace("\r", "")
         child.wait()
     assert "\x1b" not in said

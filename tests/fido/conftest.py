@@ -3,7 +3,6 @@
 import io
 import json
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -28,6 +27,7 @@ from mfa_kit.security_keys.pin import KeyReset
 from tests import pcsc
 from tests.conftest import ROOT, MfaKit, Result, bare
 from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor
+from tests.terminal.spawn import MFA_KIT, spawn
 from tests.test_secrets import Watched, loudest
 
 NOW = time.time()
@@ -252,11 +252,9 @@ def process_desk(port: Port, tmp_path: Path) -> Desk:
 def session(process_desk: Desk, published: Published) -> Iterator["pexpect.spawn[str]"]:
     """Run `verify fido2` at a terminal."""
     seen = io.StringIO()
-    spawned = pexpect.spawn(
-        sys.executable,
-        ["-m", "mfa_kit", "verify", "fido2", *published.options],
+    spawned = spawn(
+        [*MFA_KIT, "verify", "fido2", *published.options],
         env={**bare(), "MFA_KIT_HOME": str(process_desk.home), "TERM": "xterm", **process_desk.env},
-        encoding="utf-8",
         timeout=30,
         dimensions=(50, 160),
     )

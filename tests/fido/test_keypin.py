@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,6 +28,7 @@ from mfa_kit.security_keys.pin import KeyReset, PipedPins
 from tests.conftest import Result, bare
 from tests.fido.conftest import Bus, Desk, Hands, Port, has
 from tests.letters.judges import text_of
+from tests.terminal.spawn import MFA_KIT, spawn
 
 PIN, NEW = "pin-5839-canary", "new-7712-canary"
 
@@ -498,11 +498,9 @@ def at_terminal(process_desk: Desk) -> Callable[..., "tuple[pexpect.spawn[str], 
 
     def begin(*args: str) -> "tuple[pexpect.spawn[str], io.StringIO]":
         seen = io.StringIO()
-        spawned = pexpect.spawn(
-            sys.executable,
-            ["-m", "mfa_kit", *args],
+        spawned = spawn(
+            [*MFA_KIT, *args],
             env={**bare(), "MFA_KIT_HOME": str(process_desk.home), "TERM": "xterm", **process_desk.env},
-            encoding="utf-8",
             timeout=30,
             dimensions=(50, 160),
         )

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.security_keys.pin import PipedPins
 from tests.conftest import bare
 from tests.fido.conftest import Bus, Desk, Published, detail, results
+from tests.terminal.spawn import MFA_KIT, spawn
 
 PIN = "pin-5839-canary"
 
@@ -369,11 +369,9 @@ def test_a_block_that_is_still_reported_can_be_confirmed_as_over(
 def at_terminal(desk: Desk, *answers: tuple[str, str]) -> str:
     """Run `key info --count` at a terminal and answer its prompts. Return all that it showed."""
     seen = io.StringIO()
-    session = pexpect.spawn(
-        sys.executable,
-        ["-m", "mfa_kit", "key", "info", "--count"],
+    session = spawn(
+        [*MFA_KIT, "key", "info", "--count"],
         env={**bare(), "MFA_KIT_HOME": str(desk.home), "TERM": "xterm", **desk.env},
-        encoding="utf-8",
         timeout=30,
         dimensions=(50, 160),
     )

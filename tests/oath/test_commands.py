@@ -39,6 +39,7 @@ from mfa_kit.wiring.files import read_advisories
 from mfa_kit.wiring.methods import oath as kit
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, bare
+from tests.terminal.spawn import MFA_KIT, spawn
 
 STORED = Credential(0x21, 6, bytes(20), touch=False)
 LABEL = f"AWS:{{}}@{ACCOUNT}"
@@ -763,13 +764,8 @@ def test_aws_tests_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.Monk
 
 
 def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
-    return pexpect.spawn(
-        sys.executable,
-        ["-m", "mfa_kit", *words],
-        env={**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
-        encoding="utf-8",
-        timeout=60,
-    )
+    env = {**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"}
+    return spawn([*MFA_KIT, *words], env=env, timeout=60)
 
 
 def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card: YkoathCard) -> None:

@@ -13,8 +13,9 @@ import pytest
 from mfa_kit.lab.devices.oathcard import CALCULATE, Quirks, YkoathCard
 from tests import pcsc
 from tests.conftest import ACCOUNT
-from tests.sessions.desk import MFA_KIT, Desk, new_lab, parsed, sentence
+from tests.sessions.desk import Desk, new_lab, parsed, sentence
 from tests.sizes import sample
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import Window
 
 # Runs the command in a process where the event number `at` does `what`: it kills the process, or is a Ctrl-C. An event

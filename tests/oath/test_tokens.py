@@ -26,6 +26,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.tokens.backends import DisplayToken
 from tests.conftest import MfaKit, bare
 from tests.faults.worker import Notes, Shared, at_desk, shared_iam
+from tests.terminal.spawn import MFA_KIT, spawn
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 numbers = count(10_000_000)
@@ -379,13 +380,8 @@ def test_a_person_at_a_terminal_replaces_a_device_by_a_token(
 
 
 def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
-    return pexpect.spawn(
-        "python",
-        ["-m", "mfa_kit", *words],
-        env={**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
-        encoding="utf-8",
-        timeout=60,
-    )
+    env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"}
+    return spawn([*MFA_KIT, *words], env=env, timeout=60)
 
 
 def type_codes(child: "pexpect.spawn[str]", serial: str) -> None:

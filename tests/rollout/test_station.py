@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +27,7 @@ from tests.ledgers import open_at
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
 from tests.rollout.person import Act, AtStation
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import Window
 
 People = Callable[[int], list[str]]
@@ -590,7 +590,7 @@ def environment(rollout: Rollout) -> dict[str, str]:
 
 
 def window(rollout: Rollout, *more: str) -> Window:
-    command = [sys.executable, "-m", "mfa_kit", "rollout", "station", str(rollout.file), *more]
+    command = [*MFA_KIT, "rollout", "station", str(rollout.file), *more]
     return Window(command, env=environment(rollout), cwd=rollout.folder, apart=False)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from tests.ledgers import Place
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
 from tests.rollout.team import ACCOUNTS, ENABLE, ROLE, USERS, Team, end
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import Window
 
 HASH = "0" * 64
@@ -136,7 +136,7 @@ def test_a_terminal_is_redrawn_in_80_columns(team: Team) -> None:
     """The lines are drawn over the earlier ones. Ctrl-C ends the watch."""
     team.plan()
     team.lab.faults.add(ENABLE, "latency", at="every", seconds=0.5)
-    command = [sys.executable, "-m", "mfa_kit", "rollout", "status", str(team.index), "--watch", *team.shared]
+    command = [*MFA_KIT, "rollout", "status", str(team.index), "--watch", *team.shared]
     env = {**bare(), "MFA_KIT_HOME": str(team.home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
     window = Window(command, env=env, cwd=team.folder, size=(80, 24), apart=False)
     window.see(f"0 of {ACCOUNTS * USERS} users, 0 of {ACCOUNTS} accounts, 0 failed, 0.0 users/s, workers: 0")

@@ -3,7 +3,6 @@
 import base64
 import json
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import Credential
 from tests.conftest import ACCOUNT, ROOT, bare
 from tests.lab.client import Aws, document
+from tests.terminal.spawn import MFA_KIT, start
 from tests.terminal.window import Window
 
 ALLOW = document({"Action": "*", "Resource": "*"})
@@ -29,7 +29,6 @@ TRUST = document(
 )
 # Calls of the lab's STS that make a session.
 NEW = {"GetSessionToken", "AssumeRole"}
-MFA_KIT = [sys.executable, "-m", "mfa_kit"]
 
 
 def new_lab() -> Lab:
@@ -88,9 +87,7 @@ class Desk:
 
     def start(self, *words: str, **how: Any) -> "subprocess.Popen[str]":
         """Start `mfa-kit session` without a terminal."""
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [*MFA_KIT, "session", "--profile", "base", *words]
-        return subprocess.Popen(command, env=self.env, text=True, start_new_session=True, **{**pipes, **how})
+        return start([*MFA_KIT, "session", "--profile", "base", *words], env=self.env, **how)
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run `mfa-kit session` without a terminal."""

@@ -1,7 +1,6 @@
 """The QR code on the screen, read by zbarimg from an image of the terminal."""
 
 import re
-import sys
 from pathlib import Path
 
 import pyotp
@@ -12,11 +11,12 @@ from mfa_kit.core.otp import KeyUri, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.terminal.conftest import in_good_time
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import DARK, LIGHT, Theme, Window, picture, read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-ENROLL = [sys.executable, "-m", "mfa_kit", "enroll", "alice", "--with", "virtual"]
+ENROLL = [*MFA_KIT, "enroll", "alice", "--with", "virtual"]
 SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 
 

@@ -1,6 +1,5 @@
 """Tests of what a terminal shows while AWS or scrypt is slow."""
 
-import sys
 from pathlib import Path
 
 import pyrage
@@ -8,11 +7,11 @@ import pytest
 
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import Window
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-MFA_KIT = [sys.executable, "-m", "mfa_kit"]
 SLOW = 4.0
 
 

@@ -39,10 +39,9 @@ import base64
 import json
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,7 @@ import pytest
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.terminal.conftest import EARLY, environment, in_good_time
+from tests.terminal.spawn import MFA_KIT, run
 from tests.terminal.window import Window
 from tests.test_docs import wild
 from tests.test_secrets import forms
@@ -83,7 +83,7 @@ class Session:
     secrets: list[str] = field(default_factory=list)
     seeds: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def iam(self) -> Any:
         return boto3.client(
             "iam",
@@ -177,21 +177,12 @@ class Session:
         assert not self.unnamed or not any(self.left[where].strip() for where in self.unnamed), self.left
         words = [escaped(word) for word in command.replace("{recipient}", self.recipient).split()]
         if words[0] == "mfa-kit":
-            words[:1] = [sys.executable, "-m", "mfa_kit"]
+            words[:1] = MFA_KIT
         self.code = self.now = None
         if not self.alone:
             self.window = Window(words, env=self.env, cwd=self.folder, size=self.size)
             return
-        done = subprocess.run(
-            words,
-            env=self.env,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            start_new_session=True,
-            check=False,
-        )
+        done = run(words, env=self.env, cwd=self.folder)
         self.code = done.returncode
         self.left |= {"stdout": done.stdout, "stderr": done.stderr, "terminal": ""}
 

@@ -1,17 +1,17 @@
 """Tests of the output while IAM asks to wait."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from mfa_kit.lab.aws.server import Lab
+from tests.terminal.spawn import MFA_KIT
 from tests.terminal.window import Window
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 RECIPIENT = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z"
-ENROLL = [sys.executable, "-m", "mfa_kit", "enroll", "alice", "--with", "virtual", "--codes", "generated"]
+ENROLL = [*MFA_KIT, "enroll", "alice", "--with", "virtual", "--codes", "generated"]
 BUSY = "ConcurrentModification"
 
 

@@ -14,6 +14,8 @@ import pyte
 from PIL import Image, ImageDraw, ImageFont
 from pyte.screens import Char
 
+from tests.terminal.spawn import spawn
+
 # What is between two words: a space, a line break, or beside a QR code the next line with its part of the code.
 BETWEEN = r"(?: |\r\n|\x1b\[\d+;1H[^G]*G)"
 BLOCKS = {"▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
@@ -71,18 +73,18 @@ class Window:
         cwd: Path,
         size: tuple[int, int] = (100, 40),
         apart: bool = True,
+        fork: bool = True,
     ) -> None:
         self.folder, columns, lines = cwd, *size
         self.screen = Screen(columns, lines)
         self.stream = pyte.Stream(self.screen)
-        script = 'exec "$@" >"$0.out" 2>"$0.err"' if apart else 'exec "$@"'
-        self.child = pexpect.spawn(
-            "/bin/sh",
-            ["-c", script, str(cwd / "printed"), *command],
-            env=dict(env),
-            cwd=str(cwd),
+        self.child = spawn(
+            command,
+            env=env,
+            cwd=cwd,
+            apart=cwd / "printed" if apart else None,
+            fork=fork,
             dimensions=(lines, columns),
-            encoding="utf-8",
             codec_errors="replace",  # the kernel may write the echo of a key into a character of the program
             timeout=60,
         )
