@@ -31,7 +31,7 @@ from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line
 from mfa_kit.enrollment.pacing import FIRST_RATE, RateLimiter
 from mfa_kit.lab.aws.server import Lab
-from tests.botocore_files import read_once
+from tests.botocore_once import work_once
 from tests.cheap_scrypt import cheap_scrypt, seal
 from tests.fork_server import READ_ONCE, STREAMS, ForkServer
 from tests.ledgers import KINDS, Place
@@ -65,7 +65,7 @@ os.umask(0o022)
 # As a command does (docs/decisions/007): collecting garbage takes a tenth of the CPU time of the tests otherwise.
 gc.set_threshold(GARBAGE_AT)
 
-read_once()
+work_once()
 
 
 def without(reason: str) -> Any:

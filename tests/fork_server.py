@@ -29,7 +29,7 @@ from typing import Any
 
 import boto3
 
-from tests.botocore_files import read_once
+from tests.botocore_once import work_once
 from tests.cheap_scrypt import cheap_scrypt
 
 ROOT = Path(__file__).parents[1]
@@ -193,7 +193,7 @@ def serve(address: str) -> None:
     for name in (*USUAL, *(() if sys.flags.no_site else WITH_EXTRAS)):
         import_module(name)
     # Imports and reads what botocore loads when it makes a client.
-    read_once()
+    work_once()
     for service in ("iam", "sts"):
         boto3.client(service, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
