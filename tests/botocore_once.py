@@ -17,9 +17,10 @@ Kept = dict[Hashable, Any]
 
 
 def work_once() -> None:
-    """Keep what botocore has read and made, and changes no more."""
+    """Keep what botocore reads or makes, and makes the same again later."""
     _read_once()
     _name_once()
+    _look_at_flags()
     _make_once()
 
 
@@ -45,25 +46,31 @@ def _read_once() -> None:
 
 
 def _name_once() -> None:
-    """Keep the names of events, and look at a handler's flags instead of its whole signature."""
+    """Keep the names of events. Only botocore's own aliases are used, so a name has one alias."""
     names: Kept = {}
-    alias, accepts = EventAliaser._alias_event_name, hooks.accepts_kwargs  # noqa: SLF001
+    alias = EventAliaser._alias_event_name  # noqa: SLF001
 
     def name_of(self: Any, event_name: str) -> Any:
         if (name := names.get(event_name)) is None:
             name = names[event_name] = alias(self, event_name)
         return name
 
+    EventAliaser._alias_event_name = name_of  # noqa: SLF001
+
+
+def _look_at_flags() -> None:
+    """Look at a handler's flags instead of its whole signature, which takes a fifth of the time of a new session."""
+    accepts = hooks.accepts_kwargs
+
     def accepts_kwargs(func: Callable[..., Any]) -> Any:
         code = getattr(func, "__code__", None)
         return code.co_flags & inspect.CO_VARKEYWORDS if code else accepts(func)
 
-    EventAliaser._alias_event_name = name_of  # noqa: SLF001
     hooks.accepts_kwargs = accepts_kwargs
 
 
 def _make_once() -> None:
-    """Keep the class of each service's clients, except S3's, which boto3 extends in its sessions only."""
+    """Keep the class of each service's clients. A session of boto3 adds methods to S3's, and to no other."""
     classes: Kept = {}
     create = ClientCreator._create_client_class  # noqa: SLF001
 

@@ -13,7 +13,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from mfa_kit.lab.aws.backend import LabBackend, LabUser
 from mfa_kit.lab.aws.server import Lab
 from tests.botocore_once import work_once
 from tests.cheap_scrypt import cheap_scrypt, seal
-from tests.fork_server import READ_ONCE, STREAMS, ForkServer
+from tests.fork_server import STREAMS, fork_server
 from tests.ledgers import KINDS, Place
 from tests.limits import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414 - a hook
 from tests.postgresql import BIN, Server, running_server
@@ -158,14 +157,14 @@ def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     with lab.account.lock:
         for user in lab.account.backend.all_users():
             if user.id not in before:
-                remove(lab.account.backend, user)
+                delete_user(lab.account.backend, user)
         for serial, device in list(lab.account.backend.virtual_mfa_devices.items()):
             if device.user is None:
                 lab.account.backend.delete_virtual_mfa_device(serial)
 
 
-def remove(backend: LabBackend, user: LabUser) -> None:
-    """Remove a user with all that IAM wants removed first. The user's virtual devices stay, unassigned."""
+def delete_user(backend: LabBackend, user: LabUser) -> None:
+    """Delete a user after all that IAM wants removed first. The user's virtual devices stay, unassigned."""
     for serial in list(user.mfa_devices):
         backend.deactivate_mfa_device(user.name, serial)
     for key in list(user.access_keys):
@@ -197,7 +196,9 @@ def users(lab: Lab) -> Callable[[], str]:
 
 
 @pytest.fixture
-def user(users: Callable[[], str]) -> str:
+def user(at_lab: Lab, users: Callable[[], str]) -> str:
+    """Create a user, whom `at_lab` removes after the test."""
+    del at_lab
     return users()
 
 
@@ -223,12 +224,6 @@ def cheap_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make encryption with a passphrase take milliseconds in this process, except in a full run."""
     if cheap_scrypt():
         monkeypatch.setattr(pyrage.passphrase, "encrypt", seal)
-
-
-@cache
-def fork_server() -> ForkServer:
-    """Start the fork server of this worker, or return it."""
-    return ForkServer()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -294,10 +289,10 @@ class MfaKit:
         A full check has real ones only.
         """
         plain = type(self).start is MfaKit.start and how.keys() <= {"start_new_session", *STREAMS} and not FULL
-        if not plain or any(name.startswith(READ_ONCE) for name in self.env):
+        env = {**bare(), "MFA_KIT_HOME": str(self.home), **self.env}
+        if not plain or not fork_server().fits(env):
             return self.start(*args, **how)
         how.pop("start_new_session", None)
-        env = {**bare(), "MFA_KIT_HOME": str(self.home), **self.env}
         return fork_server().start([*map(str, args)], env=env, **{**STREAMS, **how})
 
     def process(self, *args: str | Path, **how: Any) -> Result:

@@ -3,7 +3,8 @@
 `python -m tests.fork_server SOCKET` is the server. `ForkServer` starts it, and is its client in a test. `CLIENT` is a
 program that a shell can call in place of `mfa-kit`. A command gets the caller's arguments, environment, folder, umask
 and open files, a session of its own, and with `terminal` its stdin as controlling terminal. It ends when its caller is
-killed. What a test says about the process itself (signals while it starts, its user, its interpreter) needs a real one.
+killed. What a test says about the process itself (signals while it starts, its user, its interpreter, and how that
+ends) needs a real one.
 """
 
 import atexit
@@ -23,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ LONGEST, FILES = 200_000, 64
 # Received files are moved above this number, before they get the numbers that they have in the caller.
 ABOVE = 500
 # The streams of a command, if a test does not say otherwise.
-STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+STREAMS: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 # Variables that an interpreter or a library reads once, when it starts or is imported. A command imports the library of
 # card readers itself, so PCSCLITE_CSOCK_NAME is not one of them.
 READ_ONCE = ("PYTHON", "LD_", "LC_", "LANG", "SSL_", "TZ", "MFA_KIT_TEST")
@@ -117,7 +119,10 @@ class ForkServer:
         self._folder.cleanup()
 
     def fits(self, env: Mapping[str, str]) -> bool:
-        """Return whether a command with these variables is the same in a fork."""
+        """Return whether a fork can have these variables: what is read once must be as the server has it.
+
+        The server's further variables, such as that of the cheap scrypt, apply to each command.
+        """
         read_once = {name for name in env if name.startswith(READ_ONCE)}
         return all(env[name] == self._env.get(name) for name in read_once)
 
@@ -151,13 +156,18 @@ class ForkServer:
         return folder
 
 
+@cache
+def fork_server() -> ForkServer:
+    """Start the fork server of this process, or return it."""
+    return ForkServer()
+
+
 class Fork(subprocess.Popen[str]):
     """A running command. Its exit code comes from the server, whose child it is."""
 
     def __init__(self, address: str, args: Sequence[str], *, terminal: bool = False, **how: Any) -> None:
-        self._terminal = terminal
+        self._address, self._terminal = address, terminal
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._server.connect(address)
         super().__init__(args, **how)
 
     def _execute_child(self, args: Any, *how: Any) -> None:
@@ -166,6 +176,7 @@ class Fork(subprocess.Popen[str]):
         job = {"argv": ["-c", *args], "env": env, "folder": str(folder or Path.cwd()), "umask": 0o022}
         message = json.dumps({**job, "files": [0, 1, 2, *passed], "terminal": self._terminal}).encode()
         try:
+            self._server.connect(self._address)
             socket.send_fds(self._server, [message], [*streams, *passed])
             self.pid = int(self._server.recv(100))
             self._child_created = True
@@ -231,6 +242,8 @@ def attend(connection: socket.socket, job: Mapping[str, Any], files: Sequence[in
     """Fork the command of a connection, wait for it, and tell its exit code. Return true in the command's process."""
     if (pid := os.fork()) == 0:
         os.setsid()
+        if job.get("terminal"):
+            fcntl.ioctl(files[0], termios.TIOCSCTTY)
         connection.send(b"%d" % os.getpid())  # only now, because the caller may kill the process group at once
         connection.close()
         become(job, files)
@@ -238,8 +251,9 @@ def attend(connection: socket.socket, job: Mapping[str, Any], files: Sequence[in
     for file in files:
         os.close(file)
     ended = os.pidfd_open(pid)
-    ready, _, _ = select.select([ended, connection.fileno()], [], [])
-    if ended not in ready:  # the caller was killed
+    # stdin is the server's, which ends with the tests
+    ready, _, _ = select.select([ended, connection.fileno(), 0], [], [])
+    if ended not in ready:  # the caller was killed, or left it running
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     with suppress(OSError):
@@ -268,8 +282,6 @@ def become(job: Mapping[str, Any], files: Sequence[int]) -> None:
     for file, number in zip(moved, job["files"], strict=True):
         os.dup2(file, number)
         os.close(file)
-    if job.get("terminal"):
-        fcntl.ioctl(0, termios.TIOCSCTTY)
     os.umask(job["umask"])
     os.chdir(job["folder"])
     os.environ.clear()
@@ -277,12 +289,13 @@ def become(job: Mapping[str, Any], files: Sequence[int]) -> None:
     sys.argv[:] = job["argv"]
     time.tzset()
     tempfile.tempdir = None
-    for name, number, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
+    for name, number, errors in (("stdout", 1, "surrogateescape"), ("stderr", 2, "backslashreplace")):
         raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
         stream = io.TextIOWrapper(raw, "utf-8", errors, line_buffering=number == 2 or os.isatty(number))
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
+    stdin = io.BufferedReader(io.FileIO(0, closefd=False))
+    sys.stdin = io.TextIOWrapper(stdin, "utf-8", "surrogateescape", newline="\n")
 
 
 if __name__ == "__main__":

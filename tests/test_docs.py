@@ -29,7 +29,8 @@ import pytest
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import errors, models
 from tests.cheap_scrypt import cheap_scrypt
-from tests.conftest import bare, fork_server
+from tests.conftest import bare
+from tests.fork_server import fork_server
 from tests.sizes import FULL
 
 ROOT = Path(__file__).parents[1]

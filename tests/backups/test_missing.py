@@ -43,7 +43,7 @@ def verified(mfa_kit: MfaKit, place: str | Path, identity: Path) -> tuple[int, l
 
 
 def reconciled(mfa_kit: MfaKit, place: str | Path, *users: str) -> list[tuple[str, str]]:
-    """Return the differences about these users. Other tests have devices in the same lab."""
+    """Return the differences about these users."""
     done = mfa_kit.run("ledger", "reconcile", "--backup-dir", place, "--output", "json")
     differences = [(row["user"], row["difference"]) for row in rows(done) if row["user"] in users]
     assert done.code == 1 or not differences

@@ -32,7 +32,7 @@ def once(lab: Lab, user: str) -> tuple[float, float]:
     lab.add_user(user)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mfa_kit", "enroll", user, "--with", "virtual"]
-        window = Window(command, env=environment(lab, Path(folder)), cwd=Path(folder), apart=False)
+        window = Window(command, env=environment(lab, Path(folder)), cwd=Path(folder), apart=False, fork=False)
         window.see("first code: ")
         seed = base64.b32encode(lab.seed(f"arn:aws:iam::000000000000:mfa/{user}")).decode()
         now = lab.account.now()

@@ -69,12 +69,12 @@ def rows(lab: Lab, readers: Readers, folder: Path) -> list[Took]:
     roster.write_text("user,kind\n" + "".join(f"{user},oath\n" for user in users))
     env = environment(lab, folder) | readers.env
     mfa_kit = [sys.executable, "-m", "mfa_kit"]
-    planning = Window([*mfa_kit, "rollout", "plan", str(roster), "-o", str(plan)], env=env, cwd=folder)
+    planning = Window([*mfa_kit, "rollout", "plan", str(roster), "-o", str(plan)], env=env, cwd=folder, fork=False)
     if planning.end():
         raise RuntimeError(planning.screen.text())
     recipient = str(pyrage.x25519.Identity.generate().to_public())
     command = [*mfa_kit, "rollout", "station", str(plan), "--no-touch", "-r", recipient]
-    window = Window(command, env=env, cwd=folder, apart=False)
+    window = Window(command, env=env, cwd=folder, apart=False, fork=False)
     taken: list[Took] = []
     for number in range(RUNS + 1):
         window.see("q quit):")

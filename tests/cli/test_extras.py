@@ -19,8 +19,8 @@ from mfa_kit.cli.options import Rows
 from mfa_kit.core.errors import InternalError
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.settings import command_for_extra
-from tests.conftest import ROOT, bare, fork_server
-from tests.fork_server import ForkServer
+from tests.conftest import ROOT, bare
+from tests.fork_server import ForkServer, fork_server
 from tests.sizes import FULL
 
 # The arguments that lead each command to its work; FILES are those of the folder that `ports` prepares.

@@ -114,7 +114,9 @@ def test_a_small_window_shows_where_to_begin(words: tuple[str, ...], hint: str, 
     """The list of pages is longer than the window, so its last line names the first page."""
     window = Window([*MFA_KIT, "help", *words], env=bare(), cwd=tmp_path, size=(80, 24), apart=False)
     window.child.expect(pexpect.EOF)
-    assert hint in " ".join(str(window.child.before).split())
+    shown = str(window.child.before)
+    assert window.end() == 0
+    assert hint in " ".join(shown.split())
 
 
 def test_every_letter_to_a_user_names_the_page_for_users() -> None:

@@ -25,8 +25,7 @@ from mfa_kit.core.local_servers import is_lab, lab_token, lab_variable
 from mfa_kit.lab import child
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring import lab as lab_wiring
-from tests.conftest import fork_server
-from tests.fork_server import READ_ONCE
+from tests.fork_server import READ_ONCE, fork_server
 from tests.sizes import FULL
 
 TOOL = [sys.executable, "-m", "mfa_kit"]

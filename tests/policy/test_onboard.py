@@ -29,7 +29,8 @@ from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleagu
 from mfa_kit.policy.texts import force_mfa
 from tests.audit.conftest import ADMINISTRATOR, ago, changed, sound, taken
 from tests.audit.test_rules import passwords, user
-from tests.conftest import ROOT, bare, fork_server
+from tests.conftest import ROOT, bare
+from tests.fork_server import fork_server
 from tests.sizes import FULL
 
 MODEL = botocore.session.get_session().get_service_model("iam")

@@ -87,7 +87,7 @@ class Rollout:
     def asked(self, since: int) -> list[str]:
         """Return the operations after the first `since` calls.
 
-        A list counts once, because other tests may add pages to it.
+        A list counts once, however many pages it has.
         """
         names = [call.operation for call in self.lab.calls[since:]]
         return [name for name, before in zip(names, ["", *names], strict=False) if name != before or name not in PAGED]

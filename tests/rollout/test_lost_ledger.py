@@ -40,7 +40,7 @@ ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Run a lab of its own. These commands read all devices of the account, and other tests leave theirs."""
+    """Run a lab that has room for many users."""
     with Lab(settings=LabSettings(users_quota=2 * USERS + 1000)) as running:
         yield running
 

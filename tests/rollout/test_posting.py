@@ -28,7 +28,7 @@ from mfa_kit.rollout.roster import RosterAction, RosterRow
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import PasswordFiles
 from tests import pcsc
-from tests.conftest import ACCOUNT, Result, users_of
+from tests.conftest import ACCOUNT, Result
 from tests.lab.client import Aws
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout, key_file
@@ -41,18 +41,6 @@ from tests.tokens.person import Person
 People = Callable[[int], list[str]]
 COLUMNS = "user,kind,action,delivery,address"
 HOW = "phone call"
-
-
-@pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """Run a lab of its own. These commands read all devices of the account, and other tests leave theirs."""
-    with Lab() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def users(lab: Lab) -> Callable[[], str]:
-    return users_of(lab)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,7 +16,7 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from tests import pcsc
-from tests.conftest import MfaKit, users_of
+from tests.conftest import MfaKit
 from tests.faults.conftest import Nursery, nursery_at
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout, key_file
@@ -25,18 +25,6 @@ from tests.rollout.test_station import keys, sitting_at
 from tests.sizes import sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """Run a lab of its own. These commands read all devices of the account, and other tests leave theirs."""
-    with Lab() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def users(lab: Lab) -> Callable[[], str]:
-    return users_of(lab)
 
 
 @pytest.fixture(scope="session", autouse=True)

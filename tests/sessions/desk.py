@@ -85,9 +85,9 @@ class Desk:
         own = {"AWS_CONFIG_FILE": str(self.config), "MFA_KIT_HOME": str(self.home), "HOME": str(self.folder)}
         return {**bare(), "PYTHONPATH": str(ROOT), "TERM": "xterm", **lab, **own, **self.more}
 
-    def start(self, *words: str, **how: Any) -> "subprocess.Popen[str]":
+    def start(self, *words: str) -> "subprocess.Popen[str]":
         """Start `mfa-kit session` without a terminal."""
-        return start([*MFA_KIT, "session", "--profile", "base", *words], env=self.env, **how)
+        return start([*MFA_KIT, "session", "--profile", "base", *words], env=self.env)
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run `mfa-kit session` without a terminal."""

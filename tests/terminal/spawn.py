@@ -1,4 +1,4 @@
-"""Programs at a terminal, or without one: mfa-kit as a fork, and others as they are. A full check has no forks."""
+"""Programs at a terminal or without one: mfa-kit as a fork, and others as they are. A full check has no forks."""
 
 import os
 import subprocess
@@ -12,8 +12,7 @@ from typing import Any
 import pexpect
 from ptyprocess import PtyProcess
 
-from tests.conftest import fork_server
-from tests.fork_server import STREAMS, Fork
+from tests.fork_server import STREAMS, Fork, fork_server
 from tests.sizes import FULL
 
 MFA_KIT = (sys.executable, "-m", "mfa_kit")
@@ -26,32 +25,48 @@ def spawn(
     cwd: Path | None = None,
     apart: Path | None = None,
     fork: bool = True,
+    dimensions: tuple[int, int] = (24, 80),
     **how: Any,
 ) -> "pexpect.spawn[str]":
-    """Start a program. The other options are those of pexpect.
+    """Start a program at a pseudo-terminal, and return it. The other options are those of pexpect.
 
-    With `apart`, stdout and stderr go to files of that name, with the suffixes .out and .err.
+    With `apart`, stdout and stderr go to files of that name, with the suffixes .out and .err. With fork=False, mfa-kit
+    is a real process.
     """
-    how |= {"env": dict(env), "cwd": str(cwd or Path.cwd()), "encoding": "utf-8"}
+    folder = str(cwd or Path.cwd())
     if fork and can_fork(command, env):
-        return Forked(command, apart, **how)
+        child: pexpect.spawn[str] = pexpect.spawn(None, encoding="utf-8", **how)  # type: ignore[arg-type]
+        process = _fork_at_terminal(command[len(MFA_KIT) :], dict(env), folder, apart=apart, dimensions=dimensions)
+        child.ptyproc = process  # type: ignore[attr-defined]
+        child.pid, child.child_fd = process.pid, process.fd
+        child.closed = child.terminated = False
+        return child
     if apart:
         command = ["/bin/sh", "-c", 'exec "$@" >"$0.out" 2>"$0.err"', str(apart), *command]
-    return pexpect.spawn(command[0], [*command[1:]], **how)
+    return pexpect.spawn(
+        command[0], [*command[1:]], env=dict(env), cwd=folder, dimensions=dimensions, encoding="utf-8", **how
+    )
 
 
-def start(command: Sequence[str], *, env: Mapping[str, str], **how: Any) -> "subprocess.Popen[str]":
-    """Start a program without a terminal, at first without input. The other options are those of Popen."""
-    how = {**STREAMS, **how}
-    if can_fork(command, env):
-        return fork_server().start(command[len(MFA_KIT) :], env=dict(env), **how)
-    return subprocess.Popen(command, env=env, text=True, start_new_session=True, **how)
+def start(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, fork: bool = True
+) -> "subprocess.Popen[str]":
+    """Start a program without a terminal and without input. Return its process, which has pipes for its output."""
+    if fork and can_fork(command, env):
+        return fork_server().start(command[len(MFA_KIT) :], env=dict(env), cwd=cwd, **STREAMS)
+    return subprocess.Popen(command, env=env, cwd=cwd, text=True, start_new_session=True, **STREAMS)
 
 
-def run(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a program without a terminal and without input, to its end."""
-    with start(command, env=env, cwd=cwd) as process:
-        out, err = process.communicate(timeout=150)
+def run(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, fork: bool = True
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program as `start` does, to its end. Return its exit code and output."""
+    with start(command, env=env, cwd=cwd, fork=fork) as process:
+        try:
+            out, err = process.communicate(timeout=150)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
@@ -60,25 +75,17 @@ def can_fork(command: Sequence[str], env: Mapping[str, str]) -> bool:
     return tuple(command[: len(MFA_KIT)]) == MFA_KIT and not FULL and fork_server().fits(env)
 
 
-class Forked(pexpect.spawn):  # type: ignore[type-arg]
-    """pexpect's spawn, for a fork."""
-
-    def __init__(self, command: Sequence[str], apart: Path | None, **how: Any) -> None:
-        self.apart = apart
-        super().__init__(command[0], [*command[1:]], **how)
-
-    def _spawnpty(
-        self, args: Sequence[bytes], *, env: dict[str, str], cwd: str, dimensions: tuple[int, int] = (24, 80), **_: Any
-    ) -> PtyProcess:
-        words = [os.fsdecode(arg) for arg in args[len(MFA_KIT) :]]
-        ours, theirs = os.openpty()
-        termios.tcsetwinsize(ours, dimensions)
-        with ExitStack() as files:
-            files.callback(os.close, theirs)
-            streams: dict[str, Any] = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-            for stream in ("stdout", "stderr") if self.apart else ():
-                streams[stream] = files.enter_context(Path(f"{self.apart}.{stream[3:]}").open("wb"))
-            return ForkedProcess(fork_server().start(words, terminal=True, env=env, cwd=cwd, **streams), ours)
+def _fork_at_terminal(
+    words: Sequence[str], env: dict[str, str], cwd: str, *, apart: Path | None, dimensions: tuple[int, int]
+) -> "ForkedProcess":
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(ours, dimensions)
+    with ExitStack() as files:
+        files.callback(os.close, theirs)
+        streams: dict[str, Any] = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        for stream in ("stdout", "stderr") if apart else ():
+            streams[stream] = files.enter_context(Path(f"{apart}.{stream[3:]}").open("wb"))
+        return ForkedProcess(fork_server().start(words, terminal=True, env=env, cwd=cwd, **streams), ours)
 
 
 class ForkedProcess(PtyProcess):  # type: ignore[misc]
@@ -89,7 +96,8 @@ class ForkedProcess(PtyProcess):  # type: ignore[misc]
         self.fork = fork
 
     def isalive(self) -> bool:
-        return not self._ended(self.fork.poll())
+        # as in ptyprocess: what has closed its terminal is about to end
+        return not self._ended(self.fork.wait() if self.flag_eof else self.fork.poll())
 
     def wait(self) -> int | None:
         self._ended(self.fork.wait())
