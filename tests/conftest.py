@@ -373,6 +373,13 @@ class Nobody(MfaKit):
         env = {"PYTHONPATH": self.path, "HOME": str(self.home.parent), **(env or {})}
         return super().start(*args, env=env, **{"python": self.python, **self.who, **how})
 
+    def fork(self, *args: str | Path, **how: Any) -> subprocess.Popen[str]:
+        own = {"MFA_KIT_HOME": str(self.home), "PYTHONPATH": self.path, "HOME": str(self.home.parent)}
+        env = {**bare(), **own, **self.env}
+        if how or FULL or not fork_server().fits(env):
+            return self.start(*args, **how)
+        return fork_server().start([*map(str, args)], env=env, **STREAMS, **self.who)
+
 
 @pytest.fixture
 def nobody(at_lab: Lab, unprivileged: tuple[str, str]) -> Iterator[Nobody]:

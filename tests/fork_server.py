@@ -3,8 +3,8 @@
 `python -m tests.fork_server SOCKET` is the server. `ForkServer` starts it, and is its client in a test. `CLIENT` is a
 program that a shell can call in place of `mfa-kit`. A command gets the caller's arguments, environment, folder, umask
 and open files, a session of its own, and with `terminal` its stdin as controlling terminal. It ends when its caller is
-killed. What a test says about the process itself (signals while it starts, its user, its interpreter, and how that
-ends) needs a real one.
+killed. What a test says about the process itself (signals while it starts, its interpreter, and how that ends) needs a
+real one.
 """
 
 import atexit
@@ -140,7 +140,11 @@ class ForkServer:
             return process.returncode, out, err
 
     def start(self, args: Sequence[str], **how: Any) -> "Fork":
-        """Start a command. The options are `terminal` and those of Popen: `env`, `cwd`, `pass_fds`, and its streams."""
+        """Start a command.
+
+        The options are `terminal`, and of Popen `env`, `cwd`, `pass_fds`, the streams, and `user`, with `group` and
+        `extra_groups`.
+        """
         return Fork(self.address, args, text=True, **how)
 
     def program(self) -> str:
@@ -171,10 +175,12 @@ class Fork(subprocess.Popen[str]):
         super().__init__(args, **how)
 
     def _execute_child(self, args: Any, *how: Any) -> None:
-        _, _, _, passed, folder, env, _, _, _, stdin, ours_in, ours_out, stdout, ours_err, stderr, *_ = how
+        _, _, _, passed, folder, env, _, _, _, stdin, ours_in, ours_out, stdout, ours_err, stderr, *more = how
         streams = [own if file == -1 else file for own, file in enumerate((stdin, stdout, stderr))]
         job = {"argv": ["-c", *args], "env": env, "folder": str(folder or Path.cwd()), "umask": 0o022}
-        message = json.dumps({**job, "files": [0, 1, 2, *passed], "terminal": self._terminal}).encode()
+        _, *who, _, _, _ = more
+        job |= {"files": [0, 1, 2, *passed], "terminal": self._terminal, "who": who}
+        message = json.dumps(job).encode()
         try:
             self._server.connect(self._address)
             socket.send_fds(self._server, [message], [*streams, *passed])
@@ -284,6 +290,11 @@ def become(job: Mapping[str, Any], files: Sequence[int]) -> None:
         os.close(file)
     os.umask(job["umask"])
     os.chdir(job["folder"])
+    group, groups, user = job.get("who", (None, None, None))
+    if user is not None:
+        os.setgroups(groups)
+        os.setgid(group)
+        os.setuid(user)
     os.environ.clear()
     os.environ.update(job["env"])
     sys.argv[:] = job["argv"]

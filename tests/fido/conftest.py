@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
-from fido2 import hid
+from fido2 import hid, utils
 from fido2.hid.base import HidDescriptor
 
 from mfa_kit.adapters.fido import links
@@ -32,6 +33,9 @@ from tests.test_secrets import Watched, loudest
 
 NOW = time.time()
 SITE = Path(__file__).with_name("site")
+# python-fido2 evaluates the annotations of a class for each value of it, and each answer of a key is such a value.
+FIDO2_UTILS: Any = utils
+FIDO2_UTILS.get_type_hints = cache(FIDO2_UTILS.get_type_hints)
 LAB_AAGUID = "6d66616b-6974-0000-0000-000000000001"
 
 

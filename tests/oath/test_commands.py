@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -39,7 +38,7 @@ from mfa_kit.wiring.files import read_advisories
 from mfa_kit.wiring.methods import oath as kit
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, bare
-from tests.terminal.spawn import MFA_KIT, spawn
+from tests.terminal.spawn import MFA_KIT, run, spawn
 
 STORED = Credential(0x21, 6, bytes(20), touch=False)
 LABEL = f"AWS:{{}}@{ACCOUNT}"
@@ -449,14 +448,8 @@ def test_an_empty_second_reader_is_ignored(mfa_kit: MfaKit, user: str, card: Yko
 
 def process(mfa_kit: MfaKit, *args: str, told: str) -> tuple[int, str]:
     """Run a command in a process, with an OATH password on stdin."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mfa_kit", *args],
-        input=told,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home)},
-    )
+    env = {**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home)}
+    done = run([*MFA_KIT, *args], env=env, told=told)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -49,21 +49,33 @@ def spawn(
 
 
 def start(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, fork: bool = True
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    fork: bool = True,
+    stdin: int = subprocess.DEVNULL,
 ) -> "subprocess.Popen[str]":
-    """Start a program without a terminal and without input. Return its process, which has pipes for its output."""
+    """Start a program without a terminal. Return its process, which has pipes for its output."""
+    streams = {**STREAMS, "stdin": stdin}
     if fork and can_fork(command, env):
-        return fork_server().start(command[len(MFA_KIT) :], env=dict(env), cwd=cwd, **STREAMS)
-    return subprocess.Popen(command, env=env, cwd=cwd, text=True, start_new_session=True, **STREAMS)
+        return fork_server().start(command[len(MFA_KIT) :], env=dict(env), cwd=cwd, **streams)
+    return subprocess.Popen(command, env=env, cwd=cwd, text=True, start_new_session=True, **streams)
 
 
 def run(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, fork: bool = True
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    fork: bool = True,
+    told: str | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a program as `start` does, to its end. Return its exit code and output."""
-    with start(command, env=env, cwd=cwd, fork=fork) as process:
+    """Run a program to its end as `start` does, with a text as its input. Return its exit code and output."""
+    stdin = subprocess.DEVNULL if told is None else subprocess.PIPE
+    with start(command, env=env, cwd=cwd, fork=fork, stdin=stdin) as process:
         try:
-            out, err = process.communicate(timeout=150)
+            out, err = process.communicate(told, timeout=150)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
