@@ -94,7 +94,11 @@ class Window:
 
     def see(self, text: str) -> None:
         """Wait until the program has written this text, even if it is wrapped."""
-        self.child.expect(BETWEEN.join(map(re.escape, text.split(" "))))
+        try:
+            self.child.expect(BETWEEN.join(map(re.escape, text.split(" "))))
+        except pexpect.TIMEOUT as error:
+            error.add_note(self.look().text())
+            raise
 
     def type(self, text: str, *, end: str = "\r") -> None:
         self.child.send(text + end)
