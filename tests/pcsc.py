@@ -18,6 +18,8 @@ from tests.conftest import without
 NAMES = (YUBIKEY, "Nitrokey 3", "\x1b[31mEvil\x07 reader", "\u202eEvil reader")
 TOLD = 3
 NOTICED = 60.0
+# After this long, pcscd has forgotten a card, and it is inserted again.
+FORGOTTEN = 5.0
 # Set for the whole session, before the first use of PC/SC.
 SOCKET = "PCSCLITE_CSOCK_NAME"
 
@@ -53,9 +55,17 @@ def plug(*cards: SimulatedCard | None) -> Readers:
             readers.remove(number)
             readers.insert(card, number)
     until = time.monotonic() + NOTICED
+    again = time.monotonic() + FORGOTTEN
     expected = {reader(number): card is not None for number, card in enumerate(wanted)}
     while not expected.items() <= {state.name: state.present for state in pcsc.reader_states()}.items():
         assert time.monotonic() < until, pcsc.reader_states()
+        if time.monotonic() > again:
+            # pcscd may have given up the card whose place another one took, although it is still connected
+            again = until
+            for number, card in enumerate(wanted):
+                readers.remove(number)
+                if card:
+                    readers.insert(card, number)
         time.sleep(0.01)
     return readers
 
