@@ -3,7 +3,7 @@
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -47,27 +47,37 @@ def plug(*cards: SimulatedCard | None) -> Readers:
     Return when the PC/SC clients see the change.
     """
     readers = shared()
-    wanted = [*cards, *[None] * (TOLD - len(cards))]
-    for number, card in enumerate(wanted):
-        if card is None:
-            readers.remove(number)
-        elif not readers.swap(card, number):
-            readers.remove(number)
-            readers.insert(card, number)
-    until = time.monotonic() + NOTICED
-    again = time.monotonic() + FORGOTTEN
-    expected = {reader(number): card is not None for number, card in enumerate(wanted)}
-    while not expected.items() <= {state.name: state.present for state in pcsc.reader_states()}.items():
-        assert time.monotonic() < until, pcsc.reader_states()
-        if time.monotonic() > again:
-            # pcscd may have given up the card whose place another one took, although it is still connected
-            again = until
-            for number, card in enumerate(wanted):
-                readers.remove(number)
-                if card:
-                    readers.insert(card, number)
-        time.sleep(0.01)
+    wanted = dict(enumerate([*cards, *[None] * (TOLD - len(cards))]))
+    _insert(
+        readers, {number: card for number, card in wanted.items() if card is None or not readers.swap(card, number)}
+    )
+    present = {number: card is not None for number, card in wanted.items()}
+    if not _is_seen(present, within=FORGOTTEN):
+        # pcscd may have given up the card whose place another one took, although it is still connected
+        _insert(readers, wanted)
+        assert _is_seen(present, within=NOTICED), pcsc.reader_states()
     return readers
+
+
+def _insert(readers: Readers, cards: Mapping[int, SimulatedCard | None]) -> None:
+    """Empty these readers, and insert their cards when pcscd has seen that: it may take a card for a pulled one."""
+    for number in cards:
+        readers.remove(number)
+    assert _is_seen(dict.fromkeys(cards, False), within=NOTICED), pcsc.reader_states()
+    for number, card in cards.items():
+        if card:
+            readers.insert(card, number)
+
+
+def _is_seen(present: Mapping[int, bool], *, within: float) -> bool:
+    """Wait until PC/SC clients see a card in each of these readers, or none. Return whether they did in time."""
+    until = time.monotonic() + within
+    expected = {reader(number): there for number, there in present.items()}
+    while not expected.items() <= {state.name: state.present for state in pcsc.reader_states()}.items():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def clear() -> None:
