@@ -1,4 +1,4 @@
-"""Lets botocore do once in a process what it does anew for each session and client: a command makes a few of them.
+"""Lets botocore do once in a process what it does again for each session and client. A command makes a few of them.
 
 Without this, most of the CPU time of the tests that run commands in their own process would go there.
 """
@@ -17,7 +17,7 @@ Kept = dict[Hashable, Any]
 
 
 def work_once() -> None:
-    """Keep what botocore reads or makes, and makes the same again later."""
+    """Keep what botocore reads and makes, because it would read and make the same again."""
     _read_once()
     _name_once()
     _look_at_flags()

@@ -145,7 +145,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 @pytest.fixture
 def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """Point this process at the lab. Afterward, remove injected faults, new users, and devices that nobody has.
+    """Point this process at the lab. Afterward, remove all injected faults, new users and unassigned devices.
 
     A command that reads the account would take longer with each test otherwise.
     """
@@ -197,7 +197,7 @@ def users(lab: Lab) -> Callable[[], str]:
 
 @pytest.fixture
 def user(at_lab: Lab, users: Callable[[], str]) -> str:
-    """Create a user, whom `at_lab` removes after the test."""
+    """Create a user. `at_lab` removes this user after the test."""
     del at_lab
     return users()
 

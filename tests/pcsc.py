@@ -18,7 +18,7 @@ from tests.conftest import without
 NAMES = (YUBIKEY, "Nitrokey 3", "\x1b[31mEvil\x07 reader", "\u202eEvil reader")
 TOLD = 3
 NOTICED = 60.0
-# After this long, pcscd has forgotten a card, and it is inserted again.
+# If pcscd does not see a card within this time, it has given the card up, and the card is inserted again.
 FORGOTTEN = 5.0
 # Set for the whole session, before the first use of PC/SC.
 SOCKET = "PCSCLITE_CSOCK_NAME"
