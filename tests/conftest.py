@@ -261,6 +261,16 @@ class MfaKit:
     home: Path
     env: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a process."""
+        return {**bare(), "MFA_KIT_HOME": str(self.home), **self.env}
+
+    @property
+    def who(self) -> dict[str, Any]:
+        """The options of Popen for a process of another user."""
+        return {}
+
     def run(self, *args: str | Path) -> Result:
         """Run in this process: everything main() does except the exit."""
         out, err = io.StringIO(), io.StringIO()
@@ -275,10 +285,10 @@ class MfaKit:
         Ctrl-C that the program has handled, if the exception passed through text that `exec` runs, as in a dataclass.
         """
         python, before = how.pop("python", sys.executable), how.pop("before", ())
-        how = {"start_new_session": True, **STREAMS, **how}
+        how = {"start_new_session": True, **STREAMS, **self.who, **how}
         return subprocess.Popen(
             [*before, python, "-c", "from mfa_kit.cli.main import main; main()", *map(str, args)],
-            env={**bare(), "MFA_KIT_HOME": str(self.home), **self.env, **(env or {})},
+            env={**self.variables, **(env or {})},
             text=True,
             **how,
         )
@@ -288,12 +298,11 @@ class MfaKit:
 
         A full check has real ones only.
         """
-        plain = type(self).start is MfaKit.start and how.keys() <= {"start_new_session", *STREAMS} and not FULL
-        env = {**bare(), "MFA_KIT_HOME": str(self.home), **self.env}
-        if not plain or not fork_server().fits(env):
+        plain = how.keys() <= {"start_new_session", *STREAMS} and not FULL
+        if not plain or not fork_server().fits(self.variables):
             return self.start(*args, **how)
         how.pop("start_new_session", None)
-        return fork_server().start([*map(str, args)], env=env, **{**STREAMS, **how})
+        return fork_server().start([*map(str, args)], env=self.variables, **{**STREAMS, **self.who, **how})
 
     def process(self, *args: str | Path, **how: Any) -> Result:
         """Run a process to its end, as `fork` does."""
@@ -366,19 +375,15 @@ class Nobody(MfaKit):
     path: str = ""
 
     @property
+    def variables(self) -> dict[str, str]:
+        return {**super().variables, "PYTHONPATH": self.path, "HOME": str(self.home.parent)}
+
+    @property
     def who(self) -> dict[str, Any]:
         return {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": str(self.home.parent)}
 
     def start(self, *args: str | Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
-        env = {"PYTHONPATH": self.path, "HOME": str(self.home.parent), **(env or {})}
-        return super().start(*args, env=env, **{"python": self.python, **self.who, **how})
-
-    def fork(self, *args: str | Path, **how: Any) -> subprocess.Popen[str]:
-        own = {"MFA_KIT_HOME": str(self.home), "PYTHONPATH": self.path, "HOME": str(self.home.parent)}
-        env = {**bare(), **own, **self.env}
-        if how or FULL or not fork_server().fits(env):
-            return self.start(*args, **how)
-        return fork_server().start([*map(str, args)], env=env, **STREAMS, **self.who)
+        return super().start(*args, env=env, **{"python": self.python, **how})
 
 
 @pytest.fixture
