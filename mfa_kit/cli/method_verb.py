@@ -87,11 +87,12 @@ class MethodVerb(options.Verb):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments. The enrollment method is found first, because it determines which options are valid."""
-        name = _method_named(args)
+        before_names = args[: args.index("--")] if "--" in args else args
+        name = _method_named(before_names)
         if name is not None and not ctx.resilient_parsing:
             _check_method(name)
-        ctx.meta[METHOD_NAME] = name or (VIRTUAL.name if RESUME in args else None)
-        ctx.meta[FOR_ROOT] = ROOT in args
+        ctx.meta[METHOD_NAME] = name or (VIRTUAL.name if RESUME in before_names else None)
+        ctx.meta[FOR_ROOT] = ROOT in before_names
         remaining_args = self._parse_options(ctx, args, may_name_method=name is None and self.kind_of_old)
         if ctx.meta[METHOD_NAME] is None and not ctx.resilient_parsing and not self.kind_of_old:
             raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "method"))

@@ -56,13 +56,26 @@ def shell_word(word: str) -> str:
 def command(line: str, *arguments: str) -> Command:
     """Return a command of the words of `line`. Each word `{}` is replaced with one of the arguments, in their order.
 
+    IAM allows names such as `--root`. So that no program takes an argument that begins with a dash for an option, it is
+    written as `--option=ARGUMENT` where `{}` follows an option with two dashes, and otherwise after `--`, at the end.
+    In `line`, a flag is therefore never directly before `{}`.
+
     Raise ValueError if the number of arguments is not that of the words `{}`.
     """
-    words = line.split()
-    places = [number for number, word in enumerate(words) if word == "{}"]
-    for place, argument in zip(places, arguments, strict=True):
-        words[place] = argument
-    return Command(words)
+    if line.split().count("{}") != len(arguments):
+        raise ValueError(f"{line!r} does not take {len(arguments)} arguments")
+    words: list[str] = []
+    operands: list[str] = []
+    values = iter(arguments)
+    for before, word in pairwise(["", *line.split()]):
+        argument = next(values) if word == "{}" else word
+        if word == "{}" and argument.startswith("-") and before.startswith("--"):
+            words[-1] += f"={argument}"
+        elif word == "{}" and (operands or argument.startswith("-")) and not before.startswith("-"):
+            operands.append(argument)
+        else:
+            words.append(argument)
+    return Command((*words, "--", *operands) if operands else words)
 
 
 def mfa_kit(line: str, *arguments: str) -> Command:

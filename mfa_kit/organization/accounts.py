@@ -284,7 +284,8 @@ def _command_in(line: Command, account: str) -> Command:
         return Command((*line.arguments, ShellText(f" # in account {account}")))
     if program != PROGRAM or "--account" in words or words[:1] in WITHOUT_ACCOUNT or tuple(words[:2]) in OF_ALL:
         return line
-    return Command((*line.arguments, "--account", account))
+    end = words.index("--") if "--" in words else len(words)
+    return Command((program, *words[:end], "--account", account, *words[end:]))
 
 
 def labels(accounts: Sequence[OrgAccount]) -> str:

@@ -274,7 +274,7 @@ def _people(snapshot: Snapshot, *, known: bool) -> SetupStep:
         commands=(
             command("aws iam create-group --group-name {}", PEOPLE),
             command("aws iam attach-group-policy --group-name {} --policy-arn {}", PEOPLE, access),
-            "# for each colleague: " + mfa_kit("policy onboard --group {} --user", PEOPLE) + " NAME",
+            "# for each colleague: " + mfa_kit("policy onboard --group {} --user NAME", PEOPLE),
         ),
     )
 
@@ -521,8 +521,9 @@ def _remove_devices(name: str, account_user: AccountUser | None, *, backups: int
     """
     devices = account_user.devices if account_user else ()
     complete = account_user is not None and account_user.complete
-    revoke = mfa_kit("revoke {}", name)
-    commands = tuple(f"{revoke} {command('--mfa-device {}', device.serial)} --leave-without-mfa" for device in devices)
+    commands: tuple[str, ...] = tuple(
+        mfa_kit("revoke {} --mfa-device {} --leave-without-mfa", name, device.serial) for device in devices
+    )
     if complete and backups and not devices:
         commands = (
             "# the backups may be of devices that a rollout made and did not enable; delete those devices of this user",
@@ -534,7 +535,7 @@ def _remove_devices(name: str, account_user: AccountUser | None, *, backups: int
         what="remove the MFA devices, and the backups of their secrets",
         why="only after the password is deleted: until then the device protects the sign-in. This cannot be undone",
         state=_state_of_removal(present=True if devices or backups else False if complete else None),
-        commands=commands or (f"{revoke} --leave-without-mfa",),
+        commands=commands or (mfa_kit("revoke {} --leave-without-mfa", name),),
     )
 
 
