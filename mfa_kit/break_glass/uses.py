@@ -20,8 +20,9 @@ class Record:
 
     `at` is in Unix seconds. `custodians` maps the names of the custodians who took part to their public keys. If the
     action is SEALED, `custodians` has all custodians. Otherwise, `threshold` is 0. `backups` is the number of backups
-    that were opened or re-encrypted. If several computers share the ledger, `role` and `computer` wrote the record, and
-    `own` says whether both are those of this session.
+    that were opened or re-encrypted. `replaces` is the recipient of the identity that this identity replaces; it is
+    None if there is no such identity, and in each record of version 1.1.0 and before. If several computers share the
+    ledger, `role` and `computer` wrote the record, and `own` says whether both are those of this session.
     """
 
     at: float
@@ -30,6 +31,7 @@ class Record:
     custodians: Mapping[str, str]
     threshold: int = 0
     backups: int = 0
+    replaces: str | None = None
     role: str = ""
     computer: str = ""
     own: bool = True

@@ -57,9 +57,10 @@ class AuditRecords:
 
 
 INSERT_USE = """
-    insert into break_glass (at, recipient, action, custodians, threshold, backups) values ($1, $2, $3, $4, $5, $6)
+    insert into break_glass (at, recipient, action, custodians, threshold, backups, replaces)
+        values ($1, $2, $3, $4, $5, $6, $7)
 """
-SELECT = "select at, recipient, action, custodians, threshold, backups, {} from break_glass order by {}"
+SELECT = "select at, recipient, action, custodians, threshold, backups, replaces, {} from break_glass order by {}"
 # Who wrote a row: the role, the computer, and whether both are those of this session.
 WRITER = "role, computer, case when role = session_user and computer = my_computer() then 1 else 0 end"
 
@@ -77,14 +78,14 @@ class BreakGlassRecords:
         """
         custodians = json.dumps(dict(record.custodians))
         row = (record.at, record.recipient, record.action, custodians, record.threshold, record.backups)
-        self._tables.write((INSERT_USE, [row]))
+        self._tables.write((INSERT_USE, [(*row, record.replaces)]))
 
     def all(self) -> list[Record]:
         """Return all records, oldest first. Raise IntegrityFault if a row is damaged."""
         # A computer's own clock may be set back. Only in a shared ledger, an older row may have been copied later.
         writer, order = (WRITER, "at, id") if self._tables.shared else ("'', '', 1", "id")
         rows = self._tables.select(
-            SELECT.format(writer, order), types="time text action names integer integer text text integer"
+            SELECT.format(writer, order), types="time text action names integer integer text? text text integer"
         )
         return [
             Record(
@@ -94,9 +95,10 @@ class BreakGlassRecords:
                 custodians=read_json(custodians),
                 threshold=threshold,
                 backups=backups,
+                replaces=replaces,
                 role=role,
                 computer=computer,
                 own=bool(own),
             )
-            for recorded_at, recipient, action, custodians, threshold, backups, role, computer, own in rows
+            for recorded_at, recipient, action, custodians, threshold, backups, replaces, role, computer, own in rows
         ]

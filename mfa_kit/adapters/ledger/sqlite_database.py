@@ -230,6 +230,7 @@ MIGRATIONS = (
         "user" text not null, state text not null, how text not null
     );
     """,
+    "alter table break_glass add column replaces text;",
 )
 
 

@@ -15,7 +15,7 @@ INSERTED: Mapping[str, str] = {
     "seals": "backup, recipient, since",
     "hashes": "backup, sha256, since, replaces",
     "drills": "at, backup, result",
-    "break_glass": "at, recipient, action, custodians, threshold, backups",
+    "break_glass": "at, recipient, action, custodians, threshold, backups, replaces",
     "audits": "at, account, results, failed, rules",
     "audit_findings": "at, account, finding, rule, state",
     "device_uses": 'account, serial, principal, source, writer, "user", at, event, region',

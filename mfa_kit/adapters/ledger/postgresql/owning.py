@@ -34,7 +34,7 @@ COLUMNS: Mapping[str, str] = {
     "events": 'at, operation, "user", serial, request_id, answer, file',
     "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
     "drills": "at, backup, result",
-    "break_glass": "at, recipient, action, custodians, threshold, backups",
+    "break_glass": INSERTED["break_glass"],
     "audits": "at, account, results, failed, rules",
     "audit_findings": "at, account, finding, rule, state",
     "seen_keys": INSERTED["seen_keys"],
