@@ -7,8 +7,9 @@ import pytest
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import Advisory, Verdict, Version
+from mfa_kit.core.models import Device
 from mfa_kit.core.recalls import find_recalls, judge_devices, judge_key
-from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts, RecordedKey
+from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts, KeysOfDevices, RecordedKey
 from mfa_kit.security_keys.attestation import revoked_models
 from mfa_kit.security_keys.authenticator import Model, StatusReport
 from mfa_kit.wiring.files import LARGEST_ADVISORIES, read_advisories
@@ -127,6 +128,27 @@ def test_a_device_in_oath_is_affected_only_by_flaws_of_oath() -> None:
     assert judge_devices([named], known, "1") == judge_devices([key], known, "1")
     recalled = find_recalls([key, fips], known)
     assert [row.recall.verdict for row in recalled] == [AFFECTED] * 3
+
+
+def test_keys_that_differ_in_their_certification_are_judged_separately() -> None:
+    """A verdict is computed once for each combination of facts, and the certification is one of them."""
+    recalled = Advisory(name="A", source=SOURCE, what="w", models=("yubikey*",), certifications=("fips140*",))
+    keys = [
+        RecordedKey(identity=level, facts=replace(YUBIKEY, certifications=(level,)), seen=1.0, devices=())
+        for level in ("FIDO_CERTIFIED_L1", "FIPS140_CERTIFIED_L2")
+    ]
+    assert {row.key.identity: row.recall.verdict for row in find_recalls(keys, [recalled])} == {
+        "FIDO_CERTIFIED_L1": NOT_LISTED,
+        "FIPS140_CERTIFIED_L2": AFFECTED,
+    }
+
+
+def test_an_unassigned_device_is_not_a_record_of_a_user() -> None:
+    """IAM lists no user for it. The record of a device with its serial is about an earlier device."""
+    record = KeyDevice(account="1", user="alice", serial="s", since=2.0)
+    keys = KeysOfDevices.of([RecordedKey(identity="k", facts=YUBIKEY, seen=1.0, devices=(record,))])
+    assert keys.find("1", Device("s", None, 2.0)) is None
+    assert keys.find("1", Device("s", "Alice", 2.0)) is not None
 
 
 def test_a_key_without_devices_is_listed_once() -> None:

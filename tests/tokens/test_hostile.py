@@ -20,7 +20,7 @@ import pytest
 from mfa_kit.adapters.seedfiles import files
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import Encoding
+from mfa_kit.tokens.seeds import Encoding, WrittenReading
 from tests.sizes import size
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
@@ -153,7 +153,14 @@ def test_damaged_readings_are_reported_by_line() -> None:
             text = files.decode_text(damaged)
         except IntegrityFault:
             continue
-        files.read_written(text, now=NOW)
+        lines = ["", *re.split(r"\r\n|[\r\n]", text)]
+        for reading in files.read_written(text, now=NOW):
+            line = lines[int(reading.where.removeprefix("line "))]
+            if isinstance(reading, WrittenReading):
+                assert reading.serial in line
+                assert set(reading.typed.codes) <= {"".join(cell.split()) for cell in line.replace('"', "").split(",")}
+            else:
+                assert reading.reason
 
 
 BILLION = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">
