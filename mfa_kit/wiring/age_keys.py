@@ -123,12 +123,14 @@ def _unlock_ssh(text: Secret[bytes], passphrase: Secret[str] | None) -> Secret[b
     return unlock_ssh_key(text, passphrase)
 
 
-def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, source: str = "-r") -> list[Recipient]:
+def read_recipients(
+    texts: Sequence[str], files: Sequence[Path] = (), *, source: str = "-r", quoted: bool = True
+) -> list[Recipient]:
     """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
 
-    `source` says in errors where `texts` come from, such as `-r`.
+    `source` and `quoted` are as in `parse_recipients`.
     """
-    return identities.parse_recipients(texts, files, source=source, plugins=open_plugins())
+    return identities.parse_recipients(texts, files, source=source, quoted=quoted, plugins=open_plugins())
 
 
 def unopened(keys: "Secret[list[Identity]]", recipients: Sequence[Recipient]) -> list[str]:

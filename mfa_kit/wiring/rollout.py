@@ -541,11 +541,7 @@ def parse_public_key(text: str) -> str:
     The message does not quote the text, because the text may be a private key.
     """
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
-    try:
-        read_recipients([key])
-    except UsageFault as error:
-        _, quoted, reason = str(error).partition(f"-r {key} ")
-        raise UsageFault(f"it {reason}" if quoted else str(error), error.hint) from None
+    read_recipients([key], source="it", quoted=False)
     return key
 
 

@@ -70,15 +70,22 @@ class Recipient:
 
 
 def parse_recipients(
-    texts: Iterable[str], files: Iterable[Path] = (), *, source: str = "-r", plugins: Plugins = NO_PLUGINS
+    texts: Iterable[str],
+    files: Iterable[Path] = (),
+    *,
+    source: str = "-r",
+    quoted: bool = True,
+    plugins: Plugins = NO_PLUGINS,
 ) -> list[Recipient]:
     """Parse recipients from `texts` and from the lines of files. `source` says where the texts come from, such as "-r".
+
+    Without `quoted`, errors do not quote a text, because it may be a private key.
 
     Raise UsageFault for the first text that is not a recipient, or whose plugin is not one of `plugins`. The message
     names `source`, or the file and line. Raise UsageFault also if all recipients are age1tag keys, or only some are
     age1tagpq keys. Raise DeviceFault if a plugin refuses its recipient.
     """
-    recipients = [_recipient(text, plugins, where=f"{source} {text}") for text in texts]
+    recipients = [_recipient(text, plugins, where=f"{source} {text}" if quoted else source) for text in texts]
     for file in files:
         rows = _lines(file)
         recipients += [_recipient(line, plugins, where=f"line {number} of {file}", file=file) for number, line in rows]

@@ -464,7 +464,7 @@ def _next_of_done(
     desk = _give_files(others, plan, index) or _wait_for_users(
         [result for result in results if result.key not in posted], plans, plan, index, done="" if sent else ALL_DONE
     )
-    return clauses([desk, sent if not desk else sent.removeprefix("next: ")])
+    return clauses([desk, sent if desk or not sent else Message("next: ", sent)])
 
 
 def _steps_of(plans: Iterable[Plan]) -> Iterator[PlanStep]:
@@ -481,11 +481,11 @@ def _finish_exchanges(successes: Sequence[RowResult], plan: str, index: str) -> 
 
 
 def send_keys(rows: Iterable[tuple[RowResult, PlanStep]], plan: str) -> str:
-    """Return the sentence that says what to do next with keys that are sent by post, or "" if nothing is open."""
+    """Return the words that say what to do next with keys that are sent by post, or "" if nothing is open."""
     open_rows = [(result, step) for result, step in rows if result.outcome in {RowOutcome.STAGED, RowOutcome.WAITING}]
     if any(result.outcome is RowOutcome.WAITING and step.action is Action.STATION for result, step in open_rows):
-        return suggest("next: prepare the keys that are sent by post", "rollout station {} --stage", plan)
-    return suggest("next: see what to do with the keys by post", "rollout post {}", plan) if open_rows else ""
+        return suggest("prepare the keys that are sent by post", "rollout station {} --stage", plan)
+    return suggest("see what to do with the keys by post", "rollout post {}", plan) if open_rows else ""
 
 
 ALL_DONE = "next: nothing is left to do, because every user has a device"

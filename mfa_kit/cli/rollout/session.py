@@ -658,9 +658,9 @@ def _posted_rows(steps: Sequence[PlanStep], tally: Tally) -> Iterator[tuple[RowR
 
 
 def _finish(place: OpenPage | AtTerminal, queue: StationQueue, following: str, progress: Progress) -> None:
-    """Show the last message of the page, and what is next."""
+    """Show the last message of the page, and the words that say what is next, if any."""
     if following:
-        progress.note(following)
+        progress.note(Message("next: ", following))
     place.finish(
         admin=f"The session has ended. Done: {queue.done} of {count_of(queue.total, 'user')}.",
         colleague="The session has ended. Thank you. You can close this window.",
