@@ -38,6 +38,7 @@ from typing import (
     get_origin,
     get_type_hints,
 )
+from warnings import warn
 from weakref import WeakSet
 
 from mfa_kit import wiring
@@ -47,8 +48,8 @@ from mfa_kit.audit.records import (
     AuditReport,
     ReportedAcceptance,
     ReportedFinding,
-    ReportedHole,
     ReportedUnknown,
+    ReportedUnread,
     RuleReport,
     audit_report,
 )
@@ -101,8 +102,17 @@ from mfa_kit.wiring.settings import Settings
 __all__ = ["AwsFault", "Declined", "DeviceFault", "IntegrityFault", "InternalError", "Lockout", "MfaKitError"]
 __all__ += ["Interaction", "MfaKit", "OathKey", "Throttled", "UsageFault", "Virtual"]
 __all__ += ["AccessAfterPolicy", "AuditReport", "BackupCheck", "DeviceChange", "EnrolledUser", "PlanSummary"]
-__all__ += ["ReplacedDevice", "ReportedAcceptance", "ReportedFinding", "ReportedHole", "ReportedUnknown"]
+__all__ += ["ReplacedDevice", "ReportedAcceptance", "ReportedFinding", "ReportedUnknown", "ReportedUnread"]
 __all__ += ["RevokedDevice", "RuleReport", "SkippedUser", "UserDevice", "UserResult"]
+
+
+def __getattr__(name: str) -> object:
+    """Return ReportedUnread for its old name, which exists for one release more (PEP 562)."""
+    if name == "ReportedHole":
+        warn("ReportedHole is now ReportedUnread", DeprecationWarning, stacklevel=2)
+        return ReportedUnread
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -117,6 +117,14 @@ def test_the_names_and_signatures_are_those_of_the_stored_file() -> None:
     assert written() == STORED.read_text("utf-8")
 
 
+def test_an_old_name_is_kept_for_one_release() -> None:
+    """It warns, and it is not among the names of a star import."""
+    with pytest.warns(DeprecationWarning, match="ReportedUnread"):
+        assert vars(api)["__getattr__"]("ReportedHole") is api.ReportedUnread
+    with pytest.raises(AttributeError, match="no attribute 'ReportedRole'"):
+        getattr(api, "Reported" + "Role")
+
+
 def types_in(kind: Any) -> Iterator[Any]:
     """Yield a type, or a generic type and each type in its arguments."""
     if isinstance(kind, list):

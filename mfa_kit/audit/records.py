@@ -254,7 +254,7 @@ class RuleReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportedHole:
+class ReportedUnread:
     """A part of the account that could not be read."""
 
     part: str
@@ -270,7 +270,7 @@ class AuditReport:
     caller: str
     at: str
     report_made: str | None
-    holes: tuple[ReportedHole, ...]
+    holes: tuple[ReportedUnread, ...]
     rules: tuple[RuleReport, ...]
 
 
@@ -316,6 +316,6 @@ def audit_report(snapshot: Snapshot, answers: Iterable[RuleAnswer]) -> AuditRepo
         caller=snapshot.caller,
         at=iso_time(snapshot.at),
         report_made=iso_time(snapshot.report.made) if snapshot.report else None,
-        holes=tuple(ReportedHole(part=hole.part, about=hole.about, why=hole.why) for hole in snapshot.holes),
+        holes=tuple(ReportedUnread(part=hole.part, about=hole.about, why=hole.why) for hole in snapshot.holes),
         rules=tuple(map(rule_report, answers)),
     )

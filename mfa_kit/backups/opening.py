@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -121,22 +120,6 @@ def several_backups(files: Collection[BackupLocation]) -> UsageFault:
     """Return the error for a name that means several backups."""
     names, user = ", ".join(str(file.name) for file in files), next(iter(files)).parts[-2]
     return UsageFault(f"{user} has {len(files)} backups", f"name one of the files: {names}")
-
-
-def open_either(
-    file: BackupLocation, copies: Sequence[BackupLocation], open_backup: Callable[[BackupLocation], Opened]
-) -> Opened:
-    """Open a backup, or else the first of its copies that the identities decrypt.
-
-    Raise the error of the file itself if the identities decrypt none of them.
-    """
-    try:
-        return open_backup(file)
-    except WrongIdentityError:
-        for copy in copies:
-            with suppress(WrongIdentityError):
-                return open_backup(copy)
-        raise
 
 
 def open_only(

@@ -39,7 +39,7 @@ class Failed:
 
 
 def judged(checks: Iterable[Check]) -> Passed | Failed:
-    """Return Proof if no check failed and at least one passed, otherwise Refused."""
+    """Return Passed if no check failed and at least one passed, otherwise Failed."""
     table = tuple(checks)
     values = {check.value for check in table}
     return Passed(table) if Value.PASS in values and Value.FAIL not in values else Failed(table)

@@ -396,7 +396,7 @@ def make_reserved(
 
     If a display token stores the device's secret, reserve the token until `procedure` has finished.
 
-    Raise UsageFault if another process has reserved the token, and the errors of the maker.
+    Raise UsageFault if another process has reserved the token, and the errors of the procedure.
     """
     serial = _token_of(spec)
     with _reserved(serial, ports=ports) if serial else nullcontext():

@@ -132,8 +132,8 @@ def plan_device(
 ) -> DeviceSpec:
     """Return the device to make for a user who has these `devices`.
 
-    `going` is the serial of an old device that is removed before the new one is made. Unless the wish has a name, the
-    new device gets another name than the old one. Otherwise, a deactivate request for the old device that got no
+    `going` is the serial of an old device that is removed before the new one is made. Unless the request has a name,
+    the new device gets another name than the old one. Otherwise, a deactivate request for the old device that got no
     response could still take effect later, and deactivate the new device. Raise UsageFault if the user already has the
     maximum number of devices, or has a device with the new device's serial. Also raise the errors of `backend.check`
     and of the BackupStore.
@@ -153,10 +153,10 @@ def plan_device(
 
 
 def _named_intent(request: EnrollRequest, *, taken: Container[str | None], caller: Caller) -> DeviceSpec:
-    """Return the DeviceSpec for a wish. The device gets the name in the wish.
+    """Return the DeviceSpec for a request. The device gets the name in the request.
 
-    If the wish has no name, the device gets the first free name among USER, USER-2, USER-3 and so on. `taken` has the
-    serials that the new device must not have. Raise UsageFault if the name in the wish leads to one of these serials.
+    If the request has no name, the device gets the first free name among USER, USER-2, USER-3 and so on. `taken` has
+    the serials that the new device must not have. Raise UsageFault if the name in the request leads to one of them.
     """
     names = [request.name] if request.name else (request.user if n == 1 else f"{request.user}-{n}" for n in count(1))
     for name in names:
