@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, NotRequired, Protocol, Self, TypedDict, TypeVar
 
 from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from botocore.exceptions import (
@@ -67,13 +67,32 @@ def end_limits() -> None:
             delattr(connection, "response_class")
 
 
+class ServiceHint(str):
+    """A hint about a call to AWS, in the words of IAM. `in_s3` is the hint in the words of the bucket of backups.
+
+    The settings of the bucket have names of their own. The template has the places `{endpoint}`, `{profile}` and
+    `{region}` for them, `{service}` for the name of the service, and `{host}` for its name in addresses.
+    """
+
+    __slots__ = ("in_s3",)
+    in_s3: str
+
+    def __new__(cls, template: str) -> Self:
+        """Return a hint."""
+        options = {"endpoint": "--endpoint-url", "profile": "--profile", "region": "--region"}
+        hint = super().__new__(cls, template.format(**options, service="IAM", host="iam"))
+        settings = {"endpoint": "backup-endpoint-url", "profile": "backup-profile", "region": "backup-region"}
+        hint.in_s3 = template.format(**settings, service="S3", host="s3")
+        return hint
+
+
 DENIED = suggest("ask an administrator for the permission; to see what is needed", "help permissions")
 SIGN_IN_FIRST = suggest(
     "choose a profile (--profile NAME), or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, "
     "AWS_SESSION_TOKEN, such as those that the AWS access portal shows; see",
     "help credentials",
 )
-SIGN_IN = "sign in again, or choose another --profile"
+SIGN_IN = ServiceHint("sign in again, or choose another {profile}")
 REGION = "set backup-region in the configuration file to the region of the bucket"
 # Error codes with their class and hint (IAM API reference, common errors; Amazon S3 API
 # reference, "Error responses"; EC2 API reference, "Error codes").
@@ -92,12 +111,15 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     ),
     "EntityTemporarilyUnmodifiable": (errors.BusyError, "wait some minutes and try again"),
     "ExpiredToken": (Expired, SIGN_IN),
-    "InvalidAccessKeyId": (AwsFault, "check the access key of --profile, and --endpoint-url"),
+    "InvalidAccessKeyId": (AwsFault, ServiceHint("check the access key of {profile}, and {endpoint}")),
     "InvalidAuthenticationCode": (errors.InvalidCode, REJECTED),
-    "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
+    "InvalidClientTokenId": (
+        AwsFault,
+        ServiceHint("check the {profile}; in GovCloud and China also give the {region}"),
+    ),
     **dict.fromkeys(
         ("InvalidAction", "MethodNotAllowed", "NotImplemented", "UnknownOperation", "UnsupportedOperation"),
-        (errors.NoSuchOperation, "check --endpoint-url: this server is not AWS"),
+        (errors.NoSuchOperation, ServiceHint("check {endpoint}: this server is not AWS")),
     ),
     "KMS.NotFound": (AwsFault, "correct backup-kms-key in the configuration file"),
     "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete devices that are not used"),
@@ -135,7 +157,7 @@ PARSERS = {"botocore.parsers", "botocore.handlers"}
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 # This HTTP status, or a higher one, means that the server failed. The request may have taken effect (RFC 9110, 15.6).
 SERVER_ERROR = 500
-NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
+NOT_IAM = ServiceHint("check the proxy, the network and {endpoint}, and try again")
 
 
 @contextmanager
@@ -162,9 +184,11 @@ def _converted() -> Iterator[None]:
         # Other TLS errors can happen after the certificate check, so the request may have been sent.
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
             raise OutcomeUnknownError("no answer from AWS (SSLError)", "check the network and try again") from None
-        raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
+        raise AwsFault(f"AWS cannot be reached: {error}", ServiceHint("check the CA bundle and {endpoint}")) from None
     except NOT_SENT as error:
-        raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
+        raise AwsFault(
+            f"AWS cannot be reached: {error}", ServiceHint("check the network, the proxy and {endpoint}")
+        ) from None
     except (HTTPClientError, ResponseParserError) as error:
         raise _no_answer(error) from None
     except NOT_RENEWED as error:
@@ -293,7 +317,7 @@ def _answered(error: ClientError) -> MfaKitError:
 
 def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKitError], str]:
     """Return the error class for an error code, and the hint for the code and its message."""
-    kind, hint = CODES.get(code, (AwsFault, "look up this error code in the IAM API reference"))
+    kind, hint = CODES.get(code, (AwsFault, ServiceHint("look up this error code in the {service} API reference")))
     if kind is AwsFault and status >= SERVER_ERROR:
         kind, hint = OutcomeUnknownError, "try again later"
     return kind, _mfa_hint(kind, message) or hint
@@ -318,7 +342,9 @@ def _unusable(error: BotoCoreError) -> MfaKitError:
     """Return the UsageFault or AwsFault for an error that botocore raised before it sent a request."""
     message = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
-        return UsageFault(message, "give a region such as us-east-1: --region, or the setting region of the profile")
+        return UsageFault(
+            message, ServiceHint("give a region such as us-east-1: {region}, or the setting region of the profile")
+        )
     if isinstance(error, NoCredentialsError):
         return AwsFault("there are no AWS credentials", SIGN_IN_FIRST)
     check = "check the profile (--profile NAME, or AWS_PROFILE) and its credentials; see"

@@ -20,7 +20,7 @@ from botocore.credentials import CredentialProvider, CredentialResolver, Credent
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache, parse_timestamp
 
-from mfa_kit.adapters.aws.answers import bound_answers, end_limits, our_errors
+from mfa_kit.adapters.aws.answers import ServiceHint, bound_answers, end_limits, our_errors
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.otp import Secret
@@ -193,7 +193,8 @@ def _valid_endpoint() -> Iterator[None]:
     except ValueError as error:
         # botocore raises ValueError for an invalid endpoint from the option, the environment or a profile.
         raise UsageFault(
-            f"the endpoint address is invalid: {error}", "give an address such as https://iam.amazonaws.com"
+            f"the endpoint address is invalid: {error}",
+            ServiceHint("give an address such as https://{host}.amazonaws.com"),
         ) from None
 
 

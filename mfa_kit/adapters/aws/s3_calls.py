@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
 from urllib3.exceptions import SSLError
 
-from mfa_kit.adapters.aws.answers import NOT_SENT, READ_PAUSES, REGION, Retry, coded, our_errors, read
+from mfa_kit.adapters.aws.answers import NOT_SENT, READ_PAUSES, REGION, Retry, ServiceHint, coded, our_errors, read
 from mfa_kit.adapters.aws.clients import is_aws
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -42,14 +42,6 @@ TAKEN = {"PreconditionFailed", "412"}
 CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 SLOW = {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded"}
 SLOW_STATUSES = {429, 503}
-# The words in hints about IAM, and those that replace them in hints about S3.
-WORDS = {
-    "--endpoint-url": "backup-endpoint-url",
-    "--profile": "backup-profile",
-    "--region": "backup-region",
-    "IAM API reference": "S3 API reference",
-    "https://iam.": "https://s3.",
-}
 NO_BUCKET = suggest(
     "name a bucket that exists: s3://BUCKET/PREFIX; if the bucket of backups is gone, see", "help operations"
 )
@@ -151,9 +143,8 @@ class S3Calls:
         try:
             result = _attempt(act, has_answered=self._has_answered)
         except MfaKitError as error:
-            if not isinstance(error.hint, Message):
-                for about_iam, about_s3 in WORDS.items():
-                    error.hint = error.hint.replace(about_iam, about_s3)
+            if isinstance(error.hint, ServiceHint):
+                error.hint = error.hint.in_s3
             if isinstance(error, AccessDenied) and (owner := self._expected()):
                 error.hint = clauses(
                     [
