@@ -63,13 +63,13 @@ def test_a_failed_write_is_repaired_by_the_same_command(
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 256 KB that is nearly full."""
+    """Mount a file system of 512 KB that is nearly full."""
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
     place = tmp_path / "full"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], check=True)
-    (place / "ballast").write_bytes(bytes(200 * 1024))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], check=True)
+    (place / "ballast").write_bytes(bytes(456 * 1024))
     yield place
     subprocess.run(["umount", place], check=True)
 
