@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mfa_kit.account.evaluator import Decision, RequestContext, flaws_of, lets_people_in
 from mfa_kit.account.snapshot import (
@@ -35,6 +35,9 @@ from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, devices_by
 from mfa_kit.core.recovery_keys import RecoveryKeyUse
 from mfa_kit.enrollment.planning import devices_while_there
 from mfa_kit.enrollment.ports import IamReader
+
+# The order of the parts in a list of what could not be read.
+PARTS = tuple(SnapshotPart)
 
 
 class AccountSource(Protocol):
@@ -175,11 +178,16 @@ class _Reading:
         The arguments are those of `read_account`.
         """
         account = self._account
+        # First the report alone, so that a user whom only the report lacks was created after it.
         report = self.part(SnapshotPart.REPORT, lambda: account.report(max_age=max_age))
-        summary = self.part(SnapshotPart.SUMMARY, account.summary) or {}
-        details = join_details(list(self.pages(SnapshotPart.DETAILS, account.details())))
-        virtual = tuple(self.pages(SnapshotPart.VIRTUAL, account.virtual()))
-        passwords = self.part(SnapshotPart.PASSWORDS, account.password_policy)
+        reads: tuple[Callable[[], Any], ...] = (
+            lambda: self.part(SnapshotPart.SUMMARY, account.summary) or {},
+            lambda: join_details(list(self.pages(SnapshotPart.DETAILS, account.details()))),
+            lambda: tuple(self.pages(SnapshotPart.VIRTUAL, account.virtual())),
+            lambda: self.part(SnapshotPart.PASSWORDS, account.password_policy),
+        )
+        summary, details, virtual, passwords = self._map_each(lambda read: read(), reads)
+        self.holes.sort(key=lambda each: PARTS.index(each.part))
         root_devices = self._root_devices(caller)
         central = None
         if central_root is not None and caller.partition not in ROOTLESS:
