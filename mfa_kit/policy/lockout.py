@@ -565,10 +565,12 @@ def _console_under_control(
 
     `with_mfa` and `bare` are the effects on console sessions.
     """
+    if bare.would and not _usable(user):
+        return ()  # nothing is left that could change
     context = NO_MFA if user.mfa is False else WITH_MFA
     own, lost = _own_lost(user, trial, context), with_mfa.lost or bare.lost
     return (
-        *(_password_cases(user, trial, snapshot, context) if not bare.would or user.mfa is not False else ()),
+        *_password_cases(user, trial, snapshot, context),
         (_blocked(user, trial, context), AccessState.CHANGES, f"{BLOCKED}{f'; also denied: {lost}' if lost else ''}"),
         (_silences(user, trial, with_mfa=with_mfa, bare=bare), AccessState.CHANGES, SILENT),
         (not bare.would and not lost and bool(own), AccessState.CHANGES, f"denied: {few(own)}"),

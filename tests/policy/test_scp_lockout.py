@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mfa_kit.account.snapshot import SnapshotPart, UnreadPart
+from mfa_kit.core.models import Device
 from mfa_kit.lab.aws.account import Principal
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
@@ -216,6 +217,22 @@ def test_enrolling_and_services_count() -> None:
     deny = {"Effect": "Deny", "NotAction": scps.ENROLL, "Resource": "*", "Condition": scps.WITHOUT_MFA[1]}
     alice = next(row for row in rows(scps.policy(deny)) if (row.user, row.way) == ("alice", "console"))
     assert (alice.state, "AWS services" in alice.why) == (AccessState.CHANGES, True)
+
+
+@pytest.mark.parametrize("devices", ["none", "a phone number"])
+def test_who_keeps_no_work_and_cannot_enroll_is_locked_out(devices: str) -> None:
+    """A loss beside work, such as enrolling, hides no lockout. AWS accepts a phone number no more than no device."""
+    deny = scps.policy(
+        {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {**scps.WITHOUT_MFA[1], **scps.EXCEPTIONS[1]}}
+    )
+    snapshot = scps.member()
+    if devices != "none":
+        phone = Device(f"arn:aws:iam::{MEMBER}:sms-mfa/bob", "bob")
+        snapshot = replace(snapshot, listed={**snapshot.listed, "bob": (phone,)})
+    trial = control_trial(snapshot, deny, target=scps.UNIT)
+    assert trial is not None
+    bob = next(row for row in access_under(snapshot, trial) if (row.user, row.way) == ("bob", "console"))
+    assert (bob.state, "cannot enroll a device" in bob.why) == (AccessState.LOCKED, True), bob
 
 
 def test_a_condition_that_is_unknown_today_hides_no_new_one() -> None:
