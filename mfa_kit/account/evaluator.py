@@ -240,8 +240,8 @@ def like(pattern: str, value: str) -> bool:
 def overlap(pattern: str, other: str, *, ignore_case: bool = False) -> str | None:
     """Return a short text that two patterns with `*` and `?` both match, or None if there is no such text.
 
-    If both patterns have a `*`, the result may have a `*` too. The result is then a pattern, and both patterns match
-    every text that it matches.
+    Where both patterns have a `*`, the result has one too. The result is then a pattern, and both patterns match every
+    text that it matches.
     """
     queue = deque([(0, 0, "")])
     places = {(0, 0)}
@@ -272,7 +272,7 @@ def _steps(a: str, b: str, *, same: bool) -> Iterator[tuple[int, int, str]]:
     characters are equal.
     """
     if a == b == "*":
-        yield from ((1, 1, "*"), (1, 0, ""), (0, 1, ""))
+        yield from ((1, 1, "*"), (1, 0, "*"), (0, 1, "*"))
     elif a == "*":
         yield from ((1, 0, ""), *([(0, 1, b)] if b else []))
     elif b == "*":

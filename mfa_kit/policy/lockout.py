@@ -4,11 +4,11 @@ The policy is an identity policy of users, or a service control policy (SCP) of 
 roles and the root user.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
-from itertools import chain, product, starmap
+from functools import lru_cache, reduce
+from itertools import chain, combinations, product, starmap
 
 from mfa_kit.account.evaluator import (
     MFA,
@@ -52,6 +52,7 @@ from mfa_kit.organization.control_policies import with_policy
 
 # An action and a resource.
 ActionOnResource = tuple[str, str]
+EVERY: ActionOnResource = ("*", "*")
 CODES = {DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP}
 
 
@@ -362,49 +363,80 @@ def _work(policies: EntityPolicies, trial: Trial, request: RequestContext, *, ga
     lost: list[ActionOnResource] = []
     if would is False:
         would, lost = _lost(policies, trial, request)
-    spared = _spared(policies, trial, request) if would is not False else []
-    if spared:
-        would, lost = False, list(_denied(policies, trial, request))
+    spared: list[ActionOnResource] = []
+    if would is not False:
+        keeps, spared = _spared(policies, trial, request)
+        if keeps:
+            would, lost = False, list(_denied(policies, trial, request))
+        elif keeps is None:
+            would = None
     return _Work(
         policies=policies,
         request=request,
         would=None if gap and not would else would,
-        lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost])
-        + (f", except {few(spared)}" if lost and spared else ""),
+        lost=_in_words(lost) + (f", except {_in_words(spared)}" if lost and spared else ""),
     )
+
+
+def _in_words(pairs: Iterable[ActionOnResource]) -> str:
+    return few([action if resource == "*" else f"{action} on {resource}" for action, resource in pairs])
 
 
 def _user_work(user: AccountUser, trial: Trial, context: RequestContext) -> _Work:
     return _work(user.policies, trial, {**user.about, **context}, gap=user.policies.unread)
 
 
-def _spared(policies: EntityPolicies, trial: Trial, request: RequestContext) -> list[str]:
-    """Return patterns of the work that the user can still do, because the policies exempt it.
+def _spared(
+    policies: EntityPolicies, trial: Trial, request: RequestContext
+) -> tuple[bool | None, list[ActionOnResource]]:
+    """Return whether the user can still do some work, or None if that is unknown, and examples of that work.
 
-    Call this when all the actions that were tried are or may be denied. The actions in WORK count too: to an
-    administrator, `iam:*` is work.
+    Call this when all the actions that were tried are or may be denied. An example is in the overlap of what the user's
+    policies, the boundary and each level of SCPs allow, and of what a Deny exempts, if one does. The actions in WORK
+    count too: to an administrator, `iam:*` is work.
     """
     after = trial.after(policies)
-    exempt = _exempt_actions(after.documents, after.levels)
-    kept = {
-        common: other
-        for (action, resource), other in product(_patterns(policies.documents, request, allow=True), (*exempt, *WORK))
-        if (common := overlap(action, other, ignore_case=True))
-        and after.decide(common, resource, request) is Decision.ALLOW
-    }
-    return [common for common, other in kept.items() if other in exempt] or list(kept)
+    allowed = dict.fromkeys(_patterns(policies.documents, request, allow=True))
+    limits = [_limit_patterns(texts, request) for texts in (*_boundaries(after), *after.levels)]
+    reached = reduce(_overlaps, limits, allowed)
+    exempt = (*_exempt_pairs(after.documents, after.levels), *((action, "*") for action in WORK))
+    pairs = (*(pair for pair in reached if pair[0] != "*"), *_overlaps(reached, dict.fromkeys(exempt)))
+    decisions = {pair: after.decide(*pair, request) for pair in pairs}
+    kept = [pair for pair, decision in decisions.items() if decision is Decision.ALLOW]
+    if kept:
+        return True, [pair for pair in kept if pair[0] not in WORK] or kept
+    # The overlap of two patterns is an example of it, which a third pattern may lack.
+    missed = bool(allowed) and not reached and all(starmap(_overlaps, combinations((allowed, *limits), 2)))
+    return (None if missed or Decision.UNKNOWN in decisions.values() else False), []
+
+
+def _boundaries(policies: EntityPolicies) -> tuple[tuple[str, ...], ...]:
+    return () if policies.boundary is None else ((policies.boundary,),)
+
+
+def _limit_patterns(texts: Sequence[str], request: RequestContext) -> dict[ActionOnResource, None]:
+    """Return what a boundary or a level of SCPs allows. Nothing is narrower than `*`, so it stands alone."""
+    pairs = dict.fromkeys(_patterns(texts, request, allow=True))
+    return {EVERY: None} if EVERY in pairs else pairs
+
+
+def _overlaps(
+    pairs: Mapping[ActionOnResource, None], others: Mapping[ActionOnResource, None]
+) -> dict[ActionOnResource, None]:
+    """Return an example of each overlap of two pairs of patterns, in the order of the pairs."""
+    return dict.fromkeys(filter(None, starmap(_common, product(pairs, others))))
 
 
 @lru_cache(maxsize=4096)
-def _exempt_actions(documents: tuple[str, ...], levels: Levels) -> tuple[str, ...]:
-    """Return the actions that a Deny lists in NotAction, and the actions that a level of SCPs allows.
+def _exempt_pairs(documents: tuple[str, ...], levels: Levels) -> tuple[ActionOnResource, ...]:
+    """Return what Deny statements exempt: the actions in NotAction, and the resources in NotResource.
 
     Actions of IAM, STS and AWS Sign-In are left out, because users need these to enroll.
     """
-    control = [statement for text in chain(*levels) for statement in statements(text)]
-    exempt = [action for statement in (*_denies(documents), *control) for action in statement.but_actions]
-    exempt += [action for statement in control if statement.allow for action in statement.actions if action != "*"]
-    return tuple(action for action in exempt if not action.lower().startswith(("iam:", "sts:", "signin:")))
+    denies = _denies((*documents, *chain(*levels)))
+    actions = [(action, "*") for deny in denies for action in deny.but_actions]
+    resources = [("*", resource) for deny in denies for resource in deny.but_resources]
+    return tuple(pair for pair in (*actions, *resources) if not pair[0].lower().startswith(("iam:", "sts:", "signin:")))
 
 
 def _lost(
@@ -430,10 +462,7 @@ def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOn
     Policy variables in the resources are replaced. What a boundary or a service control policy names counts too,
     because a pattern such as `*` is not allowed within these.
     """
-    limits = (
-        *(() if policies.boundary is None else (policies.boundary,)),
-        *(text for texts in policies.levels for text in texts),
-    )
+    limits = chain(*_boundaries(policies), *policies.levels)
     pairs = [pair for text in (*policies.documents, *limits) for pair in actions_named(text, allow=True, complete=True)]
     return list(dict.fromkeys(_with_values(pairs, request)))
 
@@ -798,11 +827,14 @@ def _lost_by_role(policies: EntityPolicies, trial: Trial, request: RequestContex
     denied = list(_with_values((*_all_pairs(trial.texts, allow=False), *trial.named), request))
     overlaps = filter(None, starmap(_common, product(allowed, denied)))
     lost = _denied_of(dict.fromkeys((*allowed, *overlaps)), policies, trial, request)
-    keeps = any(pair not in lost and _may(policies, pair, request) for pair in allowed)
+    keeps: bool | None = any(pair not in lost and _may(policies, pair, request) for pair in allowed)
     names = [action for action, _ in lost]
-    if keeps or not lost or _spared(policies, trial, request):
+    if keeps or not lost:
         return False, names
-    return (True if set(lost.values()) == {Decision.EXPLICIT} else None), names
+    keeps, _ = _spared(policies, trial, request)
+    if keeps is False and set(lost.values()) != {Decision.EXPLICIT}:
+        keeps = None
+    return (None if keeps is None else not keeps), names
 
 
 def _all_pairs(texts: Iterable[str], *, allow: bool) -> Iterator[ActionOnResource]:

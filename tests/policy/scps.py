@@ -142,9 +142,11 @@ DESCRIPTION: dict[str, Any] = {
 }
 
 
+FULL = ControlPolicy(id=FULL_ACCESS, name="FullAWSAccess", text=FULL_ACCESS_TEXT)
+
+
 def full_levels() -> tuple[ControlLevel, ...]:
-    full = ControlPolicy(id=FULL_ACCESS, name="FullAWSAccess", text=FULL_ACCESS_TEXT)
-    return tuple(ControlLevel(target=target, name="", policies=(full,)) for target in LEVELS)
+    return tuple(ControlLevel(target=target, name="", policies=(FULL,)) for target in LEVELS)
 
 
 @lru_cache

@@ -28,7 +28,7 @@ from mfa_kit.account.evaluator import (
     evaluate,
     limited,
 )
-from mfa_kit.account.snapshot import Entity, Snapshot
+from mfa_kit.account.snapshot import ControlLevel, ControlPolicy, Entity, Snapshot
 from mfa_kit.account.users import account_users
 from mfa_kit.core.text import iso_time
 from mfa_kit.organization.control_policies import with_policy
@@ -171,17 +171,91 @@ def test_iam_simulate_and_lockout_agree(record_property: Any) -> None:
         start = number * 10
         before, after = answers[start : start + 5], answers[start + 5 : start + 10]
         lost = any(was == "allow" != now for was, now in zip(before, after, strict=True))
-        more = cases[start + 5]["documents"][1]["Statement"]
-        # Work on the resources that a Deny leaves out is not counted as work.
-        careful = any(row["Effect"] == "Deny" and "NotResource" in row for row in more)
-        # What the new policy allows is not counted either: it is there to require MFA.
+        # What the new policy allows is not counted: it is there to require MFA.
         kept = any(was == now == "allow" for was, now in zip(before, after, strict=True))
-        wrong = {AccessState.FINE: lost, AccessState.LOCKED: kept and not careful}
+        wrong = {AccessState.FINE: lost, AccessState.LOCKED: kept}
         if wrong.get(state):
             differing.append((str(state), cases[start + 5]["documents"], before, after))
     record_property(COUNTED, ("results of lockout compared with iam-simulate", len(states)))
     assert differing == []
     assert {AccessState.FINE, AccessState.LOCKED, AccessState.CHANGES} <= set(states)
+
+
+# All that differs between the statements of `bucket_policy`.
+BUCKET_ACTIONS = ("s3:*", "s3:Get*", "s3:*Object", "s3:PutObject", "s3:GetObjectAcl")
+BUCKET_RESOURCES = ("*", "arn:aws:s3:::b*", "arn:aws:s3:::*k", "arn:aws:s3:::b/*", "arn:aws:s3:::c/*")
+BUCKET_REQUESTS = tuple(
+    product(
+        ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:GetObjectAcl", "s3:GetThis", "s3:That"),
+        [f"arn:aws:s3:::{bucket}/{key}" for bucket in ("b", "bb", "c", "d") for key in "kl"],
+    )
+)
+
+
+def bucket_policy(random: Random) -> dict[str, Any]:
+    """Return a policy that allows actions on buckets."""
+    rows = [
+        {
+            "Effect": "Allow",
+            "Action": random.sample(BUCKET_ACTIONS, random.randint(1, 2)),
+            **(
+                {"NotResource": BUCKET_RESOURCES[3]}
+                if random.random() < 0.1
+                else {"Resource": random.choice(BUCKET_RESOURCES)}
+            ),
+        }
+        for _ in range(random.randint(1, 2))
+    ]
+    return {"Version": "2012-10-17", "Statement": rows}
+
+
+@pytest.mark.slow
+def test_iam_simulate_and_lockout_agree_about_allow_lists(record_property: Any) -> None:
+    """Allow-lists at two levels of SCPs, and as boundary: whoever is locked out has no work left, and others have."""
+    random, snapshot = Random(59), alice()
+    (person,) = account_users(snapshot)
+    about = {**person.about, **PLAIN_KEYS}
+    arn = "arn:aws:iam::000000000000:policy/within"
+    cases, states = [], []
+    for _ in range(size(150, 1500)):
+        own, boundary, upper, tried = (bucket_policy(random) for _ in range(4))
+        within = random.random() < 0.4
+        limited_user = replace(snapshot.users[0], inline={"own": json.dumps(own)}, boundary=arn if within else None)
+        account = replace(
+            snapshot,
+            users=(limited_user,),
+            policies={**snapshot.policies, arn: json.dumps(boundary)},
+            control=(
+                ControlLevel(
+                    target="r-1", name="", policies=(ControlPolicy(id="p-1", name="", text=json.dumps(upper)),)
+                ),
+                ControlLevel(target="1", name="", policies=(scps.FULL,)),
+            ),
+        )
+        trial = control_trial(account, json.dumps(tried), target="1", instead=True)
+        assert trial is not None
+        (access,) = (each for each in access_under(account, trial) if each.user == "alice")
+        states.append(access.state)
+        cases += [
+            {
+                "documents": [own],
+                "boundary": boundary if within else None,
+                "levels": [[upper], [tried]],
+                "action": action,
+                "resource": resource,
+                "context": sent(about, action),
+            }
+            for action, resource in BUCKET_REQUESTS
+        ]
+    answers, differing = judged(cases), []
+    for number, state in enumerate(states):
+        start = number * len(BUCKET_REQUESTS)
+        kept = "allow" in answers[start : start + len(BUCKET_REQUESTS)]
+        if {AccessState.LOCKED: kept, AccessState.CHANGES: not kept}.get(state):
+            differing.append((str(state), {**cases[start], "context": {}}))
+    record_property(COUNTED, ("results about allow-lists compared with iam-simulate", len(states)))
+    assert differing == []
+    assert {AccessState.FINE, AccessState.CHANGES, AccessState.LOCKED} <= set(states)
 
 
 VIA: RequestContext = {**NO_MFA, "aws:ViaAWSService": "true"}

@@ -194,13 +194,13 @@ def test_access_keys_that_still_reach_iam_let_a_user_enroll() -> None:
 @pytest.mark.parametrize(
     ("allowed", "denied", "both"),
     [
-        (("s3:Get*", "*"), ("s3:*Object", "*"), "s3:GetObject"),
-        (("s3:GetObject", "arn:aws:s3:::a*"), ("s3:*", "arn:aws:s3:::*b"), "s3:GetObject on arn:aws:s3:::ab"),
-        (("S3:get*", "*"), ("s3:*Object", "arn:aws:s3:::b/*"), "s3:GetObject on arn:aws:s3:::b/*"),
+        (("s3:Get*", "*"), ("s3:*Object", "*"), "s3:Get*Object"),
+        (("s3:GetObject", "arn:aws:s3:::a*"), ("s3:*", "arn:aws:s3:::*b"), "s3:GetObject on arn:aws:s3:::a*b"),
+        (("S3:get*", "*"), ("s3:*Object", "arn:aws:s3:::b/*"), "s3:Get*Object on arn:aws:s3:::b/*"),
         (
             ("s3:Get*", "arn:aws:s3:::${aws:username}/*"),
             ("s3:*Object", "arn:aws:s3:::*/x"),
-            "GetObject on arn:aws:s3:::bob/x",
+            "Get*Object on arn:aws:s3:::bob/x",
         ),
         (("s3:Get*", "arn:aws:s3:::b/*"), ("s3:*Object", "arn:aws:s3:::*/${aws:username}"), "on arn:aws:s3:::b/bob"),
         (("s3:Get*", "*"), ("s3:Put*", "*"), None),

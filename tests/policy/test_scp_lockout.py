@@ -235,6 +235,49 @@ def test_who_keeps_no_work_and_cannot_enroll_is_locked_out(devices: str) -> None
     assert (bob.state, "cannot enroll a device" in bob.why) == (AccessState.LOCKED, True), bob
 
 
+@pytest.mark.parametrize(
+    ("allowed", "boundary", "listed", "state", "word"),
+    [
+        (
+            ("s3:*", "*"),
+            None,
+            ("s3:*", "arn:aws:s3:::corp-*"),
+            AccessState.CHANGES,
+            "except s3:* on arn:aws:s3:::corp-*",
+        ),
+        (("s3:*", "*"), None, ("ec2:*", "*"), AccessState.LOCKED, "deny all work"),
+        (("s3:*", "arn:aws:s3:::a*"), None, ("s3:*", "arn:aws:s3:::b*"), AccessState.LOCKED, "deny all work"),
+        (
+            ("s3:*", "*"),
+            ("s3:*", "arn:aws:s3:::*k"),
+            ("s3:Get*", "arn:aws:s3:::b*"),
+            AccessState.CHANGES,
+            "arn:aws:s3:::b*k",
+        ),
+        (("s3:*", "*"), ("s3:Put*", "*"), ("s3:Get*", "arn:aws:s3:::b*"), AccessState.LOCKED, "deny all work"),
+    ],
+)
+def test_an_allow_list_of_resources_leaves_the_work_on_these(
+    allowed: tuple[str, str], boundary: tuple[str, str] | None, listed: tuple[str, str], state: AccessState, word: str
+) -> None:
+    """What is left is the overlap of the user's Allow, the boundary and each level, and no part of it alone."""
+    text, own, within = (
+        scps.policy({"Effect": "Allow", "Action": each[0], "Resource": each[1]}) if each else ""
+        for each in (listed, allowed, boundary)
+    )
+    snapshot = scps.member()
+    (dave,) = (each for each in snapshot.users if each.name == "dave")
+    dave = replace(dave, inline={"own": own}, attached=(), groups=(), boundary=BOUNDARY if boundary else None)
+    snapshot = replace(snapshot, users=(dave,), policies={**snapshot.policies, BOUNDARY: within})
+    trial = control_trial(snapshot, text, target=scps.UNIT, instead=True)
+    assert trial is not None
+    (found,) = (row for row in access_under(snapshot, trial) if row.user == "dave")
+    assert (found.state, word in found.why) == (state, True), found
+
+
+BOUNDARY = f"arn:aws:iam::{MEMBER}:policy/within"
+
+
 def test_a_condition_that_is_unknown_today_hides_no_new_one() -> None:
     """Beside an SCP whose result is unknown, a new one with an unknown result is not harmless."""
     regions = {"StringNotEquals": {"aws:RequestedRegion": ["eu-west-1"]}}
