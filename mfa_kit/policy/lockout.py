@@ -4,7 +4,7 @@ The policy is an identity policy of users, or a service control policy (SCP) of 
 roles and the root user.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache, reduce
@@ -32,12 +32,9 @@ from mfa_kit.account.evaluator import (
     control_text,
     entity_policies,
     evaluate,
-    filled_text,
     holds,
     limit,
     limited,
-    overlap,
-    patterns_named,
     statements,
     usable_levels,
 )
@@ -49,10 +46,17 @@ from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 from mfa_kit.core.text import few, iso_time
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, in_account
 from mfa_kit.organization.control_policies import with_policy
+from mfa_kit.policy.action_patterns import (
+    ActionOnResource,
+    all_pairs,
+    common_example,
+    limit_patterns,
+    named_patterns,
+    overlap_examples,
+    partial_overlaps,
+    with_values,
+)
 
-# An action and a resource.
-ActionOnResource = tuple[str, str]
-EVERY: ActionOnResource = ("*", "*")
 CODES = {DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP}
 
 
@@ -257,6 +261,10 @@ class Trial:
         return any(holds(statement, request) is not False for statement in self.denies)
 
 
+# The trial of nothing new.
+TODAY = Trial(texts=())
+
+
 def _denies(texts: Iterable[str]) -> list[IamStatement]:
     """Return the Deny statements of policies."""
     return [statement for text in texts for statement in statements(text) if not statement.allow]
@@ -396,35 +404,22 @@ def _spared(
     count too: to an administrator, `iam:*` is work.
     """
     after = trial.after(policies)
-    allowed = dict.fromkeys(_patterns(policies.documents, request, allow=True))
-    limits = [_limit_patterns(texts, request) for texts in (*_boundaries(after), *after.levels)]
-    reached = reduce(_overlaps, limits, allowed)
+    allowed = dict.fromkeys(named_patterns(policies.documents, request, allow=True))
+    limits = [limit_patterns(texts, request) for texts in (*_boundaries(after), *after.levels)]
+    reached = reduce(overlap_examples, limits, allowed)
     exempt = (*_exempt_pairs(after.documents, after.levels), *((action, "*") for action in WORK))
-    pairs = (*(pair for pair in reached if pair[0] != "*"), *_overlaps(reached, dict.fromkeys(exempt)))
+    pairs = (*(pair for pair in reached if pair[0] != "*"), *overlap_examples(reached, dict.fromkeys(exempt)))
     decisions = {pair: after.decide(*pair, request) for pair in pairs}
     kept = [pair for pair, decision in decisions.items() if decision is Decision.ALLOW]
     if kept:
         return True, [pair for pair in kept if pair[0] not in WORK] or kept
     # The overlap of two patterns is an example of it, which a third pattern may lack.
-    missed = bool(allowed) and not reached and all(starmap(_overlaps, combinations((allowed, *limits), 2)))
+    missed = bool(allowed) and not reached and all(starmap(overlap_examples, combinations((allowed, *limits), 2)))
     return (None if missed or Decision.UNKNOWN in decisions.values() else False), []
 
 
 def _boundaries(policies: EntityPolicies) -> tuple[tuple[str, ...], ...]:
     return () if policies.boundary is None else ((policies.boundary,),)
-
-
-def _limit_patterns(texts: Sequence[str], request: RequestContext) -> dict[ActionOnResource, None]:
-    """Return what a boundary or a level of SCPs allows. Nothing is narrower than `*`, so it stands alone."""
-    pairs = dict.fromkeys(_patterns(texts, request, allow=True))
-    return {EVERY: None} if EVERY in pairs else pairs
-
-
-def _overlaps(
-    pairs: Mapping[ActionOnResource, None], others: Mapping[ActionOnResource, None]
-) -> dict[ActionOnResource, None]:
-    """Return an example of each overlap of two pairs of patterns, in the order of the pairs."""
-    return dict.fromkeys(filter(None, starmap(_common, product(pairs, others))))
 
 
 @lru_cache(maxsize=4096)
@@ -464,14 +459,7 @@ def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOn
     """
     limits = chain(*_boundaries(policies), *policies.levels)
     pairs = [pair for text in (*policies.documents, *limits) for pair in actions_named(text, allow=True, complete=True)]
-    return list(dict.fromkeys(_with_values(pairs, request)))
-
-
-def _with_values(pairs: Iterable[ActionOnResource], request: RequestContext) -> Iterator[ActionOnResource]:
-    """Yield the pairs with their policy variables replaced. Skip pairs with a variable whose value is unknown."""
-    for action, resource in pairs:
-        if (filled := filled_text(resource, request)) is not None:
-            yield action, filled
+    return list(dict.fromkeys(with_values(pairs, request)))
 
 
 def _denied(policies: EntityPolicies, trial: Trial, request: RequestContext) -> dict[ActionOnResource, Decision]:
@@ -480,10 +468,10 @@ def _denied(policies: EntityPolicies, trial: Trial, request: RequestContext) -> 
     The keys are pairs of an action and a resource. The values are the decisions of the new policies: EXPLICIT or
     UNKNOWN.
     """
-    allowed = _patterns(policies.documents, request, allow=True)
-    denied = _patterns(trial.texts, request, allow=False)
-    named = _with_values(trial.named, request)
-    pairs = dict.fromkeys((*_allowed(policies, request), *named, *_partial_overlaps(allowed, denied)))
+    allowed = named_patterns(policies.documents, request, allow=True)
+    denied = named_patterns(trial.texts, request, allow=False)
+    named = with_values(trial.named, request)
+    pairs = dict.fromkeys((*_allowed(policies, request), *named, *partial_overlaps(allowed, denied)))
     return _denied_of(pairs, policies, trial, request)
 
 
@@ -497,31 +485,6 @@ def _denied_of(
         for pair, decision in decisions.items()
         if decision is not Decision.ALLOW and _may(policies, pair, request)
     }
-
-
-def _patterns(texts: Iterable[str], request: RequestContext, *, allow: bool) -> Iterator[ActionOnResource]:
-    """Yield what Allow statements (with `allow`) or Deny statements name, with the policy variables replaced."""
-    pairs = (pair for text in texts for pair in patterns_named(text, allow=allow, complete=True))
-    return _with_values(pairs, request)
-
-
-def _partial_overlaps(
-    allowed: Iterable[ActionOnResource], denied: Iterable[ActionOnResource]
-) -> Iterator[ActionOnResource]:
-    """Yield an example for each pair of an allowed and a denied pattern that overlap only in part.
-
-    For example, the allowed `s3:Get*` and the denied `s3:*Object` both match `s3:GetObject`.
-    """
-    for pair, other in product(allowed, denied):
-        common = _common(pair, other)
-        if common and common not in {pair, other}:
-            yield common
-
-
-def _common(pair: ActionOnResource, other: ActionOnResource) -> ActionOnResource | None:
-    """Return an example of what two pairs of patterns both match, or None if there is none."""
-    action, resource = overlap(pair[0], other[0], ignore_case=True), overlap(pair[1], other[1])
-    return (action, resource) if action and resource else None
 
 
 def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestContext) -> bool:
@@ -555,10 +518,17 @@ def _console(user: AccountUser, trial: Trial, snapshot: Snapshot) -> UserAccess:
         (with_mfa.would is True and not spared, AccessState.LOCKED, NOTHING),
         (None in {bare.would, with_mfa.would} and not spared, AccessState.UNKNOWN, _unjudged(user)),
         *(_console_under_control(user, trial, snapshot, with_mfa=with_mfa, bare=bare) if trial.is_control else ()),
-        *(_console_with_mfa(user, trial, snapshot) if bare.would else _console_without_mfa(user, with_mfa, bare)),
+        *(_console_with_mfa(user, with_mfa) if bare.would else _console_without_mfa(user, with_mfa, bare)),
+        *(_without_device(user, trial, snapshot) if bare.would else ()),
     )
     first = (CONTROL_MEND if trial.is_control else MEND) if with_mfa.would else _enroll(user)
-    return _access_by(user.name, "console", _first_case(cases), first=first, already=bare.does)
+
+    def already() -> bool:
+        return bare.does() or (
+            _denies_change(user, TODAY) is Decision.EXPLICIT and _changes_first(user, snapshot) is True
+        )
+
+    return _access_by(user.name, "console", _first_case(cases), first=first, already=already)
 
 
 def _console_without_mfa(user: AccountUser, with_mfa: _Work, bare: _Work) -> tuple[_Case, ...]:
@@ -572,19 +542,25 @@ def _console_without_mfa(user: AccountUser, with_mfa: _Work, bare: _Work) -> tup
     )
 
 
-def _console_with_mfa(user: AccountUser, trial: Trial, snapshot: Snapshot) -> tuple[_Case, ...]:
-    """Return the cases of a console user who can work only with MFA."""
-    usable = _usable(user)
+def _console_with_mfa(user: AccountUser, with_mfa: _Work) -> tuple[_Case, ...]:
+    """Return the cases of a console user who can work only with MFA, and who has a device."""
+    usable, risk = _usable(user), _single(user) if len(user.devices) == 1 else ""
+    lost = f"denied even with MFA: {with_mfa.lost}{risk and f'; {risk}'}"
     return (
-        (len(user.devices) == 1 and bool(usable), AccessState.RISKS, _single(user)),
+        (bool(usable and with_mfa.lost), AccessState.CHANGES, lost),
+        (bool(usable and risk), AccessState.RISKS, risk),
         (bool(usable), AccessState.FINE, f"signs in with MFA: {usable}"),
-        *_without_device(user, trial, snapshot),
     )
 
 
 def _usable(user: AccountUser) -> str:
     """Return the types of a user's devices with which AWS lets users sign in, as text."""
     return ", ".join(sorted(user.types - {DeviceType.SMS}))
+
+
+def _at_sign_in(user: AccountUser) -> RequestContext:
+    """Return the condition keys of the console sessions that a user gets. MFA that could not be read counts as used."""
+    return NO_MFA if user.mfa is False or user.types == {DeviceType.SMS} else WITH_MFA
 
 
 def _console_under_control(
@@ -596,30 +572,37 @@ def _console_under_control(
     """
     if bare.would and not _usable(user):
         return ()  # nothing is left that could change
-    context = NO_MFA if user.mfa is False else WITH_MFA
+    context = _at_sign_in(user)
     own, lost = _own_lost(user, trial, context), with_mfa.lost or bare.lost
+    keeps_work = bool(user.types) or not (bare.would or bare.lost)
     return (
-        *_password_cases(user, trial, snapshot, context),
+        *_password_cases(user, trial, snapshot),
         (_blocked(user, trial, context), AccessState.CHANGES, f"{BLOCKED}{f'; also denied: {lost}' if lost else ''}"),
-        (_silences(user, trial, with_mfa=with_mfa, bare=bare), AccessState.CHANGES, SILENT),
+        (not with_mfa.lost and keeps_work and _ends_services(user, trial), AccessState.CHANGES, SILENT),
         (not bare.would and not lost and bool(own), AccessState.CHANGES, f"denied: {few(own)}"),
     )
 
 
-def _silences(user: AccountUser, trial: Trial, *, with_mfa: _Work, bare: _Work) -> bool:
-    """Whether a new SCP takes from a console user what AWS services do, and no work in a session with MFA."""
-    keeps_work = bool(user.types) or not (bare.would or bare.lost)
-    return not with_mfa.lost and keeps_work and _ends_services(user, trial)
-
-
-def _password_cases(user: AccountUser, trial: Trial, snapshot: Snapshot, context: RequestContext) -> tuple[_Case, ...]:
-    """Return the cases of a user who must change the password to sign in, which a new SCP would or might deny."""
-    denied = trial.denied("iam:ChangePassword", user.user.arn, {**user.about, **context})
+def _password_cases(user: AccountUser, trial: Trial, snapshot: Snapshot) -> tuple[_Case, ...]:
+    """Return the cases of a user who must change the password to sign in, which the policies deny or might deny."""
+    denied = _denies_change(user, trial)
     change = _changes_first(user, snapshot) if denied is not Decision.ALLOW else False
     return (
         (bool(change) and denied is Decision.EXPLICIT, AccessState.LOCKED, CANNOT_CHANGE),
         (change is not False, AccessState.UNKNOWN, f"perhaps {CANNOT_CHANGE}"),
     )
+
+
+def _denies_change(user: AccountUser, trial: Trial) -> Decision:
+    """Return whether today's or the new policies deny a change of the password at sign-in: EXPLICIT, UNKNOWN or ALLOW.
+
+    The account's password policy can allow it where no policy of the user does, but not where an SCP does not.
+    """
+    change = ("iam:ChangePassword", user.user.arn, {**user.about, **_at_sign_in(user)})
+    denied = {Decision.EXPLICIT, Decision.IMPLICIT}
+    if user.policies.decide(*change) is Decision.EXPLICIT or limit(*change, levels=user.policies.levels) in denied:
+        return Decision.EXPLICIT
+    return trial.denied(*change)
 
 
 def _keys_under_control(user: AccountUser, trial: Trial) -> tuple[_Case, ...]:
@@ -634,7 +617,7 @@ def _keys_under_control(user: AccountUser, trial: Trial) -> tuple[_Case, ...]:
 
 def _blocked(user: AccountUser, trial: Trial, context: RequestContext) -> bool:
     """Whether a user can enroll a device today, and could no longer under the new policies."""
-    return _may_enroll(user, Trial(texts=()), context) and not _may_enroll(user, trial, context)
+    return _may_enroll(user, TODAY, context) and not _may_enroll(user, trial, context)
 
 
 def _ends_services(user: AccountUser, trial: Trial) -> bool:
@@ -655,15 +638,12 @@ def _without_device(user: AccountUser, trial: Trial, snapshot: Snapshot) -> tupl
     """Return the cases of a user whose policies require MFA, but who has no device that AWS accepts."""
     reason = "only a phone number, which AWS no longer accepts" if user.devices else "no MFA device"
     change = _changes_first(user, snapshot)
-    denied = _judged(user, trial, "iam:ChangePassword", user.user.arn) is Decision.EXPLICIT
+    denied = _denies_change(user, trial) if change else Decision.ALLOW
     return (
         (user.mfa is not False and not user.devices, AccessState.UNKNOWN, UNREAD),
         (change is None, AccessState.UNKNOWN, f"{reason}; whether the password must be changed could not be read"),
-        (
-            bool(change) and denied,
-            AccessState.LOCKED,
-            f"{reason}; the password must be changed, which is denied without MFA",
-        ),
+        (denied is Decision.EXPLICIT, AccessState.LOCKED, f"{reason}; {CANNOT_CHANGE} without MFA"),
+        (denied is Decision.UNKNOWN, AccessState.UNKNOWN, f"{reason}; perhaps {CANNOT_CHANGE}"),
         (_may_enroll(user, trial), AccessState.ENROLLS, f"{reason}; can only sign in and enroll a device"),
         (
             bool(user.keys) and _may_enroll(user, trial, PLAIN_KEYS),
@@ -752,6 +732,7 @@ def _keys_with_mfa(
     `session` is the decision on a request for such a session. `unused` says so if the keys were never used.
     """
     is_denied, is_program = session is Decision.EXPLICIT, _is_program(user)
+    lost = with_mfa.lost and f"; denied even with MFA: {with_mfa.lost}"
     return (
         (trial.is_control and not is_program and is_denied, AccessState.UNKNOWN, f"{NO_SESSION}{unused}"),
         (is_program, AccessState.LOCKED, f"a service user: a program cannot enter codes{unused}"),
@@ -764,7 +745,7 @@ def _keys_with_mfa(
         (
             bool(user.types & CODES),
             AccessState.CHANGES,
-            f"the keys work only in sessions with MFA, so scripts that use them directly stop working{unused}",
+            f"the keys work only in sessions with MFA, so scripts that use them directly stop working{lost}{unused}",
         ),
         (
             DeviceType.FIDO2 in user.types,
@@ -823,9 +804,9 @@ def _lost_by_role(policies: EntityPolicies, trial: Trial, request: RequestContex
     """Return what `_lost` returns, for a role. Actions for sign-in count, because the roles of mfa-kit need them."""
     if not trial.may_deny(request):
         return False, []
-    allowed = [*_with_values(_all_pairs(policies.documents, allow=True), request), *_allowed(policies, request)]
-    denied = list(_with_values((*_all_pairs(trial.texts, allow=False), *trial.named), request))
-    overlaps = filter(None, starmap(_common, product(allowed, denied)))
+    allowed = [*with_values(all_pairs(policies.documents, allow=True), request), *_allowed(policies, request)]
+    denied = list(with_values((*all_pairs(trial.texts, allow=False), *trial.named), request))
+    overlaps = filter(None, starmap(common_example, product(allowed, denied)))
     lost = _denied_of(dict.fromkeys((*allowed, *overlaps)), policies, trial, request)
     keeps: bool | None = any(pair not in lost and _may(policies, pair, request) for pair in allowed)
     names = [action for action, _ in lost]
@@ -835,14 +816,6 @@ def _lost_by_role(policies: EntityPolicies, trial: Trial, request: RequestContex
     if keeps is False and set(lost.values()) != {Decision.EXPLICIT}:
         keeps = None
     return (None if keeps is None else not keeps), names
-
-
-def _all_pairs(texts: Iterable[str], *, allow: bool) -> Iterator[ActionOnResource]:
-    """Yield each action with each resource in the statements of policies. NotAction and NotResource count as `*`."""
-    for text in texts:
-        for statement in statements(text):
-            if statement.allow is allow:
-                yield from product(statement.actions or ("*",), statement.resources or ("*",))
 
 
 def _state_without_mfa(would: set[bool | None], lost: str) -> _Verdict:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit.account.snapshot import SnapshotPart, UnreadPart
+from mfa_kit.account.snapshot import Snapshot, SnapshotPart, UnreadPart
 from mfa_kit.core.models import Device
 from mfa_kit.lab.aws.account import Principal
 from mfa_kit.lab.aws.mfa_devices import LabSettings
@@ -336,6 +336,51 @@ def test_a_user_who_must_change_the_password_is_locked_out_if_that_is_denied() -
         AccessState.CHANGES,
         AccessState.UNKNOWN,
     ]
+
+
+def test_the_only_device_hides_no_work_that_is_denied_even_with_mfa() -> None:
+    """With an allow-list and a Deny without MFA, users lose work in the sessions that their device gives them too."""
+    allow = {"Effect": "Allow", "Action": ["s3:*", "iam:*", "sts:*"], "Resource": "*"}
+    deny = {"Effect": "Deny", "NotAction": scps.ENROLL, "Resource": "*", "Condition": scps.WITHOUT_MFA[1]}
+    listed = {(row.user, row.way): row for row in rows(scps.policy(allow, deny), instead=True)}
+    alice, carol = listed["alice", "console"], listed["carol", "access keys"]
+    lost = "denied even with MFA: *, except s3:*, iam:*, sts:*"
+    assert (alice.state, carol.state) == (AccessState.CHANGES, AccessState.CHANGES)
+    assert alice.why == f"{lost}; has one device, arn:aws:iam::{MEMBER}:mfa/alice"
+    assert ("only in sessions with MFA" in carol.why, carol.why.endswith(lost)) == (True, True)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("today", [False, True])
+def test_a_due_change_of_password_that_is_denied_locks_users_out(*, listed: bool, today: bool) -> None:
+    """A Deny does, and an allow-list without iam:ChangePassword. `already` says whether today's policies do so.
+
+    Without work and without a device, a user who cannot change the password cannot enroll either.
+    """
+    text = scps.policy({"Effect": "Deny", "Action": "iam:ChangePassword", "Resource": "*"})
+    if listed:
+        work = {"Action": "ec2:*", "Resource": "*"}
+        allow = {"Effect": "Allow", "Action": [*scps.ENROLL, "ec2:*"], "Resource": "*"}
+        text = scps.policy(allow, {"Effect": "Deny", **work, "Condition": scps.WITHOUT_MFA[1]})
+    snapshot = must_change("bob", "alice")
+    if today:
+        levels = with_policy(snapshot.control or (), text, target=MEMBER, instead=listed)
+        snapshot = replace(snapshot, control=levels)
+    trial = control_trial(snapshot, text, target=scps.UNIT, instead=listed)
+    assert trial is not None
+    access = {row.user: row for row in access_under(snapshot, trial) if row.way == "console"}
+    for user in (access["bob"], access["alice"]):
+        assert (user.state, "password must be changed" in user.why) == (AccessState.LOCKED, True), user
+        assert user.already is today, user
+
+
+def must_change(*names: str) -> Snapshot:
+    """Return the member account, in which these users have to choose a password."""
+    snapshot = replace(scps.member(), must_change=dict.fromkeys(names, True))
+    report = snapshot.report
+    assert report is not None
+    fresh = {name: replace(report.users[name], password_used=None) for name in names}
+    return replace(snapshot, report=replace(report, users={**report.users, **fresh}))
 
 
 def test_the_attached_policies_are_tried_against_none() -> None:
