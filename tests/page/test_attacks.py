@@ -301,6 +301,14 @@ def test_idle_connections_do_not_keep_the_page_from_working(page: Page, colleagu
             each.close()
 
 
+def test_a_refusal_ends_its_connection(page: Page) -> None:
+    """Otherwise connections with requests that are refused, and answers that no one reads, look like open windows."""
+    with idle(page, 1, f"GET /admin HTTP/1.1\r\nHost: {page.host}\r\n\r\n".encode() * 2)[0] as link:
+        answers = b"".join(iter(lambda: link.recv(4096), b""))
+    assert answers.count(b"HTTP/1.1 403") == 1
+    assert b"connection: close" in answers
+
+
 @pytest.mark.parametrize("first", [b"", b"GET /admin HTTP/1.1\r\nX: "])
 def test_a_connection_that_sends_no_request_is_closed(
     page: Page, first: bytes, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ has its own browser window. This module does not know what the views show. Starl
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -23,6 +24,11 @@ from mfa_kit.core.otp import Secret
 
 # The number of random octets in each secret of this module, enough that no one can guess the secret.
 OCTETS = 32
+
+# The text of such a secret.
+TOKEN = re.compile(rb"[\w-]{43}")
+# The name in a request's scope that says that the request had a valid session or address.
+KNOWN = "mfa_kit.known"
 
 
 def _random() -> Secret[str]:
@@ -74,6 +80,12 @@ class Sessions:
     def was_opened(self, address: Secret[str]) -> bool:
         """Return whether this address was opened before."""
         return any(opened_address == address for opened_address in self.opened)
+
+    def is_current(self, token: Secret[str]) -> bool:
+        """Return whether a text is an unopened address, or the cookie of a session."""
+        return any(token == valid for valid in self.unopened.values()) or any(
+            token == session.cookie for session in self.current.values()
+        )
 
     def find(self, role: str, *, cookie: Secret[str], key: Secret[str] | None) -> ViewSession | None:
         """Return the session of a view, or None if the cookie or the key is wrong.
@@ -148,6 +160,10 @@ class Views(Protocol):
         """Note that an address was opened a second time."""
         ...
 
+    def refused(self, user: int) -> None:
+        """Note that another user of this computer, with this ID, sent a valid address or session, and was refused."""
+        ...
+
 
 class App:
     """The web application. All methods run in the server's thread; other threads may read only `busy`."""
@@ -170,6 +186,11 @@ class App:
         for changed in self._windows:
             changed.set()
 
+    def note_refused(self, request: bytes, user: int) -> None:
+        """Report a request of another user that was refused, if it has a valid address or session."""
+        if any(self._sessions.is_current(Secret(token.decode())) for token in TOKEN.findall(request)):
+            self._views.refused(user)
+
     @property
     def busy(self) -> bool:
         """Whether a window is still connected."""
@@ -184,6 +205,7 @@ class App:
                 self._views.reopened()
                 return PlainTextResponse(USED, status_code=403)
             return _refuse()
+        request.scope[KNOWN] = True
         self.wake()  # this ends the windows of an earlier session of this view
         nonce = secrets.token_urlsafe()
         page = self._views.entrance(session.role, nonce=nonce, key=session.key, proof=session.proof)
@@ -202,11 +224,14 @@ class App:
 
     def _session(self, request: Request, *, keyed: bool) -> ViewSession | None:
         role = request.path_params["role"]
-        return self._sessions.find(
+        session = self._sessions.find(
             role,
             cookie=Secret(request.cookies.get(self._cookie(role), "")),
             key=Secret(request.headers.get("x-key", "")) if keyed else None,
         )
+        if session:
+            request.scope[KNOWN] = True
+        return session
 
     async def _document(self, request: Request) -> Response:
         session = self._session(request, keyed=False)

@@ -6,6 +6,7 @@ that of the page's own requests.
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -31,7 +32,10 @@ HEADERS = {
 
 
 class Guard:
-    """An ASGI application that passes on only requests from the page at `host` (an address and a port)."""
+    """An ASGI application that passes on only requests from the page at `host` (an address and a port).
+
+    Each refusal ends its connection, so that no one can keep the server occupied with requests that it refuses.
+    """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app, self._host = app, host
@@ -44,6 +48,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if message["status"] >= HTTPStatus.BAD_REQUEST:
+                    headers["connection"] = "close"
             await send(message)
 
         app = self._app

@@ -1,40 +1,54 @@
 """Serves a page on the loopback interface, in a thread. Nothing is logged, because requests contain secrets.
 
-The number of connections is limited, because every user of this computer can open connections and send nothing. uvicorn
-itself limits only the time between two requests of a connection. Without this limit, another user could open so many
-connections that this process has no file descriptor left to write its ledger.
+A connection of another user of this computer is closed before a request is read from it, if the kernel reports its
+user. The number of connections is limited, because any program can open connections and send nothing. uvicorn itself
+limits only the time between two requests of a connection. Without this limit, a program could open so many connections
+that this process has no file descriptor left to write its ledger.
 """
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 import time
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mfa_kit.adapters.web.app import App, Sessions, Views
-from mfa_kit.adapters.web.guard import OPEN, Guard
+from mfa_kit.adapters.web.app import KNOWN, App, Sessions, Views
+from mfa_kit.adapters.web.guard import LONGEST, OPEN, Guard
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
+from mfa_kit.posix.connections import Address, Owners, owner_of, socket_owners, users_at_computer
 
 # The maximum number of connections. A browser opens six for a page with two windows, and a few more in advance.
 MOST = 32
 # Seconds within which a connection must send a request. After a response, uvicorn closes an idle connection earlier.
 SLOW = 10.0
+# The number of connections that the kernel keeps until they are accepted, so that those of others leave room.
+QUEUE = 4096
 
 
 class LimitedConnection(H11Protocol):
     """A connection that is closed if it is idle and sends no request for a time between SLOW and 2 * SLOW seconds.
 
     A connection is idle while no response is being sent. If a connection is opened while there are MOST others, the
-    oldest idle connection is closed. If none of the others is idle, the new connection is closed.
+    oldest one whose last request had no valid session is closed. If all had one, the oldest idle connection is closed.
+    If none of the others is idle, the new connection is closed. A connection of a user who is not in `users` is closed
+    at once.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    # The users of the sockets of this computer, and the time before they were read. A connection that was accepted
+    # before this time is among them. Many are read at once, because the kernel needs milliseconds for the list.
+    owners: ClassVar[tuple[float, Owners | None]] = (0.0, None)
+
+    def __init__(self, *args: Any, web: App, users: set[int], **options: Any) -> None:
         super().__init__(*args, **options)
+        self._web, self._users = web, users
         self._since = self.loop.time()
         self._seen: object = None
 
@@ -43,9 +57,18 @@ class LimitedConnection(H11Protocol):
         """Whether a response is being sent. An open window keeps one connection in this state, for its updates."""
         return not getattr(self.cycle, "response_complete", True)  # uvicorn sets `cycle` at the first request
 
+    @property
+    def _is_known(self) -> bool:
+        """Whether the last request had a valid session or address."""
+        scope: Any = self.scope  # None until the first request
+        return scope is not None and KNOWN in scope
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        """Accept a new connection, and close a connection if there are too many."""
+        """Accept a new connection, or refuse it, and close a connection if there are too many."""
         super().connection_made(transport)
+        if not self._is_own():
+            self.drop()
+            return
         self._since = self.loop.time()
         self.loop.call_later(SLOW, self._look)
         others = [
@@ -54,8 +77,35 @@ class LimitedConnection(H11Protocol):
             if isinstance(connection, LimitedConnection) and connection is not self
         ]
         if len(others) >= MOST:
+            unknown = [connection for connection in others if not connection._is_known]  # noqa: SLF001 - as below
             idle = [connection for connection in others if not connection._is_answered]  # noqa: SLF001 - of the same class
-            min([*idle, self], key=lambda connection: connection._since).drop()  # noqa: SLF001 - as above
+            min([*(unknown or idle), self], key=lambda connection: connection._since).drop()  # noqa: SLF001 - as above
+
+    def _is_own(self) -> bool:
+        """Return whether the other end is a socket of one of the users, or whether the kernel does not report that.
+
+        A socket that is missing in a list is looked for once more, because the kernel skips rows while it writes them.
+        """
+        far: Address = self.transport.get_extra_info("peername")
+        near: Address = self.transport.get_extra_info("sockname")
+        for time_needed in (self._since, self.loop.time()):
+            if LimitedConnection.owners[0] <= time_needed:
+                LimitedConnection.owners = (self.loop.time(), socket_owners())
+            owners = LimitedConnection.owners[1]
+            if owners is None or (owner := owner_of(owners, far, near)) in self._users:
+                return True
+            if owner is not None:
+                self._report(owner)
+                return False
+        return False
+
+    def _report(self, owner: int) -> None:
+        """Report a refused request that has a secret of the page, if the request has already arrived.
+
+        Perhaps the admin's browser runs as another user, or another user has seen the address.
+        """
+        with suppress(OSError), socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as link:
+            self._web.note_refused(link.recv(LONGEST, socket.MSG_PEEK), owner)
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -65,12 +115,23 @@ class LimitedConnection(H11Protocol):
     def _look(self) -> None:
         """Close the connection if it is idle and got no request since the last call, or else schedule another call."""
         if self.transport.is_closing():
+            self.drop()  # the last response was not taken
             return
         if not self._is_answered and self.cycle is self._seen:
             self.drop()
             return
         self._seen = self.cycle
         self.loop.call_later(SLOW, self._look)
+
+
+class QueuingServer(uvicorn.Server):
+    """A server that accepts MOST connections at once, and lets the kernel keep QUEUE more."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(QUEUE)
 
 
 LOOPBACK = "127.0.0.1"
@@ -88,13 +149,13 @@ class PageServer:
         self._app = App(views, self._sessions, port=self._socket.getsockname()[1])
         # uvicorn reports errors with tracebacks, and a traceback may quote what a view contains.
         logging.getLogger("uvicorn.error").disabled = True
-        self._server = uvicorn.Server(
+        self._server = QueuingServer(
             uvicorn.Config(
                 Guard(self._app.asgi, self._host),
                 lifespan="off",
                 ws="none",
-                http=LimitedConnection,
-                backlog=MOST,  # also the maximum number of connections that asyncio accepts at once
+                http=partial(LimitedConnection, web=self._app, users=users_at_computer()),  # type: ignore[arg-type]
+                backlog=MOST,  # the maximum number of connections that asyncio accepts at once
                 loop="asyncio",
                 log_config=None,
                 access_log=False,

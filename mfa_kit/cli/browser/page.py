@@ -300,6 +300,13 @@ class PageViews:
         self._progress.alert(said)
         self._state.report(said)  # a request on the page to touch the key stays
 
+    def refused(self, user: int) -> None:
+        """Say at the terminal why a window with a valid address got no answer."""
+        self._progress.alert(
+            f"a browser of the user with ID {user} has an address of the page, and was refused; "
+            "use a browser of the user who logged in, or of the user who runs mfa-kit"
+        )
+
 
 @contextmanager
 def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> Iterator[OpenPage]:
