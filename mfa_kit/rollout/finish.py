@@ -7,7 +7,7 @@ CloudTrail that this process reads itself.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
@@ -36,7 +36,7 @@ from mfa_kit.core.models import (
     UseEvent,
 )
 from mfa_kit.core.text import few, iso_time
-from mfa_kit.enrollment.planning import devices_while_there, serials_of
+from mfa_kit.enrollment.planning import device_names, devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import entry_of_device, retire
 from mfa_kit.enrollment.settling import settle_dead_runs
@@ -57,11 +57,18 @@ RESOLUTION = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """The exchange of a user's old device, whose serial is `old`. `steps` make the new devices: two for a pair."""
+    """The exchange of a user's old device. `steps` make the new devices: two for a pair.
+
+    `old` is the old device's serial, or what the roster calls it if IAM did not list it when the plan was made.
+    """
 
     user: str
     old: str
     steps: tuple[PlanStep, ...]
+
+    def find_old(self, devices: Iterable[Device]) -> Device | None:
+        """Return the old device from a list of the user's devices, or None if it is not there."""
+        return next((device for device in devices if self.old in device_names(device)), None)
 
 
 def exchanges_of(plan: Plan) -> list[Exchange]:
@@ -161,7 +168,7 @@ class Finishing:
         unproven = {
             device.serial: device
             for exchange in exchanges
-            if exchange.old in serials_of(has[exchange.user] or ())
+            if exchange.find_old(has[exchange.user] or ())
             for device in self._new_devices(exchange, has[exchange.user] or ())
             if not proofs.of(device)
         }
@@ -219,7 +226,7 @@ class Finishing:
         user, devices = exchange.user, devices_left(exchange.user, own=exchange.old, ports=self.ports)
         if devices is None:
             return RowResult(user=user, outcome=RowOutcome.SKIPPED, reason="the user no longer exists")
-        old = next((device for device in devices if device.serial == exchange.old), None)
+        old = exchange.find_old(devices)
         if old is None:
             if isinstance(ended := self._ended.get(exchange.old), MfaKitError):
                 raise ended

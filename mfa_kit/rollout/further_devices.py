@@ -4,38 +4,74 @@ A row of the kind `pair` becomes two steps of a plan, one for each half of the k
 person registers the FIDO half in the console. Everything after the plan sees two ordinary rows.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.core.text import few
 from mfa_kit.enrollment.planning import device_names
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.roster import SECOND, RosterAction, RosterRow, half_names
 
+# What IAM appends to the name of a security key in the last part of its ARN.
+KEY_ID = re.compile("-[A-Z0-9]{20,}$")
+
 
 def expand_rows(rows: Iterable[RosterRow]) -> list[RosterRow]:
     """Return the rows with a name for each further device, and with two rows for each pair.
 
-    A user's further devices are named USER-key, USER-key-2 and so on, in the order of the rows. The names do not depend
-    on the devices in IAM, so a second plan of the same roster finds the devices of the first.
+    A user's further devices are named USER-key, USER-key-2 and so on, in the order of the rows. Names of devices that a
+    row of the user replaces are passed over, even if IAM has them no longer. The names do not depend on the devices in
+    IAM, so a second plan of the same roster finds the devices of the first. Raise UsageFault for a row whose device
+    would have the name of a device that is replaced.
     """
-    numbers: Counter[str] = Counter()
-    expanded: list[RosterRow] = []
+    rows = [*rows]
+    replaced: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
-        name = row.name or ""
-        if row.kind.halves or row.action is not RosterAction.ENROLL:
-            number = numbers[row.user.lower()] + 1
-            numbers[row.user.lower()] += len(row.kind.halves) or 1
-            name = name or f"{row.user}-key{f'-{number}' if number > 1 else ''}"
-        if row.kind.halves:
-            first, second = row.kind.halves
-            expanded.append(replace(row, kind=first, pair=True, name=name))
-            expanded.append(replace(row, kind=second, pair=True, name=name + SECOND))
-        else:
-            expanded.append(replace(row, name=name or None))
-    return expanded
+        replaced[row.user.lower()] |= _names_of_replaced(row)
+    numbers: Counter[str] = Counter()
+    return [new for row in rows for new in _expand_row(row, numbers, replaced[row.user.lower()])]
+
+
+def _names_of_replaced(row: RosterRow) -> set[str]:
+    """Return the values that select the device in a row's `replaces`, in lower case, because IAM ignores the case."""
+    if not row.replaces:
+        return set()
+    names = device_names(Device(row.replaces, row.user))
+    return {name.lower() for name in names | {KEY_ID.sub("", name) for name in names}}
+
+
+def _expand_row(row: RosterRow, numbers: Counter[str], replaced: set[str]) -> list[RosterRow]:
+    """Return a row with its name, as one row or as two. `numbers` has the last number of each user's default names."""
+    name, user = row.name or "", row.user.lower()
+    if row.kind.halves or row.action is not RosterAction.ENROLL:
+        number = numbers[user] + 1
+        while not name and {new.lower() for new in _names_of_new(row, _number_name(row, number))} & replaced:
+            number += 1
+        name = name or _number_name(row, number)
+        numbers[user] = number - 1 + (len(row.kind.halves) or 1)
+    if taken := [new for new in _names_of_new(row, name) if new.lower() in replaced]:
+        raise UsageFault(
+            f"the new device {taken[0]} of {row.user} would have the name of a device that a row replaces",
+            "correct the column device_name, or leave it empty",
+        )
+    if not row.kind.halves:
+        return [replace(row, name=name or None)]
+    return [
+        replace(row, kind=kind, pair=True, name=half)
+        for kind, half in zip(row.kind.halves, _names_of_new(row, name), strict=True)
+    ]
+
+
+def _number_name(row: RosterRow, number: int) -> str:
+    return f"{row.user}-key{f'-{number}' if number > 1 else ''}"
+
+
+def _names_of_new(row: RosterRow, name: str) -> list[str]:
+    return [name, name + SECOND] if row.kind.halves else [name]
 
 
 def find_old_devices(plan: Plan, rows: Sequence[RosterRow], has: Mapping[str, tuple[str, ...]]) -> list[RosterRow]:

@@ -125,10 +125,26 @@ def _plan_step(
         if holder := _other_method(row, devices, ports=ports):
             reason = f"the device name is taken: {row.user} has {holder}; write another device_name"
             return PlanStep(row=row, action=Action.BLOCKED, reason=reason, devices=has)
+        if _may_be_old(row, devices, adopted, ports=ports):
+            reason = f"{devices[0]} may be the old device; name the device to replace in the column replaces"
+            return PlanStep(row=row, action=Action.BLOCKED, reason=reason, devices=has)
         return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(devices)}", devices=has)
     if why := why_not_replaced(row, has):
         return PlanStep(row=row, action=Action.BLOCKED, reason=why, devices=has)
     return replace(_step_of_new_device(row, plan, listing, adopted, ports=ports), devices=has)
+
+
+def _may_be_old(
+    row: RosterRow, devices: Sequence[str], adopted: Mapping[str, JournalEntry], *, ports: EnrollmentPorts
+) -> bool:
+    """Return whether `devices`, which have the name of a row's new device, may be the device that the row replaces.
+
+    That is so if the row names no device to replace, unless an exchange has made the device: then it is the new one.
+    """
+    if row.action is not RosterAction.REPLACE or row.replaces:
+        return False
+    entries = [ports.journal.find(serial) or adopted.get(serial) for serial in devices]
+    return not any(entry and entry.spec.replaces for entry in entries)
 
 
 def _other_method(row: RosterRow, devices: Sequence[str], *, ports: EnrollmentPorts) -> str:

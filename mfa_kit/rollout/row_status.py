@@ -8,8 +8,8 @@ from mfa_kit.core.device_records import DeviceState, RecordedState, RunRecords
 from mfa_kit.core.errors import AlreadyExists
 from mfa_kit.core.interaction import LiveProgress, counting
 from mfa_kit.core.message import clauses, suggest
-from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
-from mfa_kit.enrollment.planning import devices_while_there, serials_of
+from mfa_kit.core.models import Device, DeviceType, JournalEntry, JournalState
+from mfa_kit.enrollment.planning import device_names, devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import RowOutcome, RowResult, Workers
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
@@ -169,7 +169,7 @@ def look_up_status(
         if states is not None and (step.user in looked_up or DeviceType.of(step.replaces) is DeviceType.VIRTUAL):
             new = plan.find_device(step.row, serials, before=step.devices)
             reason = clauses([result.reason, _old_device(step, new, serials, states)])
-            result = replace(result, reason=reason, old_left=new is not None and step.replaces in serials)
+            result = replace(result, reason=reason, old_left=new is not None and _is_listed(step, serials))
         results.append(result)
     return results
 
@@ -180,6 +180,11 @@ def _has_unlisted(step: PlanStep) -> bool:
     return step.row.is_further and not (step.row.kind.is_virtual and is_old_listed)
 
 
+def _is_listed(step: PlanStep, has: Iterable[str]) -> bool:
+    """Return whether the old device of a row, whose serial or name the plan has, is among a user's devices."""
+    return any(step.replaces in device_names(Device(serial, step.user)) for serial in has)
+
+
 def _old_device(step: PlanStep, new: str | None, has: tuple[str, ...], states: Mapping[str, RecordedState]) -> str:
     """Return what is known of the old device of a row whose new device is `new`, or "". `has` are the user's devices.
 
@@ -187,7 +192,7 @@ def _old_device(step: PlanStep, new: str | None, has: tuple[str, ...], states: M
     """
     if new is None or not step.replaces:
         return ""
-    if step.replaces not in has:
+    if not _is_listed(step, has):
         return f"{step.replaces} is removed"
     state = states.get(new)
     codes = state.how if state and state.state is DeviceState.PROVEN else ""

@@ -145,7 +145,7 @@ def test_a_reset_key_has_no_device_and_is_still_affected(mfa_kit: MfaKit) -> Non
 
 @pytest.mark.usefixtures("at_lab")
 def test_the_roster_of_affected_users_can_be_planned(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
-    """Each user once, whatever the case of the name. Not in it: root, and OATH, which the flaw does not affect."""
+    """Each device once, whatever the case of its user. Not in it: root, and OATH, which the flaw does not affect."""
     record(
         mfa_kit.home,
         (KEY, device(user)),
@@ -156,18 +156,19 @@ def test_the_roster_of_affected_users_can_be_planned(mfa_kit: MfaKit, user: str,
     )
     file = tmp_path / "roster.csv"
     done = mfa_kit.run("key", "recall", "--roster", file, "--dry-run")
-    assert (file.exists(), "would have 2 users" in done.err) == (False, True)
+    assert (file.exists(), "would have 2 devices to replace" in done.err) == (False, True)
     done = mfa_kit.run("key", "recall", "--roster", file)
-    assert "roster.csv has 2 users; 2 left out: without a device, of root, or in OATH" in done.err
+    assert "roster.csv has 2 devices to replace; 2 left out: without a device, of root, or in OATH" in done.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     _, *rows = file.read_text().splitlines()
+    franks = device("frank", OTHER_ACCOUNT, "mfa").serial
     assert rows == [
-        f'"{user}","fido2","","","","","","","","{ACCOUNT}"',
-        f'"frank","oath","","","","","","","","{OTHER_ACCOUNT}"',
+        f'"{user}","fido2","","","","","","","","replace","{device(user).serial}","{ACCOUNT}"',
+        f'"frank","oath","","","","","","","","replace","{franks}","{OTHER_ACCOUNT}"',
     ]
     done = mfa_kit.run("rollout", "plan", file, "-o", tmp_path / "plan.json")
     actions = {row["user"]: row["action"] for row in json.loads((tmp_path / "plan.json").read_text())["rows"]}
-    assert actions == {user: "bench", "frank": "blocked"}
+    assert actions == {user: "blocked", "frank": "blocked"}
     again = mfa_kit.run("key", "recall", "--roster", file)
     assert (again.code, "already exists" in again.err) == (5, True)
 
@@ -176,7 +177,7 @@ def test_nobody_to_exchange_means_no_roster(mfa_kit: MfaKit, tmp_path: Path) -> 
     record(mfa_kit.home, (CURRENT, device("carol")))
     done = mfa_kit.run("key", "recall", "--roster", tmp_path / "roster.csv")
     assert (done.code, (tmp_path / "roster.csv").exists()) == (0, False)
-    assert "no roster was written, because it would have no users; no key is known to be affected" in done.err
+    assert "no roster was written, because it would have no devices; no key is known to be affected" in done.err
 
 
 def oath_on(facts: KeyFacts, user: str) -> tuple[KeyFacts, KeyDevice]:
@@ -189,7 +190,7 @@ def test_a_flaw_that_is_not_in_oath_is_no_reason_to_exchange_oath(mfa_kit: MfaKi
     done = mfa_kit.run("key", "recall", "--roster", tmp_path / "roster.csv")
     assert (done.code, (tmp_path / "roster.csv").exists()) == (1, False)
     assert "1 device of OATH needs no other key, because the advisories on the key do not affect OATH" in done.err
-    assert "no roster was written, because it would have no users; 1 left out: " in done.err
+    assert "no roster was written, because it would have no devices; 1 left out: " in done.err
 
 
 def test_an_advisory_that_does_not_mention_oath_may_affect_it(mfa_kit: MfaKit, tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_an_advisory_that_does_not_mention_oath_may_affect_it(mfa_kit: MfaKit, t
     done, [row] = recall(mfa_kit, "--advisory", file, "--roster", roster)
     assert row["what"] == ["w; the source does not say whether OATH is affected"]
     assert "needs no other key" not in done.err
-    assert "roster.csv has 1 user; a rollout skips users" in done.err
+    assert "roster.csv has 1 device to replace; the old devices stay until the new ones work" in done.err
     assert '"erin","oath"' in roster.read_text()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout.execution import RowOutcome
+from tests.conftest import ACCOUNT
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout
 
@@ -211,3 +212,17 @@ def test_rows_to_try_again_are_a_roster_that_plans_the_same_devices(rollout: Rol
     rollout.desk.run("rollout", "plan", rollout.folder / "again.csv", "-o", rollout.file)
     assert [step["name"] for step in steps(rollout)] == [step["name"] for step in before]
     assert steps(rollout)[0] == before[0]
+
+
+def test_a_new_device_never_has_the_name_of_the_old_one(rollout: Rollout, people: People, aws: Aws) -> None:
+    """Whether the roster names the old device or its ARN. Without a name, nothing is taken for done."""
+    [alice] = people(1)
+    old = aws.create(f"{alice}-key")
+    aws.enable(alice, old)
+    for replaced in (f"{alice}-key", f"arn:aws:iam::{ACCOUNT}:mfa/{alice}-key"):
+        rollout.plan(f"{alice},virtual,replace,,{replaced}", columns=COLUMNS)
+        assert shown(rollout) == [(alice, "virtual", f"{alice}-key-2", "enroll")]
+    rollout.plan(f"{alice},virtual,replace,,", columns=COLUMNS)
+    assert "may be the old device" in steps(rollout)[0]["reason"]
+    rollout.file.unlink()
+    assert "would have the name" in refused(rollout, f"{alice},virtual,replace,{alice}-key,{alice}-key")

@@ -20,7 +20,7 @@ from mfa_kit.core.message import suggest
 from mfa_kit.core.models import USER_NAME
 from mfa_kit.core.recalls import RecalledKey, find_recalls
 from mfa_kit.core.text import ResultRow, count_of
-from mfa_kit.rollout.roster import ACCOUNT, COLUMNS
+from mfa_kit.rollout.roster import ACCOUNT, ACTION, COLUMNS, REPLACES, RosterAction
 from mfa_kit.security_keys.attestation import revoked_models
 
 if TYPE_CHECKING:
@@ -132,22 +132,28 @@ def _left_out(number: int) -> str:
 
 
 def _write_roster(file: Path, recalls: Iterable[RecalledKey], settings: Settings) -> None:
-    """Write the roster of the users who need another key, each with the kind of the device on the key."""
+    """Write the roster that replaces the devices on affected keys: one row for each device, with its kind."""
     affected = [recalled for recalled in recalls if recalled.recall.verdict.is_affected]
     devices = [recalled.device for recalled in filter(_needs_exchange, affected) if recalled.device]
-    rows = {(device.account, device.user.casefold()): device for device in reversed(devices)}
+    rows = {(device.account, device.serial.casefold()): device for device in reversed(devices)}
     why_out = _left_out(len(affected) - len(devices))
     if not rows:
         why = why_out or "no key is known to be affected"
-        settings.progress.note(f"no roster was written, because it would have no users; {why}")
+        settings.progress.note(f"no roster was written, because it would have no devices; {why}")
         return
     if not settings.dry_run:
         lines = [
-            {"user": device.user, "kind": "oath" if device.card else "fido2", ACCOUNT: device.account}
+            {
+                "user": device.user,
+                "kind": "oath" if device.card else "fido2",
+                ACTION: RosterAction.REPLACE,
+                REPLACES: device.serial,
+                ACCOUNT: device.account,
+            }
             for device in reversed(rows.values())
         ]
-        wiring.files.write_new_file(file, csv_table((*COLUMNS, ACCOUNT), lines).encode())
+        wiring.files.write_new_file(file, csv_table((*COLUMNS, ACTION, REPLACES, ACCOUNT), lines).encode())
     verb = "would have" if settings.dry_run else "has"
-    again = "a rollout skips users until their old devices are revoked; to exchange one device"
-    parts = filter(None, [f"{file} {verb} {count_of(len(rows), 'user')}", why_out, again])
-    settings.progress.note(suggest("; ".join(parts), "replace USER --with KIND --mfa-device DEVICE"))
+    parts = filter(None, [f"{file} {verb} {count_of(len(rows), 'device')} to replace", why_out])
+    how = "the old devices stay until the new ones work; remove them with `rollout finish`"
+    settings.progress.note(suggest("; ".join([*parts, f"{how}; to go on"]), "rollout plan {} -o PLAN", str(file)))

@@ -458,7 +458,7 @@ def _next_of_done(
     """Return what to do after a run in which no row failed. The parameters are those of `next_step`."""
     posted = {step.key: step for step in _steps_of(plans) if step.row.by_post}
     others = [result for result in successes if result.key not in posted]
-    if not folder and (later := _finish_exchanges(successes, plan, index)):
+    if not folder and (later := _finish_exchanges(results, plan, index)):
         return later
     sent = send_keys([(result, posted[result.key]) for result in results if result.key in posted], plan)
     desk = _give_files(others, plan, index) or _wait_for_users(
@@ -471,11 +471,11 @@ def _steps_of(plans: Iterable[Plan]) -> Iterator[PlanStep]:
     return chain.from_iterable(plan.steps for plan in plans)
 
 
-def _finish_exchanges(successes: Sequence[RowResult], plan: str, index: str) -> str:
+def _finish_exchanges(results: Sequence[RowResult], plan: str, index: str) -> str:
     """Return the sentence about old devices, if all new ones are enabled and an old one is there. Otherwise ""."""
-    if any(result.outcome is RowOutcome.STAGED for result in successes):
+    if any(result.outcome is RowOutcome.STAGED for result in results):
         return ""
-    if not any(result.old_left for result in successes):
+    if not any(result.old_left for result in results):
         return ""
     return _next("next: remove the old devices of users whose new device is proven", "rollout finish {}", plan, index)
 
