@@ -67,7 +67,10 @@ class Exchange:
     steps: tuple[PlanStep, ...]
 
     def find_old(self, devices: Iterable[Device]) -> Device | None:
-        """Return the old device from a list of the user's devices, or None if it is not there."""
+        """Return the old device from a list of the user's devices, or None if it is not there.
+
+        Without its serial, a device of this name is found, which may be another one.
+        """
         return next((device for device in devices if self.old in device_names(device)), None)
 
 
@@ -233,6 +236,11 @@ class Finishing:
             outcome = RowOutcome.REVOKED if ended else RowOutcome.SKIPPED
             return RowResult(
                 user=user, outcome=outcome, reason=f"{user} no longer has {exchange.old}", device=exchange.old
+            )
+        if old.serial != exchange.old:
+            raise Lockout(
+                f"the plan does not say which device is {exchange.old}, and {user} has {old.serial}",
+                "write the serial of the old device into the column replaces, and plan again",
             )
         if why := self._why_left(exchange, devices, proofs):
             return RowResult(user=user, outcome=RowOutcome.WAITING, reason=why, device=old.serial)

@@ -16,8 +16,8 @@ from mfa_kit.enrollment.planning import device_names
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.roster import SECOND, RosterAction, RosterRow, half_names
 
-# What IAM appends to the name of a security key in the last part of its ARN.
-KEY_ID = re.compile("-[A-Z0-9]{20,}$")
+# The last part of a security key's ARN: its name, and the ID that IAM appends.
+NAME_AND_ID = re.compile(r"(.+)-[A-Z0-9]{20,}")
 
 
 def expand_rows(rows: Iterable[RosterRow]) -> list[RosterRow]:
@@ -41,7 +41,8 @@ def _names_of_replaced(row: RosterRow) -> set[str]:
     if not row.replaces:
         return set()
     names = device_names(Device(row.replaces, row.user))
-    return {name.lower() for name in names | {KEY_ID.sub("", name) for name in names}}
+    names |= {match[1] for name in names if (match := NAME_AND_ID.fullmatch(name))}
+    return {name.lower() for name in names}
 
 
 def _expand_row(row: RosterRow, numbers: Counter[str], replaced: set[str]) -> list[RosterRow]:

@@ -144,12 +144,13 @@ def test_a_reset_key_has_no_device_and_is_still_affected(mfa_kit: MfaKit) -> Non
 
 
 @pytest.mark.usefixtures("at_lab")
-def test_the_roster_of_affected_users_can_be_planned(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
+def test_the_roster_of_affected_users_can_be_planned(mfa_kit: MfaKit, lab: Lab, user: str, tmp_path: Path) -> None:
     """Each device once, whatever the case of its user. Not in it: root, and OATH, which the flaw does not affect."""
+    registered = replace(device(user), serial=lab.register_fido(user, f"{user}-key"))
     record(
         mfa_kit.home,
-        (KEY, device(user)),
-        (replace(KEY, serial="2"), device(user.upper())),
+        (KEY, registered),
+        (replace(KEY, serial="2"), replace(registered, user=user.upper())),
         (replace(KEY, serial="5"), device("<root_account>")),
         (KeyFacts(serial="6", model="YubiKey 5 NFC", firmware="5.4.3", card="c"), device("erin", name="mfa")),
         (replace(KEY, serial="7", firmware="4.4.4", card="d"), device("frank", OTHER_ACCOUNT, "mfa")),
@@ -163,14 +164,29 @@ def test_the_roster_of_affected_users_can_be_planned(mfa_kit: MfaKit, user: str,
     _, *rows = file.read_text().splitlines()
     franks = device("frank", OTHER_ACCOUNT, "mfa").serial
     assert rows == [
-        f'"{user}","fido2","","","","","","","","replace","{device(user).serial}","{ACCOUNT}"',
+        f'"{user}","fido2","","","","","","","","replace","{registered.serial}","{ACCOUNT}"',
         f'"frank","oath","","","","","","","","replace","{franks}","{OTHER_ACCOUNT}"',
     ]
     done = mfa_kit.run("rollout", "plan", file, "-o", tmp_path / "plan.json")
-    actions = {row["user"]: row["action"] for row in json.loads((tmp_path / "plan.json").read_text())["rows"]}
-    assert actions == {user: "blocked", "frank": "blocked"}
+    mine, franks_row = json.loads((tmp_path / "plan.json").read_text())["rows"]
+    assert (mine["action"], mine["replaces"], mine["name"]) == ("bench", registered.serial, f"{user}-key-2")
+    assert franks_row["action"] == "blocked"
     again = mfa_kit.run("key", "recall", "--roster", file)
     assert (again.code, "already exists" in again.err) == (5, True)
+
+
+def test_both_halves_of_a_pair_are_in_the_roster(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """The FIDO half is not in OATH, although the key has an OATH identity too."""
+    facts = replace(KEY, card="c", firmware="4.4.4")
+    record(mfa_kit.home, (facts, device("grace")), oath_on(facts, "grace"))
+    file = tmp_path / "roster.csv"
+    done = mfa_kit.run("key", "recall", "--roster", file)
+    assert done.code == 1, done.err
+    rows = [line.split(",") for line in file.read_text().splitlines()[1:]]
+    assert [(row[1], row[-2]) for row in rows] == [
+        ('"fido2"', f'"{device("grace").serial}"'),
+        ('"oath"', f'"{device("grace", name="mfa").serial}"'),
+    ]
 
 
 def test_nobody_to_exchange_means_no_roster(mfa_kit: MfaKit, tmp_path: Path) -> None:

@@ -168,6 +168,38 @@ def test_old_devices_of_proven_users_are_removed_and_the_others_are_named(rollou
     assert results == {"alice": ("skipped", f"alice no longer has {ARN}alice"), "bob": ("revoked", "")}
 
 
+def test_an_old_device_with_the_default_name_of_the_new_one_goes_last(rollout: Exchange) -> None:
+    """It is there until the new one, which has another name, is proven, and status says so until then."""
+    rollout.exchange("alice,virtual,add,,")
+    rollout.exchange("alice,virtual,replace,,alice-key")
+    assert rollout.has("alice") == {"alice", "alice-key", "alice-key-2"}
+    assert rollout.finish(code=1)["alice"][1].startswith("alice-key-2 is not proven")
+    status = rollout.desk.run("rollout", "status", rollout.file)
+    assert (f"the old device {ARN}alice-key stays" in " ".join(status.out.split())) or "rollout finish" in status.err
+    assert "nothing is left to do" not in status.err
+    rollout.record(rollout.state("alice", serial=f"{ARN}alice-key-2"))
+    assert rollout.finish()["alice"] == ("revoked", "")
+    assert rollout.has("alice") == {"alice", "alice-key-2"}
+    rollout.plan("alice,virtual,replace,,alice-key", columns=COLUMNS)
+    assert rollout.finish()["alice"] == ("skipped", "alice no longer has alice-key")
+    assert rollout.has("alice") == {"alice", "alice-key-2"}
+
+
+def test_a_name_of_two_devices_removes_neither(rollout: Exchange) -> None:
+    """The new device is there, so the row is skipped. Nothing says which of the two was meant."""
+    rollout.exchange("alice,virtual,add,spare,")
+    rollout.exchange("alice,virtual,add,desk,")
+    rollout.lab.register_fido("alice", "spare")
+    rollout.plan("alice,virtual,replace,desk,spare", columns=COLUMNS)
+    rollout.record(rollout.state("alice", serial=f"{ARN}desk"))
+    before = rollout.has("alice")
+    for more in (["--dry-run"], []):
+        outcome, reason = rollout.finish(*more, code=6)["alice"]
+        assert (outcome, "the plan does not say which device is spare" in reason) == ("refused", True)
+    assert rollout.has("alice") == before
+    assert "rollout finish" in rollout.desk.run("rollout", "status", rollout.file).err
+
+
 def test_cloudtrail_is_read_only_if_a_proof_is_missing(rollout: Exchange) -> None:
     """Then once, in every Region, until a use of each device is found."""
     rollout.exchange(*replacing("alice", "bob"))

@@ -222,7 +222,20 @@ def test_a_new_device_never_has_the_name_of_the_old_one(rollout: Rollout, people
     for replaced in (f"{alice}-key", f"arn:aws:iam::{ACCOUNT}:mfa/{alice}-key"):
         rollout.plan(f"{alice},virtual,replace,,{replaced}", columns=COLUMNS)
         assert shown(rollout) == [(alice, "virtual", f"{alice}-key-2", "enroll")]
+        assert steps(rollout)[0]["replaces"] == old
     rollout.plan(f"{alice},virtual,replace,,", columns=COLUMNS)
     assert "may be the old device" in steps(rollout)[0]["reason"]
     rollout.file.unlink()
     assert "would have the name" in refused(rollout, f"{alice},virtual,replace,{alice}-key,{alice}-key")
+
+
+def test_the_name_of_a_security_key_is_passed_over_for_both_halves(rollout: Rollout, people: People) -> None:
+    """However the roster writes it, and also if a half would get the name of the old key."""
+    [alice] = people(1)
+    key = rollout.lab.register_fido(alice, f"{alice}-key-2")
+    for replaced in (f"{alice}-key-2", key, key.rpartition("/")[2]):
+        rollout.plan(f"{alice},pair,replace,,{replaced}", columns=COLUMNS)
+        assert [(step["name"], step["replaces"]) for step in steps(rollout)] == [
+            (f"{alice}-key-3", key),
+            (f"{alice}-key-3-2", key),
+        ]

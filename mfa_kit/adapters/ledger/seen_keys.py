@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
 from mfa_kit.core.file_formats import read_json
+from mfa_kit.core.models import DeviceType
 from mfa_kit.core.recorded_keys import (
     FACTS,
     KeyDevice,
@@ -76,7 +77,7 @@ def _sighting(row: SqlRow) -> KeySighting:
             at=seen_at,
             run=run,
             since=since,
-            card=known["card"],
+            card=None if DeviceType.of(device) is DeviceType.FIDO2 else known["card"],
             revoked=bool(revoked),
         )
         if device and account and user

@@ -35,7 +35,7 @@ FILE = LocalPath()
     "--advisory", type=FILE, metavar="FILE", help="Use the advisories in this file, not those that mfa-kit knows."
 )
 @metadata_options
-@click.option("--roster", type=FILE, metavar="FILE", help="Write a roster of the users who need another key.")
+@click.option("--roster", type=FILE, metavar="FILE", help="Write a roster that replaces the affected devices.")
 def recall(
     *,
     advisory: Path | None,
