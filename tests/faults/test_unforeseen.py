@@ -152,8 +152,8 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Interaction.show of PersonAtPage", "LiveProgress.showing of PageProgress"),
         *("Progress.alert of PageProgress", "Progress.note of PageProgress"),
         *("Views.act of PageViews", "Views.document of PageViews", "Views.ended of PageViews"),
-        *("Views.parts of PageViews", "Views.reopened of PageViews", "Views.roles of PageViews"),
-        "Views.windows of PageViews",
+        *("Views.parts of PageViews", "Views.refused of PageViews", "Views.reopened of PageViews"),
+        *("Views.roles of PageViews", "Views.windows of PageViews"),
     ),
     "pyscard implements it": (
         *("CardConnection.connect", "CardConnection.disconnect", "CardConnection.release", "CardConnection.transmit"),
