@@ -225,7 +225,7 @@ class Interaction(Protocol):
     """
 
     def pin(self, prompt: str) -> str:
-        """Return the PIN of a key."""
+        """Return the PIN of a key, or the secret for which an age plugin asks: it is the PIN of the plugin's key."""
         ...
 
     def passphrase(self, prompt: str) -> str:
@@ -258,7 +258,7 @@ class _Answers(inside.Nobody):
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         """Return the PIN, passphrase or password for which the prompt asks."""
-        for_pin = "PIN" in prompt and not prompt.startswith("passphrase of ")  # a file's name may contain PIN
+        for_pin = action_of(prompt) is UserAction.PIN  # never a word of the prompt: the names of readers have "PIN" too
         return Secret(self._person.pin(prompt) if for_pin else self._person.passphrase(prompt))
 
     def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:

@@ -22,6 +22,7 @@ class UserAction(Enum):
     FIRST_CODE = auto()
     SECOND_CODE = auto()
     END_WAIT = auto()
+    PIN = auto()
 
 
 class ShellText(str):

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from mfa_kit.core.errors import Declined, DeviceFault, LostError, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, UserAction, suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import count_of, iso_time
 from mfa_kit.security_keys.authenticator import (
@@ -502,11 +502,12 @@ class TypedPins:
     def pin(self, tries_left: int | None) -> Pin:
         """Ask for the PIN. The prompt shows how many tries are left."""
         tries = "" if tries_left is None else f", {count_of(tries_left, 'try', 'tries')} left"
-        return _pin(self._interaction.ask_secret(f"PIN of the key{tries}", instead="--pin-stdin"))
+        prompt = Message(f"PIN of the key{tries}", action=UserAction.PIN)
+        return _pin(self._interaction.ask_secret(prompt, instead="--pin-stdin"))
 
     def new(self, shortest: int) -> Pin:
         """Ask for a new PIN, twice."""
-        prompt = f"new PIN of the key, at least {shortest} characters"
+        prompt = Message(f"new PIN of the key, at least {shortest} characters", action=UserAction.PIN)
         return _pin(self._interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate"))
 
     def risk(self, tries_left: int) -> None:

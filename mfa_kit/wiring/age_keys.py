@@ -17,6 +17,7 @@ from mfa_kit.backups import own_identity
 from mfa_kit.backups.own_identity import TRIES, UNLOCKING, IdentityFiles
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import Message, UserAction
 from mfa_kit.core.otp import Png, Secret
 from mfa_kit.disk.files import wait_and_hold
 from mfa_kit.wiring.files import packaged_text, read_secret
@@ -45,7 +46,7 @@ class TerminalPrompts:
 
     def ask_secret(self, prompt: str) -> Secret[str]:
         """Return what the user typed without echo, such as a PIN."""
-        return self._person.ask_secret(prompt, instead=TERMINAL)
+        return self._person.ask_secret(Message(prompt, action=UserAction.PIN), instead=TERMINAL)
 
     def confirm(self, message: str, yes: str, no: str | None) -> bool:
         """Return whether the user chose the answer `yes`. If `no` is None, the user can only press Enter."""

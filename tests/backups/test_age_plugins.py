@@ -14,6 +14,7 @@ from typing import Any
 import pyrage
 import pytest
 
+from mfa_kit import api
 from mfa_kit.adapters.files.identities import parse_recipients, read_identities
 from mfa_kit.adapters.files.plugins import DEBUG, Plugins, decrypt, encrypt
 from mfa_kit.cli import terminal
@@ -25,6 +26,7 @@ from mfa_kit.lab.aws.server import Lab
 from tests import age_plugin_demo as demo
 from tests.backups.conftest import sealed
 from tests.conftest import ACCOUNT, ROOT, MfaKit, judge, local
+from tests.test_api import Person
 
 # What a plugin may print instead of following the protocol.
 BROKEN = [
@@ -488,6 +490,20 @@ def test_a_plugin_that_asks_without_a_terminal_is_declined(
     done = at.run("backup", "verify", local(backup), "-i", tmp_path / "demo.txt")
     assert done.code == 8
     assert "PIN of the demo key" in done.err
+
+
+def test_the_api_answers_a_plugin_with_a_pin(
+    at: MfaKit, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    """Plugins are for keys with a PIN. `Person.passphrase` would answer with an empty text."""
+    backup = sealed(at, "alice", recipient)
+    (tmp_path / "age.txt").write_text(f"{identity}\n")
+    at.run("backup", "rekey", "--unproven", "-i", tmp_path / "age.txt", "-r", demo.recipient(recipient))
+    (tmp_path / "demo.txt").write_text(f"{demo.identity(str(identity), pin='1234')}\n")
+    person = Person()
+    with api.MfaKit(interaction=person) as kit:
+        (checked,) = kit.verify_backup(local(backup), identities=[tmp_path / "demo.txt"])
+    assert (checked.opens, len(person.asked)) == (True, 1)
 
 
 def test_config_validate_checks_the_plugins(at: MfaKit, program: Path) -> None:

@@ -1,5 +1,7 @@
 """Tests of `mfa_kit.api` with an OATH key over real PC/SC."""
 
+import re
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -7,9 +9,11 @@ import pytest
 from mfa_kit import api
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import YkoathCard
+from mfa_kit.lab.devices.reader import Readers
 from tests import pcsc
-from tests.conftest import MfaKit
+from tests.conftest import MfaKit, bare
 from tests.oath.test_commands import process, serial_of
+from tests.terminal.spawn import MFA_KIT, run
 from tests.test_api import Person
 
 
@@ -60,3 +64,31 @@ def test_the_password_of_a_key_comes_from_the_interaction(mfa_kit: MfaKit, user:
         assert isinstance(kit.enroll(user, api.OathKey(touch=False)), api.EnrolledUser)
     assert len(person.asked) == 1
     assert "OATH password" in person.asked[0]
+
+
+# A program that uses the API. Its `pin` and its `passphrase` give different answers.
+PROGRAM = """
+import sys
+from mfa_kit import api
+
+class Person:
+    def pin(self, prompt): print(f"pin: {prompt}"); return "1234"
+    def passphrase(self, prompt): print(f"passphrase: {prompt}"); return "a password"
+
+with api.MfaKit(interaction=Person()) as kit:
+    print(kit.enroll(sys.argv[1], api.OathKey(touch=False)).outcome)
+"""
+
+
+def test_a_reader_with_pin_in_its_name_does_not_change_the_question(mfa_kit: MfaKit, user: str) -> None:
+    """The OATH applet gets the OATH password, never the FIDO PIN, because the question is a value."""
+    card = YkoathCard(management=False)
+    with Readers(["Token2 FIDO2 PIN+"]) as readers:
+        readers.insert(card)
+        env = {**bare(), **mfa_kit.env, **readers.env, "MFA_KIT_HOME": str(mfa_kit.home)}
+        locked = run([*MFA_KIT, "key", "password", "set", "--password-stdin"], env=env, told="a password\n")
+        assert (locked.returncode, bool(card.password)) == (0, True), locked.stderr
+        enrolled = run([sys.executable, "-c", PROGRAM, user], env=env, told="")
+    question, outcome = enrolled.stdout.splitlines()
+    assert outcome == "enrolled"
+    assert re.fullmatch(r"passphrase: OATH password of .*PIN\+.*", question)
