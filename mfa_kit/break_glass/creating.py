@@ -189,7 +189,7 @@ def write(
         manifest = replace(manifest, replaces=replaced.recipient)
         manifest = replace(manifest, hmac=replaced.hmac_of(manifest))
     files, path = ports.files_of(identity, manifest), folder.absolute()
-    ports.record(manifest, RecoveryKeyAction.SEALED, group.names)
+    ports.record(manifest, RecoveryKeyAction.SEALED, group.names, replaces=manifest.replaces)
     with letters(manifest, path):
         ports.folders.write(path, files)
     return RecoveryKey(path, manifest)

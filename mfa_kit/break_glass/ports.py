@@ -95,8 +95,19 @@ class BreakGlassPorts(Generic[K, V]):
     now: Callable[[], float]
     dry_run: bool
 
-    def record(self, manifest: Manifest, action: RecoveryKeyAction, names: Sequence[str], *, backups: int = 0) -> None:
-        """Record in the ledger what these custodians did with an identity."""
+    def record(
+        self,
+        manifest: Manifest,
+        action: RecoveryKeyAction,
+        names: Sequence[str],
+        *,
+        backups: int = 0,
+        replaces: str | None = None,
+    ) -> None:
+        """Record in the ledger what these custodians did with an identity, and which recipient it replaces, if any.
+
+        `replaces` never comes from a manifest that someone else may have written, because the ledger then retires it.
+        """
         group = manifest.group
         self.add_record(
             Record(
@@ -106,6 +117,7 @@ class BreakGlassPorts(Generic[K, V]):
                 custodians={name: group.key_of(name) for name in names},
                 threshold=group.threshold if action is RecoveryKeyAction.SEALED else 0,
                 backups=backups,
+                replaces=replaces,
             )
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mfa_kit.break_glass.custodians import FILE, Manifest, RecoveryKey
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
+from mfa_kit.break_glass.retired import current_recipient, fault_of_retired, retirement_of
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
 from mfa_kit.core.message import suggest
@@ -124,7 +125,8 @@ def _fault_of_rotation(recovery_key: RecoveryKey, records: Sequence[Record], hma
 def locate(folder: Path | None, ports: BreakGlassPorts[K, V]) -> RecoveryKey:
     """Return a folder of break-glass files, by default the newest one. Its manifest is not compared with the ledger.
 
-    Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged.
+    If a rotation replaced its identity, print this: in an emergency, the folder must work all the same. Raise
+    UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged.
     """
     path = folder or ports.folders.newest()
     if path is None or not ports.folders.is_there(path):
@@ -132,7 +134,44 @@ def locate(folder: Path | None, ports: BreakGlassPorts[K, V]) -> RecoveryKey:
             f"there is no folder {path}" if path else "this computer has no break-glass identity",
             suggest("name the folder: --dir DIR, or make an identity", "break-glass create"),
         )
-    return ports.folders.read(path)
+    recovery_key = ports.folders.read(path)
+    recipient = recovery_key.manifest.recipient
+    if record := retirement_of(recipient, ports.records()):
+        ports.progress.alert(f"note: {path}: {fault_of_retired(recipient, record)}")
+    return recovery_key
+
+
+def find_current(ports: BreakGlassPorts[K, V]) -> RecoveryKey:
+    """Return the folder of the current identity: the last one that this computer recorded and that was not replaced.
+
+    If this computer recorded none, return the newest folder. The folder is not proven yet. A folder that says that it
+    replaces the current identity is never chosen if it is proven, and returned if it is not. Raise IntegrityFault if
+    the folder is missing, if others recorded that its identity was replaced, or if such a folder is proven.
+    """
+    records, newest = ports.records(), ports.folders.newest()
+    siblings = ports.folders.beside(newest) if newest else []
+    current = current_recipient(records)
+    folders = [sibling for sibling in siblings if sibling.manifest.recipient == current]
+    if current is None:
+        folders = [locate(None, ports)]
+    elif not folders:
+        raise IntegrityFault(
+            f"the folder of the current identity, {current}, is missing",
+            suggest("name it: --dir DIR, or put it back; if a rotation failed to write it", "break-glass rotate"),
+        )
+    recovery_key = next((key for key in reversed(folders) if fault_of(key, records) is None), folders[-1])
+    recipient = recovery_key.manifest.recipient
+    if record := retirement_of(recipient, records):
+        raise fault_of_retired(recipient, record)
+    for claim in siblings:
+        if claim.manifest.replaces == recipient:
+            if fault_of(claim, records):
+                return claim
+            raise IntegrityFault(
+                f"{claim.folder} says that its identity replaced {recipient}, but this computer recorded that later",
+                "find out which of the two is in use, and name its folder: --dir DIR",
+            )
+    return recovery_key
 
 
 def find(folder: Path | None, ports: BreakGlassPorts[K, V]) -> RecoveryKey:

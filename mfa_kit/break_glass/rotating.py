@@ -116,7 +116,8 @@ def rotate(
             new = write(place, earlier.group, after, ports=ports, former=earlier.former, replaced=before)
         done = _reencrypt_all(stored(), before, after, open_backups)
     if not done.failed:
-        ports.record(new.manifest, RecoveryKeyAction.ROTATED, opened.names, backups=len(done.done))
+        count, replaced = len(done.done), before.recipient
+        ports.record(new.manifest, RecoveryKeyAction.ROTATED, opened.names, backups=count, replaces=replaced)
     return Rotated(old=old, new=new, names=opened.names, backups=done)
 
 

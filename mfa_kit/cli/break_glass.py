@@ -16,7 +16,7 @@ from mfa_kit.break_glass import creating, drilling, meeting, rotating, showing
 from mfa_kit.break_glass.creating import NewGroup, WriteLetters, group_of, plan, reseal
 from mfa_kit.break_glass.drilling import check_users, concerned, drill_protocol
 from mfa_kit.break_glass.meeting import OwnLayer, meet
-from mfa_kit.break_glass.proof import find, find_for_backup, locate, prove
+from mfa_kit.break_glass.proof import find, find_current, find_for_backup, locate, prove
 from mfa_kit.break_glass.uses import Record, due, last
 from mfa_kit.cli.backup.list import backup_named
 from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, identity
@@ -405,10 +405,11 @@ def status(
 ) -> int:
     """Show the custodians and their keys, the last drill and opening, and what is due.
 
-    If this computer did not record the custodians, the recipient is not shown, and the exit code is 5.
+    Without --dir, this is the identity that this computer recorded last and did not rotate. If this computer did not
+    record the custodians, the recipient is not shown, and the exit code is 5.
     """
     ports = wiring.break_glass.open_ports(settings)
-    recovery_key = locate(folder, ports)
+    recovery_key = locate(folder, ports) if folder else find_current(ports)
     manifest, recorded = recovery_key.manifest, _is_recorded(recovery_key, ports, settings.progress, accept=accept)
     leaving = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
     known, records = wiring.backups.known_backups(settings, backup_dir), ports.records()
@@ -426,7 +427,8 @@ def status(
         "backups": sum(manifest.recipient in (entry.recipients or ()) for entry in known),
         "due": [*due(manifest, records, now=ports.now()), *leaving] or None,
     }
-    output.one("break-glass-status", row)
+    if recorded or output.search is None:  # a script must not take `null` for a recipient
+        output.one("break-glass-status", row)
     return 0 if recorded else IntegrityFault.exit_code
 
 
