@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mfa_kit import wiring
+from mfa_kit.cli.environment import RETIRED
 from mfa_kit.cli.output import load_place
 from mfa_kit.cli.value_types import Age, F, LocalPath, PlaceType, add_options
 from mfa_kit.core.errors import UsageFault
@@ -61,11 +62,27 @@ LOCAL_BACKUPS = click.option(
     is_flag=True,
     help="Write backups to this computer, although other computers share the ledger.",
 )
-RECIPIENT = click.option(
-    *("-r", "--recipient", "to"),
-    multiple=True,
-    metavar="RECIPIENT",
-    help="Encrypt to this age or SSH public key. Repeatable.",
+
+
+def _allow_retired(ctx: click.Context, _param: click.Parameter, recipients: Sequence[str]) -> None:
+    ctx.meta[RETIRED] = recipients
+
+
+RECIPIENT = add_options(
+    click.option(
+        *("-r", "--recipient", "to"),
+        multiple=True,
+        metavar="RECIPIENT",
+        help="Encrypt to this age or SSH public key. Repeatable.",
+    ),
+    click.option(
+        "--retired-recipient",
+        multiple=True,
+        metavar="RECIPIENT",
+        expose_value=False,
+        callback=_allow_retired,
+        help="Allow this recipient, although the ledger says that a break-glass rotation replaced it. Repeatable.",
+    ),
 )
 # The options of a command that makes a device, as in wiring.stores.NewBackupOptions.
 new_backup_options = add_options(RECIPIENT, RECIPIENTS_FILE, PASSPHRASE, PASSPHRASE_FD, BACKUP_DIR, LOCAL_BACKUPS)

@@ -166,7 +166,9 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     """
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
-    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
+    store = wiring.stores.open_backup_store(settings)
+    wiring.stores.check_not_retired(settings, store.recipients())
+    with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         outcome = wiring.browser.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, ports=ports
         )
@@ -206,6 +208,7 @@ def _resume(
     """
     oath_keys = wiring.oath_keys.OathKeys(settings)
     store = wiring.stores.open_backup_store(settings, backup_dir)
+    wiring.stores.check_not_retired(settings, store.recipients())
     with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         context = wiring.ports.method_context(settings, ports.iam_reader, oath_keys)
         enrolled = resume_device(

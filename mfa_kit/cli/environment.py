@@ -53,7 +53,15 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--erase-oath", "--leave-without-mfa", "--lost", "--skip-bad", "--skip-key-check"),
         *("--trust-report", "--max", "--max-age", "--max-failures", "--older-than", "--days", "--window", "--mds-root"),
         *("--fail-on", "--rule", "--self-enroll", "--no-write", "--touch", "--force-change", "--prove", "--grace"),
-        *("--local-backups", "--accept-unknown-clock", "--proofs", "--prompt", "--baseline", "--unproven"),
+        *(
+            "--local-backups",
+            "--retired-recipient",
+            "--accept-unknown-clock",
+            "--proofs",
+            "--prompt",
+            "--baseline",
+            "--unproven",
+        ),
     ),
     "they change what a command does, so they must be visible on the command line": (
         *("--record", "--adopt", "--adopt-unrecorded", "--cloudtrail", "--roster", "--shipping", "--arrived", "--how"),
@@ -104,6 +112,8 @@ def source(ctx: click.Context, param: click.Parameter) -> str:
 
 # The key in the `meta` of click's context under which the whole command line is stored.
 ARGUMENTS = "mfa_kit.arguments"
+# The key under which the values of --retired-recipient are stored.
+RETIRED = "mfa_kit.retired"
 
 
 class Flags(NamedTuple):

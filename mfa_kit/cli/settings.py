@@ -5,9 +5,11 @@ This module is imported when a command runs, but not when only the command's hel
 
 import sys
 
+import click
+
 from mfa_kit import wiring
 from mfa_kit.cli import forms, messages, terminal
-from mfa_kit.cli.environment import Flags
+from mfa_kit.cli.environment import RETIRED, Flags
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError
@@ -41,6 +43,7 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
         endpoint_url=flags.endpoint_url,
         account=config.account if flags.account is None else flags.account,
         ledger=config.ledger if flags.ledger is None else flags.ledger,
+        retired_recipients=tuple(click.get_current_context().meta.get(RETIRED, ())),
         yes=flags.yes,
         no_input=flags.no_input,
         typed=flags.typed,

@@ -41,10 +41,11 @@ from mfa_kit.security_keys.pin import (
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource, SeenKeys
 from mfa_kit.security_keys.preparing import KeyPreparation, PreparedKey
 from mfa_kit.security_keys.profile import LONGEST_RANDOM_PIN, KeyProfile
-from mfa_kit.wiring.age_keys import open_plugins
+from mfa_kit.wiring.age_keys import open_plugins, read_recipients
 from mfa_kit.wiring.files import LetterFile, check_new, packaged_text, read_advisories, read_secret_line
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings, harden, home
+from mfa_kit.wiring.stores import check_not_retired
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.fido.key import FidoKey
@@ -327,6 +328,8 @@ class SecurityKeys:
         if options["letter"]:
             return self._printed_pin(LetterFile(path=options["letter"], paper=options["paper"]))
         if options["out"]:
+            to = read_recipients(options["to"], options["to_files"])
+            check_not_retired(self._settings, [recipient.text for recipient in to])
             return SealedPin(
                 _random_digits,
                 options["out"],

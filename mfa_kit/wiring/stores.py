@@ -24,6 +24,7 @@ from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.network.http import ended_by
 from mfa_kit.wiring.age_keys import configured_recipients, open_plugins, own_recipient, read_recipients
+from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, backup_dir, home, load_boto3, load_config
 
 if TYPE_CHECKING:
@@ -87,18 +88,40 @@ def open_age_files(
     """Return a BackupStore of files encrypted with age for `folder`, else for the configured folder.
 
     New backups are encrypted to `recipients`. If other computers share the ledger, they cannot read a folder on this
-    computer. The BackupStore's `check` then raises UsageFault for such a folder, unless `local_backups` is true.
+    computer. The BackupStore's `check` then raises UsageFault for such a folder, unless `local_backups` is true. It
+    also raises the errors of `check_not_retired`.
     """
     from mfa_kit.adapters.files.agefile import AgeFiles
 
     place, is_shared = backup_dir(folder), settings.ledger is not None
+
+    @cache  # a rollout checks this for each user, but reads the ledger once
+    def accept() -> None:
+        check_shared(ledger_is_shared=is_shared, place=place, local_backups=local_backups)
+        check_not_retired(settings, [recipient.text for recipient in recipients])
+
     return AgeFiles(
         place,
         list(recipients),
         AnyFileStore(settings),
-        accept=partial(check_shared, ledger_is_shared=is_shared, place=place, local_backups=local_backups),
+        accept=accept,
         plugins=open_plugins(settings.interaction),
     )
+
+
+def check_not_retired(settings: Settings, recipients: Sequence[str]) -> None:
+    """Raise IntegrityFault if a break-glass rotation replaced one of the recipients, according to the ledger.
+
+    The command line may allow retired recipients by name.
+    """
+    if not recipients:
+        return
+    from mfa_kit.adapters.ledger.audit_records import BreakGlassRecords
+    from mfa_kit.break_glass.retired import check_recipients
+
+    allowed = [recipient.text for recipient in read_recipients(settings.retired_recipients)]
+    with open_ledger(settings) as ledger:
+        check_recipients(recipients, BreakGlassRecords(ledger).all(), allowed=allowed)
 
 
 def stored_backups(settings: Settings, folder: BackupLocation | None, *, own: bool = False) -> list[Backup]:

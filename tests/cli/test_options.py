@@ -289,7 +289,8 @@ def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
         function = load_place(place)
         assert unread(function) == []
     names = inspect.signature(function).parameters
-    rest = {param.name or "" for param in command.params} - COMMON - set(names)
+    by_callback = {param.name for param in command.params if not param.expose_value and param.callback}
+    rest = {param.name or "" for param in command.params} - COMMON - set(names) - by_callback
     # account_options parses these
     if command.callback is not function:
         rest -= set(account_options.NAMES)

@@ -67,6 +67,8 @@ def rekey(
     if not (to or to_files):
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     check_accepted([file] if file else [], accept_label=accept_label)
+    recipients = wiring.age_keys.read_recipients(to, to_files)
+    wiring.stores.check_not_retired(settings, [recipient.text for recipient in recipients])
     if settings.dry_run:
         planned = choose_backups(wiring.stores.stored_backups(settings, backup_dir), file)
         output.one("backup-rekey", {"outcome": "planned", "backups": len(planned)})

@@ -92,7 +92,8 @@ class KeyProfiles:
         """
         profiles = {profile.name: profile for row in rows if (profile := self.of(row))}.values()
         for profile in profiles:
-            wiring.age_keys.read_recipients(profile.recipients, source=f"in profile {profile.name},")
+            to = wiring.age_keys.read_recipients(profile.recipients, source=f"in profile {profile.name},")
+            wiring.stores.check_not_retired(self.settings, [recipient.text for recipient in to])
             self.keys.read_policy(_path(profile.require))
             for warning in profile.warnings:
                 self.settings.progress.alert(warning)
