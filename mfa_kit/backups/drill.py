@@ -54,7 +54,7 @@ def drill_all(
     open_backup: Callable[[BackupLocation], Opened],
     intent_of: Callable[[Opened], DeviceSpec],
     judge: Callable[[DeviceSpec, Opened], Drilled],
-    record: Callable[[BackupLocation, Drill], None],
+    record: Callable[[Opened, Drill], None],
 ) -> Iterator[Drilled]:
     """Decrypt each file, and compare its secret with a code from the device.
 
@@ -76,7 +76,7 @@ def drill_all(
             continue
         drilled = judge(spec, opened)
         if drilled.result is not Drill.SKIPPED:
-            record(file, drilled.result)
+            record(opened, drilled.result)
         yield drilled
 
 

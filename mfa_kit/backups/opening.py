@@ -8,7 +8,7 @@ from itertools import islice
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError, WrongPlace
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
+from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, JournalEntry, S3Url, recorded_name
 from mfa_kit.core.otp import Png
 from mfa_kit.core.stopping import Stop, await_result
 
@@ -92,6 +92,21 @@ class PathCheck:
             f"{file} is not the backup of {named.device} of {named.user} in account {named.account}: {difference}",
             "move it to the right folder and name; if you are sure of this file, name it alone: --accept-label",
         )
+
+
+def open_of_row(entry: JournalEntry, file: BackupLocation, open_backup: Callable[[BackupLocation], Opened]) -> Opened:
+    """Decrypt the backup of a journal entry with `open_backup`, which compares the path of the file with its label.
+
+    Raise WrongPlace if the path is not that of the entry's account, user, device and run. Nothing is decrypted then.
+    """
+    if not entry.owns(file):
+        raise WrongPlace(
+            f"{file} is not the backup of {entry.spec.name} of {entry.spec.user} by run {entry.run}",
+            suggest(
+                "find out who changed the record or the ledger; then replace the device", "replace USER --with KIND"
+            ),
+        )
+    return open_backup(file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class RecordedRun:
         return json.dumps({"run": self.id, "plan": self.plan, "computer": self.computer})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RecordedDevice:
     """Another line of a record: a device that the run made, or was about to enable or stage.
 
@@ -156,15 +156,25 @@ class RecordedDevice:
             }
         )
 
+    @cached_property
+    def misplaced(self) -> str | None:
+        """The first path that is not that of this account, user, device and run, or None.
+
+        Somebody then changed the line, and its hashes do not count.
+        """
+        entry = self.entry(JournalState.CREATED)
+        return next((path for path in self.backups if not entry.owns(recorded_location(path))), None)
+
     @property
     def hashes(self) -> dict[str, str]:
         """The SHA-256 of each file of the backup in hex, by its `recorded_name`."""
-        return {recorded_name(recorded_location(path)): sha256 for path, sha256 in self.backups.items()}
+        files = self.backups if self.misplaced is None else {}
+        return {recorded_name(recorded_location(path)): sha256 for path, sha256 in files.items()}
 
     @property
     def locations(self) -> list[BackupLocation]:
         """The path or S3 URL of each file of the backup, without those in the folders of other computers."""
-        locations = map(recorded_location, self.backups)
+        locations = map(recorded_location, self.backups if self.misplaced is None else ())
         return [location for location in locations if self.run.here or isinstance(location, S3Url)]
 
     def entry(self, reached: JournalState) -> JournalEntry:
@@ -264,6 +274,10 @@ class RunRecords:
     def devices(self) -> list[RecordedDevice]:
         """The devices of all lines."""
         return [line.device for line in self.lines]
+
+    def has_hashes(self, run: str) -> bool:
+        """Return whether a line of a run has the hash of a file."""
+        return any(line.device.hashes for line in self.lines if line.run.id == run)
 
     def lacking(self, known: Callable[[], Container[tuple[str, str]]]) -> list[RecordedDevice]:
         """Return the last line about each device whose run and serial are not in the result of `known`.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import encoded
 
 SCHEME = "s3://"
 
@@ -402,6 +403,11 @@ class JournalEntry:
     def at(self, reached: JournalState) -> "JournalEntry":
         """Return a copy of the entry with this value of `reached`."""
         return replace(self, reached=reached)
+
+    def owns(self, file: BackupLocation) -> bool:
+        """Return whether a path is that of the entry's backup, or of the user's copy, according to its last parts."""
+        spec = self.spec
+        return backup_name(file) == f"{spec.account}/{encoded(spec.user)}/{encoded(spec.name)}-{self.run}.png.age"
 
     @property
     def is_half_made(self) -> bool:

@@ -185,6 +185,8 @@ def find_handovers(
         copy = copies.user or (copies.admin if passphrases else None)
         if obstacle := _obstacle(entry, holders):
             left_out.append(LeftOut(user=user, reason=obstacle))
+        elif foreign := [path for path in copies if path and not entry.owns(recorded_location(path))]:
+            left_out.append(LeftOut(user=user, reason=f"{foreign[0]} is not a backup of their device", unproven=True))
         elif copy is None:
             left_out.append(LeftOut(user=user, reason=NO_BACKUP if passphrases else NO_KEY))
         else:

@@ -4,14 +4,16 @@ The ledger can be lost, or be older than the account. Tags and backups alone pro
 is given to no one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 from mfa_kit.core.device_records import RecordedDevice, RecordedState, RunRecords, newest_states
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import (
+    VIRTUAL,
     Device,
     DeviceSpec,
     DeviceType,
@@ -98,7 +100,8 @@ class _Known(NamedTuple):
     """What IAM, the ledger and the backups show about the devices of an account.
 
     `holders` is as in `prove_devices`. `ours` has the ledger's entries by serial. `held` has the `recorded_name` of the
-    backups that exist, and `stored` the runs of the record of which one of them is. `states` are those of the record.
+    backups that exist, and `stored` the runs of the record of which one of them is. `states` and `has_hashes` are those
+    of the record.
     """
 
     holders: Mapping[str, str | None]
@@ -106,6 +109,7 @@ class _Known(NamedTuple):
     held: AbstractSet[str]
     stored: AbstractSet[str]
     states: Mapping[str, RecordedState]
+    has_hashes: Callable[[str], bool]
     ports: EnrollmentPorts
 
     @classmethod
@@ -126,20 +130,36 @@ class _Known(NamedTuple):
             held=held,
             stored={line.run.id for lines in lost.values() for line in lines if not held.isdisjoint(line.hashes)},
             states=newest_states(record.states),
+            has_hashes=cache(record.has_hashes),
             ports=ports,
         )
 
     def proven_line(self, serial: str, lines: Sequence[RecordedDevice]) -> RecordedDevice | None:
         """Return the line of the run that made a device, or None if there is no such line or device.
 
-        Raise LookupError if several runs could have made the device. Also raise it if the backup is gone, as after an
-        undo, and the device's tags do not name the run: the device can then be a new one with the same name.
+        Raise LookupError if several runs could have made the device, or if somebody changed a line. Also raise it if
+        the backup is gone, as after an undo, and the device's tags do not name the run: the device can then be a new
+        one with the same name.
         """
         # IAM's list of virtual devices has no keys and tokens.
         may_exist = serial in self.holders or DeviceType.of(serial) is not DeviceType.VIRTUAL
+        if not may_exist:
+            return None
+        for line in lines:
+            self._check_line(line)
         ours = self.ours.get(serial)
         lines = [line for line in lines if self._is_newer(line, ours)]
-        return self._only_line(lines, ours) if lines and may_exist else None
+        return self._only_line(lines, ours) if lines else None
+
+    def _check_line(self, line: RecordedDevice) -> None:
+        """Raise LookupError if somebody changed a line: its files are others, or they are missing."""
+        spec, run = line.spec, line.run.id
+        if line.misplaced is not None:
+            raise LookupError(
+                f"the record of run {run} has a file for {spec.user} that is not theirs: {line.misplaced}"
+            )
+        if spec.method.name == VIRTUAL.name and not line.backups and self.has_hashes(run):
+            raise LookupError(f"the record of run {run} has no backup of it, although it has those of other users")
 
     def _is_newer(self, line: RecordedDevice, ours: JournalEntry | None) -> bool:
         """Return whether a line is newer than `ours`, the ledger's entry about the device.

@@ -15,7 +15,7 @@ from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.backups.contents import Opened, intent_in
-from mfa_kit.backups.drill import Drilled
+from mfa_kit.backups.drill import Drill, Drilled
 from mfa_kit.backups.opening import FilesAndCopies, LabelCheck, PathCheck, ReadAhead, Verified
 from mfa_kit.backups.rekeying import (
     KnownRecipients,
@@ -34,11 +34,13 @@ from mfa_kit.core.models import (
     BackupLocation,
     Call,
     DeviceSpec,
+    JournalEntry,
     JournalState,
     Seal,
     backup_name,
     copies_of,
     recorded_location,
+    recorded_name,
 )
 from mfa_kit.core.otp import Created, KeyUri, Png, Secret, Seed, Symbol
 from mfa_kit.core.text import count_of, few
@@ -103,12 +105,13 @@ def opener(
     identities: Identities,
     log: Callable[[Call], None],
     read: Callable[[BackupLocation], bytes] | None = None,
-) -> Callable[[BackupLocation], Created]:
-    """Read the identities, and return a function that decrypts the backup with a given path or S3 URL.
+) -> Callable[[JournalEntry, BackupLocation], Created]:
+    """Read the identities, and return a function that decrypts the backup of a journal entry, as `open_of_row` does.
 
-    The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
+    The function returns the device's secret and key URI. It calls `log` for each decryption.
     """
-    return _opener(settings, log, identities.read(), read, PathCheck()).created
+    open_backup = _opener(settings, log, identities.read(), read, PathCheck()).open
+    return lambda entry, file: opening.open_of_row(entry, file, open_backup).created
 
 
 def open_created(settings: Settings, file: BackupLocation, identities: Identities) -> Created:
@@ -163,9 +166,16 @@ def drill_backups(
                 open_backup=partial(open_and_note, settings, opener_),
                 intent_of=lambda opened: intent_in(opened, path_of=backup_records(ledger).path),
                 judge=judge,
-                record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
+                record=partial(_record_drill, backup_records(ledger)),
             )
         )
+
+
+def _record_drill(records: BackupRecords, opened: Opened, result: Drill) -> None:
+    """Record the result of a test, and the SHA-256 of a file that passed it if none is on record."""
+    records.record_drill(backup_name(opened.file), result)
+    if result is Drill.PROVED and not records.hashes().get(name := recorded_name(opened.file)):
+        records.record_sealed((), (), hashes={name: opened.sha256})
 
 
 def open_restorable(

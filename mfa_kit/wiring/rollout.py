@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mfa_kit.adapters.aws.account import AccountReader, People
 from mfa_kit.adapters.files import passphrase_files, rollout_files
-from mfa_kit.adapters.files.local_store import read_backup
+from mfa_kit.adapters.files.local_store import backup_at, read_backup
 from mfa_kit.adapters.forge import public_keys
 from mfa_kit.adapters.ledger.records import (
     Computers,
@@ -728,10 +728,11 @@ def read_run_records(plans: Iterable[Path], more: Iterable[Path], *, results: Pa
     return rollout_files.read_records(folders, computer=socket.gethostname())
 
 
-def known_hashes(ledger: "Ledger", record: RunRecords) -> Callable[[str], Collection[str]]:
+def known_hashes(ledger: "Ledger", record: RunRecords) -> Callable[[str], Collection[str] | None]:
     """Return a function that returns the SHA-256 values that a file of a backup may have, by its `recorded_name`.
 
-    The records are read only for files that the ledger lacks.
+    It returns None if the file has none, but another file of its run has one. The records are read only for files that
+    the ledger lacks.
     """
 
     @cache
@@ -742,8 +743,18 @@ def known_hashes(ledger: "Ledger", record: RunRecords) -> Callable[[str], Collec
                 hashes.setdefault(name, set()).add(sha256)
         return hashes
 
+    @cache
+    def runs() -> set[str]:
+        backups = (backup_at(Path("/", name)) for name in (*in_ledger, *in_records()))
+        return {backup.run for backup in backups if backup}
+
+    def find(name: str) -> Collection[str] | None:
+        known = in_ledger.get(name) or in_records().get(name)
+        backup = None if known else backup_at(Path("/", name))
+        return known or (None if backup and backup.run in runs() else ())
+
     in_ledger: dict[str, set[str]] = backup_records(ledger).hashes()
-    return lambda name: in_ledger.get(name) or in_records().get(name, set())
+    return find
 
 
 def record_lost_hashes(ledger: "Ledger", record: RunRecords) -> None:
@@ -757,16 +768,19 @@ def record_lost_hashes(ledger: "Ledger", record: RunRecords) -> None:
         backup_records(ledger).record_sealed((), (), hashes=hashes)
 
 
-def read_ahead(settings: Settings, hashes: Callable[[str], Collection[str]]) -> ReadAhead:
+def read_ahead(settings: Settings, hashes: Callable[[str], Collection[str] | None]) -> ReadAhead:
     """Return a ReadAhead of encrypted files. The parameters are those of `checked_reader`."""
     return ReadAhead(checked_reader(settings, hashes), settings.stop)
 
 
-def checked_reader(settings: Settings, hashes: Callable[[str], Collection[str]]) -> Callable[[BackupLocation], bytes]:
+def checked_reader(
+    settings: Settings, hashes: Callable[[str], Collection[str] | None]
+) -> Callable[[BackupLocation], bytes]:
     """Return a function that reads an encrypted file, from a folder or a bucket.
 
     The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over, or if
-    its SHA-256 is not among the `hashes` of its name, because somebody else may then have written it.
+    its SHA-256 is not among the `hashes` of its name, or is the only one of its run that is missing, because somebody
+    else may then have written it.
     """
     import hashlib
 
@@ -777,6 +791,18 @@ def checked_reader(settings: Settings, hashes: Callable[[str], Collection[str]])
         if not sealed.startswith(MAGIC):
             raise IntegrityFault(f"{place} is not an age file", suggest("see", "backup verify"))
         known = hashes(recorded_name(place))
+        if known is None:
+            raise IntegrityFault(
+                f"{place} has no SHA-256 on record, although other files of its run have one",
+                Message(
+                    "compare it with the device, which records its SHA-256",
+                    mfa_kit("backup drill FILE -i IDENTITY"),
+                    "and adopt the device",
+                    mfa_kit("ledger reconcile --adopt --record DIR"),
+                    "or replace the device",
+                    mfa_kit("replace USER --with KIND"),
+                ),
+            )
         if known and hashlib.sha256(sealed).hexdigest() not in known:
             raise IntegrityFault(
                 f"{place} is not the file that mfa-kit wrote: its SHA-256 is another",

@@ -332,9 +332,11 @@ def test_only_virtual_devices_in_a_known_state_are_handed_over() -> None:
         entries[4].spec.serial: "mallory",
         entries[5].spec.serial: "fay",
     }
-    found, left_out = find_handovers(
-        entries, holders=holders, emails={}, copies_of=lambda _: Copies(user="/b/users/1/2/3")
-    )
+
+    def copies_of(known: JournalEntry) -> Copies:
+        return Copies(user=f"/b/users/{ACCOUNT}/{known.spec.user}/{known.spec.name}-{known.run}.png.age")
+
+    found, left_out = find_handovers(entries, holders=holders, emails={}, copies_of=copies_of)
     assert [(each.user, each.state.value) for each in found] == [("alice", "enrolled"), ("bob", "staged")]
     reasons = {each.user: each.reason for each in left_out}
     assert reasons["carol"] == "their device is a key or a token, so there is no file to send"

@@ -29,14 +29,16 @@ TOKEN = models.intent_of("GAHT12345678", user="alice", account=ACCOUNT, partitio
 CONFIRMED, CREATED = JournalState.CONFIRMED, JournalState.CREATED
 
 
-def backup(run: str) -> str:
-    return f"/backups/{ACCOUNT}/alice/alice-{run}.png.age"
+def backup(run: str, spec: DeviceSpec = ALICE) -> str:
+    return f"/backups/{ACCOUNT}/{spec.user}/{spec.name}-{run}.png.age"
 
 
 def line(run: str = RUN, spec: DeviceSpec = ALICE, *, sealed: bool = True, in_progress: bool = False) -> RecordedDevice:
-    """Return the line of a run about a device, with its backup unless `sealed` is false."""
+    """Return the line of a run about a device, with its backup unless `sealed` is false, or it is a token."""
     recorded = RecordedRun(id=run, plan="p", computer="c", in_progress=in_progress)
-    return RecordedDevice(run=recorded, at=AT, spec=spec, backups={backup(run): "00"} if sealed else {})
+    return RecordedDevice(
+        run=recorded, at=AT, spec=spec, backups={backup(run, spec): "00"} if sealed and spec is not TOKEN else {}
+    )
 
 
 def entry(run: str = RUN, reached: JournalState = CREATED, spec: DeviceSpec = ALICE, **how: Any) -> JournalEntry:
@@ -344,8 +346,8 @@ def test_a_device_whose_tags_name_another_run_is_not_adopted(tag: Any, adopted: 
 
 def test_a_dry_run_says_what_would_be_adopted_and_writes_nothing() -> None:
     """A refused device is named in any case. A device that IAM does not list is not."""
-    lists = Lists(held=[RUN], dry=True)
     bob = replace(ALICE, user="bob", name="bob")
+    lists = Lists(held=[RUN], files=[backup(RUN, bob)], dry=True)
     gone = replace(ALICE, user="carol", name="carol")
     devices = [Device(ALICE.serial, "alice"), Device(bob.serial, "dave")]
     record = records(line(), line(spec=bob), line(spec=gone))
@@ -357,3 +359,32 @@ def test_a_dry_run_says_what_would_be_adopted_and_writes_nothing() -> None:
     lists.dry = False
     adopted = adopt_devices(ACCOUNT, devices=devices, tagged={}, record=record, ports=lists.ports)
     assert [each.spec.user for each in adopted] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/backups/{ACCOUNT}/bob/alice-{RUN}.png.age",
+        f"/backups/{ACCOUNT}/alice/bob-{RUN}.png.age",
+        f"/backups/111111111111/alice/alice-{RUN}.png.age",
+        f"/backups/{ACCOUNT}/alice/alice-20250101T000000Z-00000001.png.age",
+        f"/backups/{ACCOUNT}/alice/alice-{RUN}.png.age/x",
+        "x",
+        "",
+    ],
+)
+def test_a_line_with_the_path_of_another_device_proves_nothing(path: str) -> None:
+    """Its hashes do not count either, so they are not written into the ledger."""
+    wrong = replace(line(), backups={backup(RUN): "00", path: "11"})
+    lists = Lists(held=[RUN])
+    proven = lists.prove(wrong)
+    assert (proven.entries, proven.unassigned, wrong.hashes) == ({}, {ALICE.serial}, {})
+    assert proven.refused[ALICE.serial] == f"the record of run {RUN} has a file for alice that is not theirs: {path}"
+
+
+def test_a_line_without_a_backup_proves_nothing_if_its_run_made_others() -> None:
+    bob = replace(ALICE, user="bob", name="bob")
+    alone = Lists().prove(line(sealed=False))
+    assert alone.refused == {}
+    both = Lists(held=[RUN]).prove(line(sealed=False), line(spec=bob))
+    assert [*both.refused] == [ALICE.serial]

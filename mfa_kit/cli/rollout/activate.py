@@ -250,7 +250,7 @@ class _Activation:
     groups: Sequence[str]
     named: set[str]
     store: BackupStore
-    open_backup: Callable[[BackupLocation], Created]
+    open_backup: Callable[[JournalEntry, BackupLocation], Created]
     settings: Settings
     records: Sequence[Path]
     unrecorded: list[str] = field(default_factory=list)
@@ -258,7 +258,7 @@ class _Activation:
     def created(self, entry: JournalEntry) -> Created:
         """Return the secret of a device, from its backup unless it was decrypted already."""
         known = self.required.secrets.get(entry.spec.serial)
-        return known or self.open_backup(recorded_location(self.store.find(entry) or entry.backup or ""))
+        return known or self.open_backup(entry, recorded_location(self.store.find(entry) or entry.backup or ""))
 
     def staged(self, account: str) -> list[JournalEntry]:
         """Return the journal entries of the staged devices of an account that are to be enabled.

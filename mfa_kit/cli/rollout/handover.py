@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.opening import open_of_row
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.letters import FORMS, PAPER, PDF, letter_page, sender_values
@@ -354,12 +355,20 @@ def _find_in_run(
     with progress.showing("reading devices"):
         ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
         holders = ports.execution(workers=1).list_holders()
-        made = ports.prove(holders).entries.values()
-        entries = entries_of_runs({run}, made, account=ports.caller.account, journal=ports.ports.journal)
-        if not entries:
+        proven = ports.prove(holders)
+        entries = entries_of_runs(
+            {run}, proven.entries.values(), account=ports.caller.account, journal=ports.ports.journal
+        )
+        left_out = [
+            LeftOut(user=line.device.spec.user, reason=proven.refused[line.key[1]], unproven=True)
+            for line in ports.record.lines
+            if line.run.id == run and line.key[1] in proven.refused
+        ]
+        if not entries and not left_out:
             progress.alert(f"neither the ledger nor a record has a device of run {run}")
             progress.alert(Message("  try: ", SEE_RUNS))
-    return *find_handed(entries, holders=holders, emails={}), 0
+    handovers, others = find_handed(entries, holders=holders, emails={})
+    return handovers, [*others, *left_out], 0
 
 
 def write_letters(
@@ -501,8 +510,9 @@ def _write_one(
 ) -> None:
     """Write a file that a new passphrase opens, and its letter, and add the row, or else the reason why not."""
     assert handover.copy is not None  # noqa: S101 - the place of the administrators' backup
+    assert handover.entry is not None  # noqa: S101 - the device with this backup
     try:
-        picture = open_backup(handover.copy).picture
+        picture = open_of_row(handover.entry, handover.copy, open_backup).picture
     except IntegrityFault as error:
         letters.fail(handover, error)
         return
