@@ -7,7 +7,7 @@ from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import REPORTED_ROOT
-from mfa_kit.core.recovery_keys import RecoveryKeyUse
+from mfa_kit.core.recovery_keys import RecoveryKeyUse, recommended
 from mfa_kit.core.text import few, iso_time
 
 NEEDS = (SnapshotPart.BACKUPS, SnapshotPart.BREAK_GLASS)
@@ -105,7 +105,8 @@ def _custodians_can_open(
             backup.serial, "whether its user is an administrator is unknown, and custodians cannot open its backup"
         )
         return
-    recipient = identities[-1].recipient if identities else "RECIPIENT"
+    identity = recommended(identities)
+    recipient = identity.recipient if identity else "RECIPIENT"
     to = [word for key in (*backup.recipients, recipient) for word in ("-r", key)]
     yield Finding(
         subject=backup.serial,
@@ -147,6 +148,28 @@ def recovery_key_unopened(context: RuleContext) -> Iterator[Observation]:
                 evidence=f"opened on {iso_time(identity.opened)[:10]}, at least in part: "
                 "anyone who used the same computer could have copied it",
                 remedy=(mfa_kit("break-glass rotate"),),
+            )
+
+
+@audit_rule("break-glass.retired", Severity.HIGH, "No backup is encrypted to a retired identity", needs=NEEDS)
+def recovery_key_retired(context: RuleContext) -> Iterator[Observation]:
+    """Yield a Finding for each identity in use that a rotation replaced, because it may be the reason for the rotation.
+
+    Yield an UnknownSubject for an identity in a snapshot that does not say this.
+    """
+    for identity in _identities(context):
+        if not isinstance(identity, RecoveryKeyUse):
+            yield identity
+        elif identity.retired is None:
+            yield UnknownSubject(identity.recipient, OLDER)
+        elif identity.retired:
+            yield Finding(
+                subject=identity.recipient,
+                evidence="a rotation replaced it, but backups are still encrypted to it",
+                remedy=(
+                    suggest("# if the rotation is not finished, finish it", "break-glass rotate"),
+                    suggest(REKEY, "backup rekey -i IDENTITY -r RECIPIENT"),
+                ),
             )
 
 

@@ -58,6 +58,7 @@ RULES: tuple[AuditRule, ...] = (
     break_glass.recovery_key_sealed,
     break_glass.recovery_key_drilled,
     break_glass.recovery_key_unopened,
+    break_glass.recovery_key_retired,
     break_glass.recovery_key_custodians,
     break_glass.recovery_key_people,
 )

@@ -79,6 +79,7 @@ def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[
     `users` maps a public key to the names of the users whose own copies are encrypted to it.
     """
     uses_by_recipient: dict[str, RecoveryKeyUse] = {}
+    replaced = {record.replaces for record in records if record.replaces != record.recipient}
     for record in records:
         if record.action is RecoveryKeyAction.SEALED:
             first = uses_by_recipient.get(record.recipient)
@@ -92,6 +93,8 @@ def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[
                 made=first.made if first else record.at,
                 drilled=_after(record.at, _time(last(records, record.recipient, RecoveryKeyAction.DRILLED))),
                 opened=_time(last(records, record.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED)),
+                retired=record.recipient in replaced,
+                own=record.own or (first is not None and first.own),
             )
     return tuple(uses_by_recipient.values())
 

@@ -1,5 +1,6 @@
 """Break-glass identities as the ledger records them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,7 +39,9 @@ class RecoveryKeyUse:
     `threshold` is the number of custodians who are needed. `made` is when the identity was first encrypted to
     custodians, in Unix seconds. `drilled` is when a drill last passed with these custodians. `opened` is when the
     identity was last opened, or a custodian last removed a layer of encryption to pass a file on. `drilled` and
-    `opened` are None if that never happened.
+    `opened` are None if that never happened. `retired` says whether a record in the ledger says that a rotation
+    replaced the identity; it is None in a snapshot of 1.1.0 or before. `own` says whether this role and computer
+    recorded the identity.
     """
 
     recipient: str
@@ -47,3 +50,14 @@ class RecoveryKeyUse:
     made: float
     drilled: float | None = None
     opened: float | None = None
+    retired: bool | None = None
+    own: bool = False
+
+
+def recommended(identities: Sequence[RecoveryKeyUse]) -> RecoveryKeyUse | None:
+    """Return the last identity that is not retired, or None. `identities` are in the order in which they were made.
+
+    If this computer recorded any, those of others do not count, because each computer can record a false one.
+    """
+    own = [identity for identity in identities if identity.own] or identities
+    return next((identity for identity in reversed(own) if not identity.retired), None)

@@ -33,7 +33,7 @@ from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.letter import Letter, fill_template
 from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
 from mfa_kit.core.models import Seal, check_user
-from mfa_kit.core.recovery_keys import RecoveryKeyUse
+from mfa_kit.core.recovery_keys import RecoveryKeyUse, recommended
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.revoke import session_commands
 
@@ -635,7 +635,7 @@ REMOVAL = (
 
 def root_ceremony(snapshot: Snapshot, *, text: str) -> Letter:
     """Return the text of the ceremony for the account of a snapshot. It contains no secret."""
-    identity = snapshot.break_glass[-1] if snapshot.break_glass else None
+    identity = recommended(snapshot.break_glass or ())
     values = {
         "account": snapshot.account,
         "lab": " (LAB, nothing here is real)" if snapshot.lab else "",
@@ -665,7 +665,7 @@ def _conditions(snapshot: Snapshot) -> dict[str, bool]:
         "no_root": not snapshot.has_root,
         "member": member,
         "ceremony": ceremony,
-        "known": ceremony and bool(snapshot.break_glass),
+        "known": ceremony and recommended(snapshot.break_glass or ()) is not None,
         "organization": ceremony and place is not OrganizationPlace.ALONE,
         "managed": managed is True,
         "unmanaged": managed is False,

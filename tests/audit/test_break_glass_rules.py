@@ -15,18 +15,21 @@ from mfa_kit.audit.finding import DAY, Limits, RuleAnswer, RuleResult
 from mfa_kit.break_glass.uses import Record, identities_in_use
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import REPORTED_ROOT, Backup, Device, Seal
-from mfa_kit.core.recovery_keys import CustodianKey, RecoveryKeyAction, RecoveryKeyUse
+from mfa_kit.core.recovery_keys import CustodianKey, RecoveryKeyAction, RecoveryKeyUse, recommended
 from tests.audit.conftest import sound, taken
 
 SERIAL = "arn:aws:iam::000000000000:mfa/"
-RULES = [f"break-glass.{name}" for name in ("sealed", "drilled", "unopened", "custodians", "people")]
+RULES = [f"break-glass.{name}" for name in ("sealed", "drilled", "unopened", "retired", "custodians", "people")]
 USED = RULES[1:]
 CUSTODIANS = (CustodianKey(name="alice", key="age1a"), CustodianKey(name="Lab-Admin", key="age1b"))
 
 
 def recovery_key() -> RecoveryKeyUse:
     """Return an identity that is as it should be. Both custodians have a user."""
-    return RecoveryKeyUse(recipient="age1x", threshold=2, custodians=CUSTODIANS, made=1.0, drilled=time.time() - DAY)
+    drilled = time.time() - DAY
+    return RecoveryKeyUse(
+        recipient="age1x", threshold=2, custodians=CUSTODIANS, made=1.0, drilled=drilled, retired=False, own=True
+    )
 
 
 def backup(user: str, *recipients: str) -> DeviceBackup:
@@ -65,6 +68,7 @@ def test_an_identity_as_it_should_be_passes(good: Snapshot, rule: str) -> None:
         ("break-glass.drilled", {"drilled": None}, "with these custodians"),
         ("break-glass.drilled", {"drilled": time.time() - 181 * DAY}, "in the last 181 days"),
         ("break-glass.unopened", {"opened": 1.5e9}, "opened on 2017-07-14"),
+        ("break-glass.retired", {"retired": True}, "a rotation replaced it, but backups are still encrypted to it"),
         (
             "break-glass.custodians",
             {"custodians": (CUSTODIANS[0], CustodianKey(name="erin", key="age1e"))},
@@ -196,10 +200,51 @@ def test_what_the_ledger_has_about_identities() -> None:
         made=1.0,
         drilled=4.0,
         opened=6.0,
+        retired=False,
+        own=True,
     )
     assert (second.recipient, second.drilled, second.opened) == ("age1y", None, None)
     [after, _] = identities_in_use([*records, replace(sealed, at=7.0)], {})
     assert (after.drilled, after.opened) == (None, 6.0)  # a drill says nothing about custodians who came later
+
+
+def use(recipient: str, *, replaces: str | None = None, own: bool = True) -> Record:
+    action = RecoveryKeyAction.SEALED
+    return Record(at=1.0, recipient=recipient, action=action, custodians={"a": "k"}, replaces=replaces, own=own)
+
+
+@pytest.mark.parametrize(
+    ("records", "retired", "named"),
+    [
+        ([use("a")], [False], "a"),
+        ([use("a"), use("b", replaces="a")], [True, False], "b"),
+        ([use("a"), use("b", replaces="a"), use("a")], [True, False], "b"),
+        ([use("a"), use("eve", own=False)], [False, False], "a"),
+        ([use("a"), use("eve", replaces="a", own=False)], [True, False], None),
+        ([use("a", own=False), use("b", replaces="a", own=False)], [True, False], "b"),
+    ],
+)
+def test_a_remedy_names_no_retired_identity(records: list[Record], retired: list[bool], named: str | None) -> None:
+    """A record of another computer retires an identity of this one, and its own is not recommended instead."""
+    identities = identities_in_use(records, {})
+    assert [identity.retired for identity in identities] == retired
+    identity = recommended(identities)
+    assert (identity.recipient if identity else None) == named
+
+
+def test_the_remedy_for_a_backup_goes_by_what_is_recommended(good: Snapshot) -> None:
+    """Without such an identity, it has a placeholder."""
+    backups = (backup("lab-admin", "age1me"),)
+    for retired, named in ((False, "-r age1x"), (None, "-r age1x"), (True, "-r RECIPIENT")):
+        identities = (replace(recovery_key(), retired=retired),)
+        [finding] = ask(replace(good, backups=backups, break_glass=identities), "break-glass.sealed").findings
+        assert str(finding.remedy[-1]).endswith(named)
+
+
+def test_a_snapshot_of_1_1_0_does_not_say_what_is_retired(good: Snapshot) -> None:
+    """Unknown never counts as a pass."""
+    answer = ask(replace(good, break_glass=(replace(recovery_key(), retired=None),)), "break-glass.retired")
+    assert (answer.result, [subject.subject for subject in answer.unknown]) == (RuleResult.UNKNOWN, ["age1x"])
 
 
 class NoDevices:

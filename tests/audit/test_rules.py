@@ -65,7 +65,10 @@ def recovery_key() -> tuple[RecoveryKeyUse, ...]:
         CustodianKey(name="alice", key="age1a", users=("alice",)),
         CustodianKey(name="lab-admin", key="age1b"),
     )
-    return (RecoveryKeyUse(recipient="age1x", threshold=2, custodians=custodians, made=1.0, drilled=time.time()),)
+    drilled = time.time()
+    return (
+        RecoveryKeyUse(recipient="age1x", threshold=2, custodians=custodians, made=1.0, drilled=drilled, retired=False),
+    )
 
 
 def gone(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
@@ -419,7 +422,7 @@ def test_every_rule_was_seen_to_fail_and_to_pass() -> None:
     # These are in another file, test_break_glass_rules.
     apart |= {"root.device-used", "users.spare-untested", "devices.unused"}  # in test_last_use_rules
     apart.add("devices.recalled")  # in test_recalled_keys
-    apart |= {f"break-glass.{name}" for name in ("sealed", "drilled", "unopened", "custodians", "people")}
+    apart |= {f"break-glass.{name}" for name in ("sealed", "drilled", "unopened", "retired", "custodians", "people")}
     assert {row[0] for row in FAULTS} | apart | {"devices.quota", "users.identity-center"} == rules
     assert {row[0] for row in SILENT} | apart == rules
 
