@@ -23,7 +23,7 @@ from mfa_kit.core.interaction import LiveProgress, counting
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, Device, DeviceType, RunTag
 from mfa_kit.core.text import ResultRow, age_text, iso_time
-from mfa_kit.rollout.proven_devices import adopt_devices
+from mfa_kit.rollout.proven_devices import adopt_devices, runs_of_devices
 
 if TYPE_CHECKING:
     from mfa_kit.account.reading import MapEach
@@ -223,6 +223,9 @@ def reconcile_ledger(
             adopted = record if adopt else NO_RECORDS
             lines = adopt_devices(account.id, devices=devices, tagged=tagged, record=adopted, ports=ports)
             sealed = wiring.backups.record_lines(ledger, lines)
+            if not settings.dry_run:
+                serials = {device.serial for device in devices}
+                wiring.rollout.record_lost_runs(ledger, runs_of_devices(serials, tagged, adopted))
             differences = reconcile(
                 Recorded(entries=ports.journal.entries(account.id), before=before, backups=sealed),
                 devices=devices,

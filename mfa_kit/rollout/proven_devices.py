@@ -4,15 +4,16 @@ The ledger can be lost, or be older than the account. Tags and backups alone pro
 is given to no one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
-from mfa_kit.core.device_records import RecordedDevice, RecordedState, RunRecords, newest_states
+from mfa_kit.core.device_records import RecordedDevice, RecordedRun, RecordedState, RunRecords, newest_states
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import (
+    USER_TAG,
     VIRTUAL,
     Device,
     DeviceSpec,
@@ -20,6 +21,7 @@ from mfa_kit.core.models import (
     JournalEntry,
     JournalState,
     RunTag,
+    intent_of,
     recorded_location,
     recorded_name,
     run_time,
@@ -266,5 +268,37 @@ def adopt_devices(
         ports.progress.note(f"account {account}: {count_of(number, 'device')} {'to adopt' if ports.dry else 'adopted'}")
     if ports.dry:
         return []
-    record_adopted(proven.settled, journal=ports.journal)
+    record_adopted([*proven.settled, *_half_made(account, proven, tagged, record, ports=ports)], journal=ports.journal)
     return [line.device for line in lines if line.key[1] not in proven.refused]
+
+
+def _half_made(
+    account: str,
+    proven: ProvenDevices,
+    tagged: Mapping[str, str | RunTag],
+    record: RunRecords,
+    *,
+    ports: EnrollmentPorts,
+) -> Iterator[JournalEntry]:
+    """Yield an entry for each unassigned device without a line whose tags name a recorded run that has ended.
+
+    The run was killed after it created the device, and before it wrote the line, so the device is half-made.
+    """
+    for serial in sorted(proven.unassigned - proven.refused.keys()):
+        run = record.runs.get(str(tagged.get(serial)))
+        if run is None or run.in_progress or ports.journal.lives(run.id):
+            continue
+        if user := ports.iam_reader.tags(serial).get(USER_TAG):
+            spec = intent_of(serial, user=user, account=account, partition=serial.split(":")[1])
+            yield JournalEntry(run=run.id, spec=spec, reached=JournalState.CREATED)
+
+
+def runs_of_devices(
+    serials: Container[str], tagged: Mapping[str, str | RunTag], record: RunRecords
+) -> list[RecordedRun]:
+    """Return the recorded runs that have ended and made one of an account's devices, according to a line or a tag.
+
+    A command that adopts devices records these runs last. After a kill in between, it adopts the rest.
+    """
+    runs = {line.run.id for line in record.lines if line.key[1] in serials} | {*tagged.values()}
+    return [run for run in record.runs.values() if run.id in runs and not run.in_progress]

@@ -1,13 +1,23 @@
 """Removes the devices that a run made."""
 
-from collections.abc import Container, Generator, Iterable, Sequence
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Lock
 
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
-from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec, JournalEntry, JournalState, RunKind
+from mfa_kit.core.models import (
+    RUN,
+    RUN_TAG,
+    STAGED_TAG,
+    USER_TAG,
+    DeviceSpec,
+    JournalEntry,
+    JournalState,
+    RunKind,
+    RunTag,
+)
 from mfa_kit.enrollment.planning import serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
@@ -113,6 +123,30 @@ def read_staged_tags(serials: Iterable[str], *, ports: EnrollmentPorts, workers:
         return None
 
     return [staged for staged in Workers(act=look, number=workers, stop=Event()).work_through(serials) if staged]
+
+
+def find_unknown(
+    plan: Plan, proven: ProvenDevices, holders: Mapping[str, str | None], *, ports: EnrollmentPorts, workers: int
+) -> list[str]:
+    """Return the users for whom a run made a device of a plan that neither the ledger nor a record has.
+
+    Such a device exists, and its tags name a run of mfa-kit. Commands that go by the runs of the plan pass it over.
+    `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. Devices that
+    the user had before the plan do not count, and those whose lines are refused are named elsewhere.
+    """
+    known = {*proven.entries, *proven.refused}
+    users = {plan.intent_of(step.row).serial: step for step in plan.steps if step.makes_device}
+    serials = [
+        serial
+        for serial, step in users.items()
+        if holders.get(serial, "") in {None, step.user} and serial not in known and serial not in (step.devices or ())
+    ]
+
+    def look(serial: str) -> tuple[str, str | RunTag]:
+        return users[serial].user, ports.iam_reader.run_of(serial)
+
+    tags = Workers(act=look, number=workers, stop=Event()).work_through(serials)
+    return [user for user, run in tags if not isinstance(run, RunTag)]
 
 
 def find_unrecorded(plan: Plan, proven: ProvenDevices, *, ports: EnrollmentPorts, workers: int) -> list[JournalEntry]:

@@ -295,6 +295,14 @@ def record_lost_states(ledger: "Ledger", record: RunRecords) -> None:
         DeviceStates(ledger).record(*lost)
 
 
+def record_lost_runs(ledger: "Ledger", runs: Iterable[RecordedRun]) -> None:
+    """Write the plans of these runs into the ledger, if it lacks them."""
+    known = {*runs_of_all_plans(ledger)}
+    for run in runs:
+        if run.id not in known:
+            RolloutRuns(ledger, plan=run.plan).record(run.id, now=run_time(run.id))
+
+
 def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
     """Return the ledger's records of a plan. `digest` is the SHA-256 of the plan's file in hex."""
     runs, failures, computers = RolloutRuns(ledger, plan=digest), Failures(ledger, plan=digest), Computers(ledger)

@@ -200,6 +200,21 @@ def test_a_name_of_two_devices_removes_neither(rollout: Exchange) -> None:
     assert "rollout finish" in rollout.desk.run("rollout", "status", rollout.file).err
 
 
+def test_a_new_device_of_an_unknown_run_is_named(rollout: Exchange) -> None:
+    """The ledger and the record are lost, so no proof of the new device is known. The old device stays."""
+    rollout.exchange(*replacing("alice"))
+    before = rollout.has("alice")
+    rollout.lose_ledger()
+    rollout.results.rename(rollout.folder / "elsewhere")
+    done = rollout.desk.run("rollout", "finish", rollout.file)
+    assert (done.code, rollout.has("alice")) == (1, before), done.err
+    assert (
+        "1 device of the plan stays, because neither the ledger nor a record has the run that made it: alice"
+        in done.err
+    )
+    assert "mfa-kit ledger reconcile --adopt --record DIR" in done.err
+
+
 def test_cloudtrail_is_read_only_if_a_proof_is_missing(rollout: Exchange) -> None:
     """Then once, in every Region, until a use of each device is found."""
     rollout.exchange(*replacing("alice", "bob"))

@@ -15,7 +15,14 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import exit_code
-from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, confirm_at_terminal, open_for_changes
+from mfa_kit.cli.rollout.running import (
+    OneByOne,
+    OpenWork,
+    Runner,
+    confirm_at_terminal,
+    open_for_changes,
+    report_unknown,
+)
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.execution import TO_RETRY, RowOutcome
 from mfa_kit.rollout.finish import Exchange, Finishing, exchanges_of
@@ -95,6 +102,8 @@ def finish(
             opened.tally.named = {*TO_RETRY, RowOutcome.WAITING}
             opened.tally.listed = {RowOutcome.REVOKED, RowOutcome.ENROLLED}
             opened.take_all(finishing.work_through(exchanges[work.account.id]), opened.tally.take)
+            if any(result.outcome is RowOutcome.WAITING for result in work.found):
+                report_unknown(work.plan, ports, workers=workers, progress=settings.progress)
 
         asked = runner.run(act, head=lambda: {"index": str(plan_file)} if accounts else {})
         waiting = any(result.outcome is RowOutcome.WAITING for work in runner.works for result in work.found)

@@ -29,12 +29,13 @@ from mfa_kit.core.errors import (
     only_our_errors,
 )
 from mfa_kit.core.interaction import LiveProgress, Nobody, Progress
-from mfa_kit.core.message import Message, suggest
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.stopping import Stop, sleep
-from mfa_kit.core.text import ResultRow, count_of
+from mfa_kit.core.text import ResultRow, count_of, few
 from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, AccountsChoice, OrgAccount, accounts_in_words, labels
 from mfa_kit.rollout.posting import describe_posted
 from mfa_kit.rollout.row_status import look_up_counted, look_up_status
+from mfa_kit.rollout.undo import find_unknown
 
 if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
@@ -236,6 +237,19 @@ def look_up_results(
     )
     posted = any(step.row.by_post for step in plan.steps)
     return describe_posted(results, plan, ports.states()) if posted else results
+
+
+def report_unknown(plan: Plan, ports: wiring.rollout.RolloutPorts, *, workers: int, progress: LiveProgress) -> bool:
+    """Print the users whose device of a plan stays, because its run is unknown. Return whether there are any."""
+    holders = ports.execution(workers=workers).list_holders()
+    users = find_unknown(plan, ports.prove(holders), holders, ports=ports.ports, workers=workers)
+    if users:
+        stay = f"{count_of(len(users), 'device')} of the plan {'stays' if len(users) == 1 else 'stay'}"
+        progress.alert(
+            f"{stay}, because neither the ledger nor a record has the run that made it: {few(sorted(users))}"
+        )
+        progress.alert(Message("  try: adopt what the records prove", mfa_kit("ledger reconcile --adopt --record DIR")))
+    return bool(users)
 
 
 @contextmanager

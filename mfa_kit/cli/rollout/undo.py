@@ -17,7 +17,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import planned_accounts, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import AccountWork, exit_code, is_alone
-from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes, report_unknown
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, JournalState
@@ -67,10 +67,11 @@ def undo(
         removal = _Removal(target=target, rollouts=rollouts, choice=accounts, settings=settings, workers=workers)
         chosen = removal.choose()
         found = removal.find(chosen, unrecorded=adopt_unrecorded)
+        unknown = not adopt_unrecorded and removal.report_unknown(chosen)
         if not found:
             if output.form == "json":
                 output.one("rollout-undo", {"counts": {}, "rows": []})
-            return removal.report_none(chosen, unrecorded=adopt_unrecorded)
+            return 1 if unknown else removal.report_none(chosen, unrecorded=adopt_unrecorded)
         entries_by_account = {work.account.id: entries for work, entries in found}
         rollouts.report_computers(chain(*entries_by_account.values()), settings.progress)
         works = [work for work, _ in found]
@@ -94,7 +95,7 @@ def undo(
             opened.take_all(outcomes, opened.tally.take)
 
         asked = runner.run(act, head=lambda: {"index": plan_or_run} if accounts else {})
-        return 0 if settings.dry_run else max(exit_code(works, asked=asked), int(removal.leaves_any(chosen)))
+        return 0 if settings.dry_run else max(exit_code(works, asked=asked), int(unknown or removal.leaves_any(chosen)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +195,18 @@ class _Removal:
             proven = opened.prove(opened.execution(workers=1).list_holders())
             plan = self.target.plans[work.account.id]
             return find_unrecorded(plan, proven, ports=opened.ports, workers=self.workers)
+
+    def report_unknown(self, chosen: Chosen) -> bool:
+        """Print which devices of the plans stay, because their runs are unknown. Return whether there are any.
+
+        The plans of an index are not read, so nothing is known about them.
+        """
+        progress, reported = self.settings.progress, False
+        for work, _ in chosen:
+            if not work.why and (plan := self.target.plans.get(work.account.id)):
+                ports = self.rollouts.enter(work.account, progress=progress)
+                reported |= report_unknown(plan, ports, workers=self.workers, progress=progress)
+        return reported
 
     def count_staying(self, found: Found) -> tuple[int, int]:
         """Return how many of the devices are the last device of their user, and how many have replaced another device.
