@@ -15,7 +15,7 @@ from mfa_kit.cli.backup_options import PASSWORD_STDIN
 from mfa_kit.cli.value_types import Age
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.interaction import Progress, counting
-from mfa_kit.core.message import clauses
+from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.text import ResultRow, iso_time
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding, find_orphans, find_waiting, remove_orphans
 
@@ -100,6 +100,7 @@ def clean(
             orphans = find_orphans(ports=ports)
             orphans += find_waiting(caller.account, orphans, ports=ports)
         now = ports.iam_reader.now()
+        _report_left(orphans, older_than=older_than, now=now, progress=ports.progress)
         going = [orphan for orphan in orphans if orphan.goes(older_than=older_than, now=now)]
         if settings.dry_run:
             rows = [orphan_row(orphan, older_than=older_than, now=now) for orphan in going]
@@ -118,6 +119,16 @@ def clean(
         ]
         output.many("orphans-clean", cleaned, empty=EMPTY)
         _raise_first([removal.error for removal in done if removal.error])
+
+
+def _report_left(orphans: Sequence[Orphan], *, older_than: float, now: float, progress: Progress) -> None:
+    """Print which devices of other computers are left, why, and from when on this command removes them."""
+    for orphan in orphans:
+        if orphan.standing is OrphanStanding.DESK and not orphan.goes(older_than=older_than, now=now):
+            until = iso_time((orphan.since or now) + older_than)
+            why = f"{orphan.serial} is left until {until}, because another computer may be at work on it; if none is"
+            age = max(1, int(now - (orphan.since or now)))
+            progress.note(suggest(why, "orphans clean --older-than {}", f"{age}s"))
 
 
 def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress) -> None:

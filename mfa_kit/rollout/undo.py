@@ -2,8 +2,9 @@
 
 from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event, Lock
+from typing import NamedTuple
 
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity
 from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
@@ -17,7 +18,9 @@ from mfa_kit.core.models import (
     JournalState,
     RunKind,
     RunTag,
+    run_time,
 )
+from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.planning import serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
@@ -31,12 +34,18 @@ KEEPS_LAST = Message("enroll another device first", mfa_kit("enroll USER --add")
 
 
 def undo_devices(
-    entries: Sequence[JournalEntry], *, leave_without_mfa: bool, ports: EnrollmentPorts, execution: Execution
+    entries: Sequence[JournalEntry],
+    *,
+    leave_without_mfa: bool,
+    ports: EnrollmentPorts,
+    execution: Execution,
+    unassigned_only: bool = False,
 ) -> Generator[RowResult, None, None]:
     """Remove exactly the devices of these entries, and yield one result per device.
 
     A user's devices are removed one after another, and the last one only if `leave_without_mfa` is true. A device that
-    has replaced another one stays, because the other one cannot come back. Raise UsageFault if a run that made one of
+    has replaced another one stays, because the other one cannot come back. With `unassigned_only`, a device that got
+    its user in the meantime stays too. Raise UsageFault if a run that made one of
     the devices is still in progress.
     """
     take_over_runs(entries, ports=ports)
@@ -54,6 +63,8 @@ def undo_devices(
     def remove(entry: JournalEntry, serials: set[str]) -> RowResult:
         user, serial = entry.spec.user, entry.spec.serial
         _check_old_device(entry.spec, serials)
+        if unassigned_only and serial in serials:
+            raise Lockout(f"{serial} was enabled for {user} in the meantime", suggest("see", "rollout status PLAN"))
         if not leave_without_mfa and (new := _find_replacement(serial, serials, ports=ports)):
             raise Lockout(
                 f"{new} is to replace {serial}, and may not work yet",
@@ -109,20 +120,29 @@ def _check_old_device(spec: DeviceSpec, serials: Container[str]) -> None:
         )
 
 
-def read_staged_tags(serials: Iterable[str], *, ports: EnrollmentPorts, workers: int) -> list[tuple[str, str, str]]:
-    """Return the serial, run and user of each device whose tags say that a run of mfa-kit staged it.
+class TaggedDevice(NamedTuple):
+    """A virtual device whose tags name a run of mfa-kit and its user. `staged` means that the run staged it."""
+
+    serial: str
+    run: str
+    user: str
+    staged: bool
+
+
+def read_run_tags(serials: Iterable[str], *, ports: EnrollmentPorts, workers: int) -> list[TaggedDevice]:
+    """Return those of some devices whose tags say that a run of mfa-kit made them.
 
     Each device takes one ListMFADeviceTags. Raise AccessDenied if it is denied.
     """
 
-    def look(serial: str) -> tuple[str, str, str] | None:
+    def look(serial: str) -> TaggedDevice | None:
         with suppress(NoSuchEntity):
             tags = ports.iam_reader.tags(serial)
-            if RUN.fullmatch(run := tags.get(RUN_TAG, "")) and tags.get(STAGED_TAG) == "yes":
-                return serial, run, tags.get(USER_TAG, "")
+            if RUN.fullmatch(run := tags.get(RUN_TAG, "")):
+                return TaggedDevice(serial, run, tags.get(USER_TAG, ""), tags.get(STAGED_TAG) == "yes")
         return None
 
-    return [staged for staged in Workers(act=look, number=workers, stop=Event()).work_through(serials) if staged]
+    return [device for device in Workers(act=look, number=workers, stop=Event()).work_through(serials) if device]
 
 
 def find_unknown(
@@ -149,17 +169,53 @@ def find_unknown(
     return [user for user, run in tags if not isinstance(run, RunTag)]
 
 
-def find_unrecorded(plan: Plan, proven: ProvenDevices, *, ports: EnrollmentPorts, workers: int) -> list[JournalEntry]:
-    """Return the staged devices of a plan that nothing proves, as journal entries.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrecorded:
+    """The devices of a plan that nothing proves: those that may be removed, and the half-made ones that may not yet.
 
-    Such a device has no user, and its tags say that a run staged it for the plan's user. Their backups are found by
-    name. Raise AccessDenied if tags cannot be read.
+    `older_than` is the age in seconds that the run of a half-made device must have, and `now` AWS's time in Unix
+    seconds.
     """
-    specs = {spec.serial: spec for spec in (plan.intent_of(step.row, staged=True) for step in plan.steps)}
-    staged = read_staged_tags(proven.unassigned & specs.keys(), ports=ports, workers=workers)
-    entries = [
-        JournalEntry(run=run, spec=specs[serial], reached=JournalState.STAGED)
-        for serial, run, user in staged
-        if user == specs[serial].user
-    ]
-    return [replace(entry, backup=ports.store.find(entry)) for entry in entries]
+
+    entries: Sequence[JournalEntry]
+    young: Sequence[JournalEntry]
+    older_than: float
+    now: float
+
+    @property
+    def why_left(self) -> Message | None:
+        """Why `young` are left, and the command that removes them; None if there are none."""
+        if not self.young:
+            return None
+        users = sorted(entry.spec.user for entry in self.young)
+        age = max(1, int(self.now - max(run_time(entry.run) for entry in self.young)))
+        return Message(
+            f"{count_of(len(users), 'half-made device')} left ({few(users)}), because another computer may be at work "
+            "on them; if no other computer works on this plan",
+            mfa_kit("rollout undo PLAN --adopt-unrecorded --older-than {}", f"{age}s"),
+        )
+
+
+def find_unrecorded(
+    plan: Plan, proven: ProvenDevices, *, ports: EnrollmentPorts, workers: int, older_than: float, shared: bool
+) -> Unrecorded:
+    """Return the devices of a plan that nothing proves, as journal entries.
+
+    Such a device has no user, and its tags say that a run made it for the plan's user. If it is not staged, its run may
+    still be at work on another computer: it may be removed if the ledger is `shared` and has no such run at work, or if
+    the run began more than `older_than` seconds ago. The backups are found by name. Raise AccessDenied if tags cannot
+    be read.
+    """
+    steps = {plan.intent_of(step.row).serial: step for step in plan.steps}
+    now = ports.iam_reader.now()
+    entries: list[JournalEntry] = []
+    young: list[JournalEntry] = []
+    for device in read_run_tags(proven.unassigned & steps.keys(), ports=ports, workers=workers):
+        spec = plan.intent_of(steps[device.serial].row, staged=device.staged)
+        if device.user != spec.user:
+            continue
+        reached = JournalState.STAGED if device.staged else JournalState.CREATED
+        entry = JournalEntry(run=device.run, spec=spec, reached=reached)
+        ended = not ports.journal.lives(device.run) and (shared or now - run_time(device.run) > older_than)
+        (entries if device.staged or ended else young).append(replace(entry, backup=ports.store.find(entry)))
+    return Unrecorded(entries=entries, young=young, older_than=older_than, now=now)

@@ -295,6 +295,11 @@ def record_lost_states(ledger: "Ledger", record: RunRecords) -> None:
         DeviceStates(ledger).record(*lost)
 
 
+def is_shared(ledger: "Ledger") -> bool:
+    """Return whether several computers share the ledger."""
+    return Computers(ledger).recorders() is not None
+
+
 def record_lost_runs(ledger: "Ledger", runs: Iterable[RecordedRun]) -> None:
     """Write the plans of these runs into the ledger, if it lacks them."""
     known = {*runs_of_all_plans(ledger)}

@@ -32,7 +32,7 @@ from mfa_kit.rollout.posting import check_arrival, users_of_lost
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.rollout.row_status import STANDS
-from mfa_kit.rollout.undo import read_staged_tags
+from mfa_kit.rollout.undo import read_run_tags
 
 if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
@@ -330,8 +330,8 @@ class _Activation:
             return
         unassigned = opened.ports.prove(holders).unassigned  # another process may have staged devices meanwhile
         with progress.showing("reading the tags of devices"), suppress(AccessDenied):
-            for serial, _, user in read_staged_tags(unassigned, ports=ports, workers=execution.workers):
-                if all(users is None or user.lower() in users for users in (selected, self.required.users)):
+            for serial, _, user, staged in read_run_tags(unassigned, ports=ports, workers=execution.workers):
+                if staged and all(users is None or user.lower() in users for users in (selected, self.required.users)):
                     self.unrecorded.append(serial.rpartition("/")[2])
 
     def report_unrecorded(self) -> bool:

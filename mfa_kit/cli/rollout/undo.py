@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import planned_accounts, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import AccountWork, exit_code, is_alone
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes, report_unknown
+from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, JournalState
@@ -41,7 +42,14 @@ if TYPE_CHECKING:
 @click.option(
     "--adopt-unrecorded",
     is_flag=True,
-    help="Remove the staged devices of PLAN that neither the ledger nor a record has, and nothing else.",
+    help="Remove the staged and half-made devices of PLAN that neither the ledger nor a record has, and nothing else.",
+)
+@click.option(
+    "--older-than",
+    type=Age(),
+    default="24h",
+    show_default=True,
+    help="Minimum age at which --adopt-unrecorded removes half-made devices.",
 )
 @BACKUP_DIR
 @options.RECORD
@@ -52,6 +60,7 @@ def undo(
     plan_or_run: str,
     leave_without_mfa: bool,
     adopt_unrecorded: bool,
+    older_than: float,
     backup_dir: BackupLocation | None,
     records: tuple[Path, ...],
     workers: int,
@@ -64,10 +73,17 @@ def undo(
     store = wiring.stores.open_backup_store(settings, backup_dir)
     record = wiring.rollout.read_run_records([Path(plan_or_run)] if target.index else [], records)
     with open_for_changes(settings, accounts, store=store, workers=workers, record=record) as rollouts:
-        removal = _Removal(target=target, rollouts=rollouts, choice=accounts, settings=settings, workers=workers)
+        removal = _Removal(
+            target=target,
+            rollouts=rollouts,
+            choice=accounts,
+            settings=settings,
+            workers=workers,
+            older_than=older_than if adopt_unrecorded else None,
+        )
         chosen = removal.choose()
         found = removal.find(chosen, unrecorded=adopt_unrecorded)
-        unknown = not adopt_unrecorded and removal.report_unknown(chosen)
+        unknown = bool(removal.young) if adopt_unrecorded else removal.report_unknown(chosen)
         if not found:
             if output.form == "json":
                 output.one("rollout-undo", {"counts": {}, "rows": []})
@@ -133,13 +149,19 @@ Found = list[tuple[AccountWork, list[JournalEntry]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Removal:
-    """Finds the devices to remove. `workers` is the number of requests that are in progress at a time."""
+    """Finds the devices to remove. `workers` is the number of requests that are in progress at a time.
+
+    `older_than` is the age of half-made devices that nothing proves, in seconds; None unless these are to be removed.
+    `young` gets those that are left because they may be younger.
+    """
 
     target: _Target
     rollouts: wiring.rollout.Rollouts
     choice: AccountsChoice | None
     settings: Settings
     workers: int
+    older_than: float | None
+    young: list[JournalEntry] = field(default_factory=list)
 
     def choose(self) -> Chosen:
         """Return the chosen accounts with the runs in each, according to the ledger and the records.
@@ -169,7 +191,7 @@ class _Removal:
     def find(self, chosen: Chosen, *, unrecorded: bool) -> Found:
         """Return the accounts that have devices to remove, with the devices.
 
-        With `unrecorded`, these are the staged devices that nothing proves, as `find_unrecorded` returns them.
+        With `unrecorded`, these are the devices that nothing proves, as `find_unrecorded` returns them.
         """
         found: Found = []
         for work, runs in chosen:
@@ -194,7 +216,18 @@ class _Removal:
             opened = self.rollouts.enter(work.account, progress=progress)
             proven = opened.prove(opened.execution(workers=1).list_holders())
             plan = self.target.plans[work.account.id]
-            return find_unrecorded(plan, proven, ports=opened.ports, workers=self.workers)
+            unrecorded = find_unrecorded(
+                plan,
+                proven,
+                ports=opened.ports,
+                workers=self.workers,
+                older_than=self.older_than or 0,
+                shared=wiring.rollout.is_shared(self.rollouts.ledger),
+            )
+        if why := unrecorded.why_left:
+            progress.alert(why)
+            self.young.extend(unrecorded.young)
+        return [*unrecorded.entries]
 
     def report_unknown(self, chosen: Chosen) -> bool:
         """Print which devices of the plans stay, because their runs are unknown. Return whether there are any.
@@ -242,13 +275,21 @@ class _Removal:
         if self.settings.dry_run:
             return (RowResult.of_entry(entry, _outcome(entry), "would be removed") for entry in entries)
         ports, execution = opened.ports.ports, opened.execution
-        return undo_devices(entries, leave_without_mfa=leave_without_mfa, ports=ports, execution=execution)
+        return undo_devices(
+            entries,
+            leave_without_mfa=leave_without_mfa,
+            ports=ports,
+            execution=execution,
+            unassigned_only=self.older_than is not None,
+        )
 
     def report_none(self, chosen: Chosen, *, unrecorded: bool) -> int:
         """Print why there is nothing to remove. Return 0 if the runs are undone already, otherwise 1."""
         name, progress = self.target.name, self.settings.progress
         if unrecorded:
-            progress.alert(f"IAM has no staged device of {name} that neither the ledger nor a record has")
+            progress.alert(
+                f"IAM has no staged device of {name}, and no half-made one, that neither the ledger nor a record has"
+            )
             return 1
         if self.leaves_any(chosen):
             return 1
@@ -306,8 +347,9 @@ def _confirm(
     elif always or not settings.yes:
         staying = ((last, "the last device of their user"), (final, "in the place of a removed device"))
         stay = "".join(f", and {_stay(number)} {what}" for number, what in staying if number)
+        only = "; confirm only if no other computer works on this plan" if always else ""
         settings.interaction.confirm(
-            f"{devices} will be removed{stay}",
+            f"{devices} will be removed{stay}{only}",
             typed=str(going),
             instead="a terminal" if always else "--yes",
         )
