@@ -7,7 +7,7 @@ CloudTrail that this process reads itself.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
@@ -143,7 +143,8 @@ class Finishing:
     """Removes the old devices of the exchanges of one plan.
 
     `states` are those of `Proofs`. `find_uses` gets devices by serial, searches CloudTrail, and returns `uses` and
-    `unread` of `Proofs`. `run` is the ID of a run for old devices that mfa-kit did not make.
+    `unread` of `Proofs`. `run` is the ID of a run for old devices that mfa-kit did not make. If `counted` is given,
+    only the old devices of these exchanges are removed, by user and old device; what was proven later waits.
     """
 
     plan: Plan
@@ -153,6 +154,7 @@ class Finishing:
     ports: EnrollmentPorts
     execution: Execution
     run: str
+    counted: Container[tuple[str, str]] | None = None
     _ended: dict[str, JournalState | MfaKitError] = field(default_factory=dict)
     _unread: dict[str, MfaKitError] = field(default_factory=dict)
     _runs: set[str] = field(default_factory=set)
@@ -185,6 +187,19 @@ class Finishing:
                 return self._result(exchange, proofs)
 
         yield from self.execution.process(exchanges, finish)
+
+    def count(self, exchanges: Sequence[Exchange]) -> set[tuple[str, str]]:
+        """Return the user and the old device of each exchange that can be finished now. Change nothing.
+
+        What needs the end of an interrupted run is not counted.
+        """
+        dry = replace(self, ports=replace(self.ports, dry=True), counted=None, _ended={}, _unread={}, _runs=set())
+        results = {result.key: result for result in dry.work_through(exchanges)}
+        return {
+            (exchange.user, exchange.old)
+            for exchange in exchanges
+            if (result := results.get(exchange.steps[0].row.key)) and result.outcome is RowOutcome.ENROLLED
+        }
 
     def _look_up(self, exchanges: Sequence[Exchange]) -> dict[str, Sequence[Device] | None]:
         """Settle the interrupted runs of the users, and return their devices; None for a user who was deleted.
@@ -250,12 +265,14 @@ class Finishing:
         entry = self._without_key(entry_of_device(old, caller=self.caller, ports=self.ports, now=self.run))
         if self.ports.dry:
             return RowResult.of_entry(entry, RowOutcome.ENROLLED, f"{old.serial} would be removed")
+        new = [device.name for device in self._new_devices(exchange, devices)]
         self._tag(entry)
         retire(entry, purpose=RunKind.REVOKE, ports=self.ports)
-        return RowResult.of_entry(entry, RowOutcome.REVOKED)
+        stay = f"{' and '.join(new)} {'stays' if len(new) == 1 else 'stay'}"
+        return RowResult.of_entry(entry, RowOutcome.REVOKED, f"{old.name} is removed, and {stay}")
 
     def _why_left(self, exchange: Exchange, devices: Sequence[Device], proofs: Proofs) -> str:
-        """Return why an old device has to stay: a new device is not there, or not proven. Otherwise return ""."""
+        """Return why an old device has to stay: a new one is missing or not proven, or it was not counted. Else ""."""
         for step in exchange.steps:
             serial = self.plan.find_device(step.row, serials_of(devices), before=step.devices)
             new = next((device for device in devices if device.serial == serial), None)
@@ -263,6 +280,8 @@ class Finishing:
                 return f"{self.plan.intent_of(step.row).name} is not enabled yet"
             if why := proofs.why_missing(new):
                 return why
+        if self.counted is not None and (exchange.user, exchange.old) not in self.counted:
+            return suggest("the proof is newer than the count; run again", "rollout finish PLAN")
         return ""
 
     def _tag(self, entry: JournalEntry) -> None:

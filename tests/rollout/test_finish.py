@@ -55,6 +55,7 @@ ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
 COLUMNS = "user,kind,action,device_name,replaces"
 USERS = ("alice", "bob", "carol")
 RUN = "20261130T120000Z-0123abcd"
+REMOVED = "alice is removed, and alice-key stays"
 
 
 @dataclass
@@ -152,7 +153,7 @@ def test_old_devices_of_proven_users_are_removed_and_the_others_are_named(rollou
     rollout.exchange(*replacing("alice", "bob"), "carol,virtual,add,,")
     rollout.record(rollout.state("alice"))
     results = rollout.finish(code=1)
-    assert results["alice"] == ("revoked", "")
+    assert results["alice"] == ("revoked", REMOVED)
     assert results["bob"][0] == "waiting"
     assert results["bob"][1].startswith(
         "bob-key is not proven: no two codes of it are recorded, and no use was seen since"
@@ -165,7 +166,10 @@ def test_old_devices_of_proven_users_are_removed_and_the_others_are_named(rollou
     assert f"{ARN}alice" not in rollout.lab.serials()
     rollout.record(rollout.state("bob"))
     results = rollout.finish()
-    assert results == {"alice": ("skipped", f"alice no longer has {ARN}alice"), "bob": ("revoked", "")}
+    assert results == {
+        "alice": ("skipped", f"alice no longer has {ARN}alice"),
+        "bob": ("revoked", "bob is removed, and bob-key stays"),
+    }
 
 
 def test_an_old_device_with_the_default_name_of_the_new_one_goes_last(rollout: Exchange) -> None:
@@ -178,7 +182,7 @@ def test_an_old_device_with_the_default_name_of_the_new_one_goes_last(rollout: E
     assert (f"the old device {ARN}alice-key stays" in " ".join(status.out.split())) or "rollout finish" in status.err
     assert "nothing is left to do" not in status.err
     rollout.record(rollout.state("alice", serial=f"{ARN}alice-key-2"))
-    assert rollout.finish()["alice"] == ("revoked", "")
+    assert rollout.finish()["alice"] == ("revoked", "alice-key is removed, and alice-key-2 stays")
     assert rollout.has("alice") == {"alice", "alice-key-2"}
     rollout.plan("alice,virtual,replace,,alice-key", columns=COLUMNS)
     assert rollout.finish()["alice"] == ("skipped", "alice no longer has alice-key")
@@ -300,7 +304,7 @@ def test_a_security_key_is_proven_by_a_sign_in(rollout: Exchange) -> None:
     assert (results["alice"][0], results["bob"][0]) == ("waiting", "revoked")
     assert "two codes" not in results["alice"][1]
     rollout.sign_in("alice", key)
-    assert rollout.finish()["alice"] == ("revoked", "")
+    assert rollout.finish()["alice"] == ("revoked", REMOVED)
 
 
 def test_a_pair_is_proven_when_both_halves_are(rollout: Exchange) -> None:
@@ -313,7 +317,7 @@ def test_a_pair_is_proven_when_both_halves_are(rollout: Exchange) -> None:
     key = rollout.lab.register_fido("alice", "alice-key-2")
     assert rollout.finish(code=1)["alice"][1].startswith("alice-key-2 is not proven: no use was seen since")
     rollout.sign_in("alice", key)
-    assert rollout.finish()["alice"] == ("revoked", "")
+    assert rollout.finish()["alice"] == ("revoked", "alice is removed, and alice-key and alice-key-2 stay")
     assert len(rollout.has("alice")) == 2
 
 
@@ -329,7 +333,7 @@ def test_the_key_of_a_pair_that_came_by_post_may_have_any_name(rollout: Exchange
     key = rollout.lab.register_fido("alice", "mine")
     assert rollout.finish(code=1)["alice"][1].startswith("mine is not proven: no use was seen since")
     rollout.sign_in("alice", key)
-    assert rollout.finish()["alice"] == ("revoked", "")
+    assert rollout.finish()["alice"] == ("revoked", "alice is removed, and alice-key and mine stay")
     assert len(rollout.has("alice")) == 3
 
 
@@ -371,7 +375,7 @@ def test_a_proof_of_another_computer_counts_in_a_shared_ledger(
         DeviceStates(ledger).record(rollout.state("alice"))
         UsageRecords(ledger).record(ACCOUNT, [use], [])
     results = rollout.finish(code=1)
-    assert (results["alice"], results["bob"][0]) == (("revoked", ""), "waiting")
+    assert (results["alice"], results["bob"][0]) == (("revoked", REMOVED), "waiting")
 
 
 def test_a_search_in_many_events_ends(rollout: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,7 +404,7 @@ def test_a_proof_survives_a_kill_of_activate(rollout: Exchange, tmp_path: Path) 
         assert rollout.desk.run(*activate).code == 130
     assert "alice-key" in rollout.has("alice")
     assert rollout.desk.run(*activate).code == 0
-    assert rollout.finish()["alice"] == ("revoked", "")
+    assert rollout.finish()["alice"] == ("revoked", REMOVED)
 
 
 # What is removed, and what is not
@@ -472,7 +476,7 @@ def test_only_these_users_and_a_dry_run(rollout: Exchange) -> None:
     rollout.record(rollout.state("alice"), rollout.state("bob"))
     assert rollout.finish("--dry-run")["bob"] == ("enrolled", f"{ARN}bob would be removed")
     assert rollout.has("bob") == {"bob", "bob-key"}
-    assert rollout.finish("--only", "Bob") == {"bob": ("revoked", "")}
+    assert rollout.finish("--only", "Bob") == {"bob": ("revoked", "bob is removed, and bob-key stays")}
     assert rollout.has("alice") == {"alice", "alice-key"}
     assert rollout.desk.run("rollout", "finish", rollout.file, "--only", "dave").code == 2
 
@@ -488,15 +492,16 @@ def test_the_status_says_when_old_devices_are_next(rollout: Exchange) -> None:
 
 
 def test_a_person_is_asked_and_sees_each_user(rollout: Exchange) -> None:
-    """At a terminal, with the number of exchanges; --yes does not ask. The removed devices are named there too."""
+    """At a terminal, with the number of devices that go; --yes does not ask, and prints it. Both devices are named."""
     rollout.exchange(*replacing("alice", "bob"))
     rollout.record(rollout.state("alice"), rollout.state("bob"))
     person = Person()
     with mock.patch.object(terminal, "find_person", return_value=person):
         done = rollout.desk.run("rollout", "finish", rollout.file, "--only", "alice")
-        assert (done.code, "alice/alice-key: revoked" in done.err) == (0, True), done.err
-        assert person.told == ["the old devices of 1 exchange will be removed, if the new device is proven"]
-        assert rollout.desk.run("rollout", "finish", rollout.file, "--only", "bob", "--yes").code == 0
+        assert (done.code, f"alice/alice-key: revoked: {REMOVED}" in done.err) == (0, True), done.err
+        assert person.told == ["1 old device will be removed"]
+        done = rollout.desk.run("rollout", "finish", rollout.file, "--only", "bob", "--yes")
+        assert (done.code, "1 old device will be removed" in done.err) == (0, True), done.err
         refused = rollout.desk.run("rollout", "undo", rollout.file, "--leave-without-mfa")
     assert (len(person.told), refused.code) == (1, 6), refused.err
     assert "2 devices have replaced other devices, which are removed and cannot come back" in refused.err
@@ -522,7 +527,7 @@ def test_the_credential_of_an_old_device_may_stay_on_its_key(rollout: Exchange) 
     entry = JournalEntry(run=RUN, spec=spec.on(hardware="12345678", card="card-1"))
     with sqlite_ledger(rollout.desk.home) as ledger:
         ledger.record(entry.at(JournalState.CONFIRMED))
-    assert rollout.finish() == {"alice": ("revoked", "")}
+    assert rollout.finish() == {"alice": ("revoked", REMOVED)}
 
 
 @pytest.mark.parametrize("operation", ["DeactivateMFADevice", "DeleteVirtualMFADevice"])
@@ -585,7 +590,7 @@ def test_no_other_process_removes_the_new_device_meanwhile(rollout: Exchange) ->
         outcome, reason = rollout.finish(code=1)["alice"]
     assert (outcome, f"run {entry.run} is still in progress" in reason) == ("failed", True)
     assert rollout.has("alice") == {"alice", "alice-key"}
-    assert rollout.finish()["alice"] == ("revoked", "")
+    assert rollout.finish()["alice"] == ("revoked", REMOVED)
 
 
 @pytest.mark.parametrize("late", ["undo", "finish"])
@@ -753,3 +758,36 @@ def test_undo_leaves_one_device_of_a_user_whose_two_were_made(
     assert done.code == 6, done.err
     serials = {f"{ARN}{name}" for name in ("one", "two")}
     assert sum(rollout.lab.assigned(serial) == "alice" for serial in serials & rollout.lab.serials()) == 1
+
+
+def test_exactly_the_counted_devices_are_removed(rollout: Exchange) -> None:
+    """The number is that of the proven devices. What is proven while the question is open waits for the next run."""
+    rollout.exchange(*replacing(*USERS))
+    rollout.record(rollout.state("alice"))
+    person, asked = Person(), list[tuple[str, str]]()
+
+    def confirm(action: str, *, typed: str, **_: object) -> None:
+        asked.append((action, typed))
+        rollout.record(rollout.state("bob"))
+
+    with mock.patch.object(terminal, "find_person", return_value=person), mock.patch.object(person, "confirm", confirm):
+        results = rollout.finish(code=1)
+        assert asked == [("1 old device will be removed", "1")]
+        assert {user: outcome for user, (outcome, _) in results.items()} == {
+            "alice": "revoked",
+            "bob": "waiting",
+            "carol": "waiting",
+        }
+        assert "newer than the count" in results["bob"][1]
+        assert rollout.has("bob") == {"bob", "bob-key"}
+        assert rollout.finish(code=1)["bob"] == ("revoked", "bob is removed, and bob-key stays")
+    assert asked[1:] == [("1 old device will be removed", "1")]
+
+
+def test_nobody_is_asked_if_nothing_will_be_removed(rollout: Exchange) -> None:
+    """A number that nobody should type is not asked for, and no question means that nothing goes."""
+    rollout.exchange(*replacing("alice"))
+    person = Person()
+    with mock.patch.object(terminal, "find_person", return_value=person):
+        assert rollout.finish(code=1)["alice"][0] == "waiting"
+    assert (person.told, rollout.has("alice")) == ([], {"alice", "alice-key"})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -20,9 +22,11 @@ from mfa_kit.cli.rollout.running import (
     OpenWork,
     Runner,
     confirm_at_terminal,
+    is_asked,
     open_for_changes,
     report_unknown,
 )
+from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.execution import TO_RETRY, RowOutcome
 from mfa_kit.rollout.finish import Exchange, Finishing, exchanges_of
@@ -30,8 +34,9 @@ from mfa_kit.rollout.roster import keep_users
 
 if TYPE_CHECKING:
     from mfa_kit.cli.output import Output
-    from mfa_kit.core.models import BackupLocation
+    from mfa_kit.core.models import BackupLocation, Device, DeviceUse
     from mfa_kit.organization.accounts import AccountsChoice
+    from mfa_kit.rollout.execution import Execution
     from mfa_kit.wiring.settings import Settings
 
 
@@ -71,13 +76,34 @@ def finish(
             report_without_plan(files.label, files.index, rollouts.selection, accounts, settings.progress)
         if not any(exchanges.values()):
             settings.progress.note(f"{plan_file} replaces no device of these users")
-        if total := sum(map(len, exchanges.values())):
-            confirm_at_terminal(
-                f"the old devices of {count_of(total, 'exchange')} will be removed, if the new device is proven",
-                typed=str(total),
-                settings=settings,
-            )
         by_account = {work.account.id: work for work in works if work.total or work.alone}
+
+        def finishing(work: PlannedWork, ports: wiring.rollout.RolloutPorts, execution: Execution) -> Finishing:
+            find = partial(ports.find_uses, execution=execution)
+            return Finishing(
+                plan=work.plan,
+                states=ports.states(work.sha256),
+                find_uses=partial(_find_once, uses.setdefault(work.account.id, []), find),
+                caller=ports.caller,
+                ports=ports.ports,
+                execution=execution,
+                run=wiring.ports.new_run_id(ports.ports.iam_reader),
+                counted=counted.get(work.account.id, ()) if asks else None,
+            )
+
+        uses: dict[str, list[Uses]] = {}
+        counted: dict[str, Collection[tuple[str, str]]] = {}
+        asks = settings.yes or is_asked(settings)
+        for work in works if asks and not settings.dry_run else ():
+            if exchanges[work.account.id] and not work.why:
+                with suppress(MfaKitError):  # the runner reports it
+                    ports = rollouts.enter(work.account, progress=settings.progress)
+                    check = finishing(work, ports, ports.execution(workers=workers))
+                    counted[work.account.id] = check.count(exchanges[work.account.id])
+        if total := sum(map(len, counted.values())):
+            confirm_at_terminal(f"{count_of(total, 'old device')} will be removed", typed=str(total), settings=settings)
+            if settings.yes:
+                settings.progress.note(f"{count_of(total, 'old device')} will be removed")
         runner = Runner(
             schema="rollout-finish",
             works=[*by_account.values()],
@@ -90,24 +116,26 @@ def finish(
 
         def act(opened: OpenWork) -> None:
             work, ports, execution = by_account[opened.work.account.id], opened.ports, opened.execution
-            finishing = Finishing(
-                plan=work.plan,
-                states=ports.states(work.sha256),
-                find_uses=lambda devices: ports.find_uses(devices, execution),
-                caller=ports.caller,
-                ports=ports.ports,
-                execution=execution,
-                run=wiring.ports.new_run_id(ports.ports.iam_reader),
-            )
             opened.tally.named = {*TO_RETRY, RowOutcome.WAITING}
             opened.tally.listed = {RowOutcome.REVOKED, RowOutcome.ENROLLED}
-            opened.take_all(finishing.work_through(exchanges[work.account.id]), opened.tally.take)
+            results = finishing(work, ports, execution).work_through(exchanges[work.account.id])
+            opened.take_all(results, opened.tally.take)
             if any(result.outcome is RowOutcome.WAITING for result in work.found):
                 report_unknown(work.plan, ports, workers=workers, progress=settings.progress)
 
         asked = runner.run(act, head=lambda: {"index": str(plan_file)} if accounts else {})
         waiting = any(result.outcome is RowOutcome.WAITING for work in runner.works for result in work.found)
         return exit_code(runner.works, asked=asked) or int(waiting)
+
+
+Uses: TypeAlias = "tuple[Mapping[str, DeviceUse], Mapping[str, str]]"
+
+
+def _find_once(found: list[Uses], find: Callable[[dict[str, Device]], Uses], devices: dict[str, Device]) -> Uses:
+    """Return what `find` found the first time, so that CloudTrail is read once, and the count is that of the check."""
+    if not found:
+        found.append(find(devices))
+    return found[0]
 
 
 def _choose_exchanges(works: Sequence[PlannedWork], only: Sequence[str]) -> dict[str, list[Exchange]]:

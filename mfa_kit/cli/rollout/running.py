@@ -284,8 +284,13 @@ def confirm_at_terminal(action: str, *, typed: str, settings: Settings) -> None:
 
     A script, --yes and a dry run are not asked.
     """
-    if not (settings.yes or settings.dry_run or isinstance(settings.interaction, Nobody)):
+    if is_asked(settings):
         settings.interaction.confirm(action, typed=typed)
+
+
+def is_asked(settings: Settings) -> bool:
+    """Return whether a person is asked, as in `confirm_at_terminal`."""
+    return not (settings.yes or settings.dry_run or isinstance(settings.interaction, Nobody))
 
 
 # Hints for a role that is not allowed to change devices: name another role, or check which users the role may change.
