@@ -167,6 +167,25 @@ def fault_of_owner(path: Path, status: os.stat_result) -> OwnershipFault | None:
     return None
 
 
+def fault_of_output(folder: Path) -> OwnershipFault | None:
+    """Return why other users could read or exchange what is written to a folder, or None. The folder may be missing.
+
+    The folder must not be a symlink. Its parents are checked too, up to the first one that is sticky or belongs to
+    root, both as they are written and as they are without symlinks.
+    """
+    if folder.is_symlink():
+        return OwnershipFault(f"{folder} is a symbolic link", Message("name the folder itself"))
+    for first in (folder.absolute(), folder.parent.resolve() / folder.name):
+        for place in (first, *first.parents):
+            with suppress(FileNotFoundError):
+                status = place.stat()
+                if fault := fault_of_owner(place, status):
+                    return fault
+                if place != first and (status.st_mode & stat.S_ISVTX or status.st_uid == 0):
+                    break
+    return None
+
+
 # The start and the end of a folder's name while the folder is written. After a kill, the folder keeps this name.
 _START, _END = ".whole-", ".partial"
 

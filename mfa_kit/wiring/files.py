@@ -11,13 +11,30 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.advisory_file import FORM, parse_advisories
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.firmware import Advisory
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import clauses
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed, Symbol
-from mfa_kit.disk.files import write_new
+from mfa_kit.disk.files import fault_of_output, write_new
+from mfa_kit.posix.processes import file_system
 from mfa_kit.wiring.settings import command_for_extra
 
 if TYPE_CHECKING:
     from mfa_kit.core.letter import Letter
     from mfa_kit.letters.sheet import Paper, Sheet
+
+
+def check_output_folder(folder: Path, progress: Progress) -> None:
+    """Raise UsageFault if other users could read or exchange letters with secrets in a folder.
+
+    On a network file system, where the owners may be those of another computer, print this instead.
+    """
+    from mfa_kit.adapters.files.session_folder import NETWORK
+
+    if fault := fault_of_output(folder):
+        if file_system(folder) not in NETWORK:
+            raise UsageFault(*fault)
+        progress.alert(clauses([f"{fault[0]}, on a network file system", fault[1]]))
+
 
 # The maximum length of a line with a secret, in octets. The rest of a longer line is not read.
 LONGEST_SECRET = 4096

@@ -247,6 +247,8 @@ def handover(
     """
     plans = [] if _is_run(plan_or_run, accounts) else [Path(plan_or_run)]
     secret = _check_passphrases(passphrases, keys, folder, wanted=passphrase_files)
+    if secret:  # the folder as it was named, because links are refused
+        wiring.files.check_output_folder(Path(str(passphrases)), settings.progress)
     if not (secret and (folder / options.HANDOVER_TABLE).is_file()):
         wiring.rollout.check_handover(folder)
     letters = Letters(

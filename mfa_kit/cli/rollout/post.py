@@ -271,6 +271,7 @@ class _Work:
         wiring.files.need_letters()
         if (folder.absolute().parent / options.HANDOVER_TABLE).exists() or (folder / options.HANDOVER_TABLE).exists():
             raise UsageFault(f"{folder} is a folder of the letters without secrets", "name another folder")
+        wiring.files.check_output_folder(folder, self._settings.progress)
         arrived = self._arrived()
         if not arrived or self._settings.dry_run:
             return

@@ -565,6 +565,8 @@ def _check_options(settings: Settings, *, page: bool, stage: bool, letters: Path
             "the secrets of keys that are sent by post are printed after the arrival",
             suggest("omit --letters; after the arrival", "rollout post PLAN --secrets DIR -i IDENTITY"),
         )
+    if letters:
+        wiring.files.check_output_folder(letters, settings.progress)
     if page and settings.dry_run:
         raise UsageFault(
             "--dry-run asks no questions, so there is nothing to show on a page", "omit --page or --dry-run"
