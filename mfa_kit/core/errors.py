@@ -84,6 +84,10 @@ class RefusedPin(DeviceFault):
     """The key refuses the new PIN, for example because it is easy to guess. The key is unchanged."""
 
 
+class ResetTooLate(DeviceFault):
+    """The key accepts a reset only in the first seconds after it is plugged in. Nothing was erased."""
+
+
 class Unreachable(DeviceFault):
     """The key cannot be used, although it may be plugged in. Nothing was changed."""
 

@@ -70,6 +70,13 @@ class KeyFacts:
         vendor = self.vendor if self.serial else other.vendor
         return KeyFacts(**known, vendor=vendor, attested=self.attested | other.attested)
 
+    def recorded_with(self, fido: "KeyFacts") -> "tuple[KeyFacts, ...]":
+        """Return all facts under which the key is recorded: these, and those of its FIDO half if it has another serial.
+
+        Then the key is found by each of the serials, also after one half no longer reports its own.
+        """
+        return (self, *([fido] if fido.identity not in {None, self.identity} else []))
+
     def beside(self, oath: "KeyFacts") -> "KeyFacts":
         """Return the facts of a FIDO key, joined with those of the OATH key that is the same device.
 
@@ -126,7 +133,8 @@ class KeyDevice:
 class KeySighting:
     """One row of the ledger: at the Unix time `at`, the key with this identity was seen, with a device or without.
 
-    `computer` is the computer that recorded it in a shared ledger, otherwise None.
+    `computer` is the computer that recorded it in a shared ledger, otherwise None. `own` means that this role and this
+    computer recorded it.
     """
 
     identity: str
@@ -135,6 +143,7 @@ class KeySighting:
     facts: KeyFacts
     device: KeyDevice | None = None
     computer: str | None = None
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +151,7 @@ class RecordedKey:
     """A physical key, with all that the ledger knows about it. `seen` is when it was last seen, in Unix seconds.
 
     `cards` are the identities that its OATH applet had, and `computers` those that recorded it in a shared ledger.
+    `reset_here` means that this role and computer reset the key, and nobody has seen it since.
     """
 
     identity: str
@@ -150,6 +160,7 @@ class RecordedKey:
     devices: tuple[KeyDevice, ...] = ()
     cards: tuple[str, ...] = ()
     computers: tuple[str, ...] = ()
+    reset_here: bool = False
 
     def answers_to(self, name: str) -> bool:
         """Return whether `name` is the serial, the label, the name, an OATH identity or the identity of the key."""
@@ -207,6 +218,7 @@ def _merged(identity: str, sightings: Sequence[KeySighting]) -> RecordedKey:
         devices=tuple(devices.values()),
         cards=tuple(cards),
         computers=tuple(dict.fromkeys(sighting.computer for sighting in sightings if sighting.computer)),
+        reset_here=sightings[-1].event is KeyEvent.RESET and sightings[-1].own,
     )
 
 

@@ -67,6 +67,10 @@ def hosts_of(partition: str, *, endpoint: str) -> Hosts | None:
     return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")
 
 
+# Is called with the journal entry of a registered key, also if Ctrl-C came while mfa-kit waited for it.
+Recorded = Callable[[JournalEntry], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleWatch:
     """Polls the user's list of devices in IAM until it shows the security key that a person registers in the console.
@@ -81,8 +85,8 @@ class ConsoleWatch:
     seconds: float
     clock: Callable[[], float]
 
-    def make(self, spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
-        """Wait until the key is registered, record it in the journal, and return the result.
+    def make(self, spec: DeviceSpec, recorded: Recorded, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+        """Wait until the key is registered, record it in the journal, call `recorded`, and return the result.
 
         Raise AwsFault if IAM does not list a new key within `seconds`.
         """
@@ -97,9 +101,9 @@ class ConsoleWatch:
                     look, f"the key of {spec.user}", seconds=self.seconds, clock=self.clock, ports=ports
                 )
             except KeyboardInterrupt as stop:
-                _look_after_stop(stop, look, spec, ports=ports, run=run)
+                _look_after_stop(stop, look, spec, recorded, ports=ports, run=run)
                 raise
-        return self._report(_record(spec, device, ports=ports, run=run), device, ports=ports)
+        return self._report(_record(spec, device, recorded, ports=ports, run=run), device, ports=ports)
 
     def _report(self, entry: JournalEntry, device: Device, *, ports: EnrollmentPorts) -> Enrolled:
         """Read IAM's data on a registered key, and print warnings about the key and the user's other devices.
@@ -221,7 +225,13 @@ def choose_new_key(name: str, new: Sequence[Device], *, ports: EnrollmentPorts) 
 
 
 def _look_after_stop(
-    stop: KeyboardInterrupt, look: Callable[[], Device | None], spec: DeviceSpec, *, ports: EnrollmentPorts, run: str
+    stop: KeyboardInterrupt,
+    look: Callable[[], Device | None],
+    spec: DeviceSpec,
+    recorded: Recorded,
+    *,
+    ports: EnrollmentPorts,
+    run: str,
 ) -> None:
     """After Ctrl-C, check once more for the key. If it is registered, record it. Add the result to `stop` as a note."""
     try:
@@ -237,13 +247,14 @@ def _look_after_stop(
                 )
             )
         else:
-            _record(spec, device, ports=ports, run=run)
+            _record(spec, device, recorded, ports=ports, run=run)
             stop.add_note(Note(f"{device.serial} is nevertheless registered for {spec.user}"))
 
 
-def _record(spec: DeviceSpec, device: Device, *, ports: EnrollmentPorts, run: str) -> JournalEntry:
-    entry = JournalEntry(run=run, spec=replace(spec, name=device.name, known_serial=device.serial))
+def _record(spec: DeviceSpec, device: Device, recorded: Recorded, *, ports: EnrollmentPorts, run: str) -> JournalEntry:
+    entry = JournalEntry(run=run, spec=replace(spec, name=device.name, known_serial=device.serial), since=device.since)
     record_confirmed(entry, device, ports=ports)
+    recorded(entry)
     return entry
 
 

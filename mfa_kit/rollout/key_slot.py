@@ -106,6 +106,14 @@ class SlotWatch:
             self._look()
         return next((inserted_key for inserted_key in self.inside if inserted_key.identity == key.identity), None)
 
+    def follow(self, key: InsertedKey) -> InsertedKey:
+        """Return the key in the place of `key`, whose identity a reset may have changed. It counts as used."""
+        with suppress(MfaKitError):
+            self._look()
+        found = next((inserted for inserted in self.inside if inserted.where == key.where), key)
+        self.used.add(found.identity)
+        return found
+
     def take_only(self) -> InsertedKey | Notice:
         """Return the only inserted key, even if it counts as used: the person at the station has confirmed this key.
 
@@ -148,6 +156,10 @@ class KeyHolders:
         None means that the user of the intent may get the key.
         """
         return self._in_journal(key, spec) or _on_key(key, spec) or self._in_tags(key, spec)
+
+    def find_owner(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
+        """Return a sentence that names another user of this key, from the journal or the tags; None without one."""
+        return self._in_journal(key, spec) or self._in_tags(key, spec)
 
     def card_of(self, serial: str) -> str | None:
         """Return the identity of the OATH key that the tags of a device name, or None."""

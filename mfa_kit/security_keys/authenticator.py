@@ -16,6 +16,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.recorded_keys import KeyFacts, vendor_of
 
 # The smallest minimum length of a PIN, in Unicode code points, and the maximum length, in octets of UTF-8 (CTAP 2.1,
 # 6.5.1). A key may have a larger minimum.
@@ -120,6 +121,14 @@ class KeyInfo:
     transports_for_reset: tuple[str, ...] = ()
     pin_complexity: bool | None = None
     max_pin_length: int = LONGEST_PIN
+
+    @property
+    def facts(self) -> KeyFacts:
+        """What the key claims about itself, without any proof."""
+        plugged = self.plugged
+        return KeyFacts(
+            serial=plugged.serial, model=plugged.product, aaguid=self.aaguid, vendor=vendor_of(plugged.product)
+        )
 
     @property
     def ctap2(self) -> bool:

@@ -13,9 +13,10 @@ from typing import Protocol
 from mfa_kit.core.errors import DeviceFault, RefusedPin
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, command
-from mfa_kit.security_keys.authenticator import KeyInfo, Pin, PluggedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, Pin
 from mfa_kit.security_keys.pin import (
     ask_pin,
+    check_same,
     read_after_reset,
     reset_key,
     set_pin,
@@ -81,38 +82,42 @@ class PreparedKey:
 class KeyPreparation:
     """Prepares keys for a profile. `random_pin` returns a random PIN of the given length that keys accept.
 
-    `erased` is called as soon as a key was reset. The PIN of the key that is being prepared is in `pins`.
+    The PIN of the key that is being prepared is in `pins`.
     """
 
     profile: KeyProfile
     keys: PluggedKeys
     pins: PreparedKey
     random_pin: Callable[[int], Pin]
-    erased: Callable[[PluggedKey], None]
     progress: Progress
 
-    def prepare(self, place: str, file: PinFile, *, oath: bool | None, keep: bool, known: Pin | None = None) -> None:
-        """Prepare the key at a path or in a reader for its enrollment.
+    def reset(self, before: KeyInfo, file: PinFile, *, oath: bool | None, erased: Callable[[], None]) -> None:
+        """Erase the key that reported `before`, and remove the file with its PIN. Call `erased` when it is erased.
 
-        `oath` says whether the key has an OATH applet. With `keep`, the key is not reset, because it already has a
-        device of its user. `known` is the PIN that this process has set on it, if it did. Raise DeviceFault if the key
-        lacks a part of the profile; nothing was written then.
+        `oath` says whether the key has an OATH applet. Raise DeviceFault if the key lacks a part of the profile, or is
+        certainly another key than before, and ResetTooLate if it was plugged in too long ago; nothing was erased then.
         """
-        profile = replace(self.profile, reset=self.profile.reset and not keep)
-        self.pins.known = None if profile.reset else known
+        place = before.plugged.where
         with self.keys.open(place) as key:
             info = key.info()
-            self._check(profile, info, oath=oath, known=file.exists())
-            if profile.reset:
-                reset_key(key)
-        if profile.reset:
-            self.erased(info.plugged)
-            file.remove()
-            info = read_after_reset(self.keys, place)
-            self._check(replace(profile, reset=False), info, oath=oath, known=False)
-        if profile.pin is None:
-            return
+            check_same(before, info)
+            self._check(self.profile, info, oath=oath, known=file.exists())
+            reset_key(key)
+        erased()
+        file.remove()
+        read_after_reset(self.keys, place)
+
+    def prepare(self, place: str, file: PinFile, *, oath: bool | None, known: Pin | None = None) -> None:
+        """Prepare the key at a path or in a reader for its enrollment.
+
+        `oath` is as in `reset`, and `known` the PIN that this process has set on the key, if it did. Raise DeviceFault
+        if the key lacks a part of the profile; nothing was written then.
+        """
+        self.pins.known = known
         with self.keys.open(place) as key:
+            self._check(replace(self.profile, reset=False), key.info(), oath=oath, known=file.exists())
+            if self.profile.pin is None:
+                return
             self._give_pin(key, file)
             self._configure(key)
 

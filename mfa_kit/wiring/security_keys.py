@@ -3,7 +3,7 @@
 import logging
 import string
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -119,12 +119,12 @@ class SecurityKeys:
 
         return links.find_same_device(reader)
 
-    def facts_of(self, evidence: Evidence, oath_keys: OathKeys) -> KeyFacts:
-        """Return what is known about an examined key, and about the OATH key that is the same device, if there is one.
+    def facts_of(self, key: Evidence | KeyInfo, oath_keys: OathKeys) -> KeyFacts:
+        """Return what is known about a key, and about the OATH key that is the same device, if there is one.
 
         A card that another program uses is not opened.
         """
-        plugged, facts = evidence.before.plugged, evidence.facts
+        plugged, facts = (key.before if isinstance(key, Evidence) else key).plugged, key.facts
         in_reader = plugged.link is Link.PCSC
         if not self.is_card(plugged.where):
             return facts
@@ -133,6 +133,19 @@ class SecurityKeys:
             found, _ = oath_keys.look(plugged.where if in_reader else None)
             same = [key for key in found if self.find_same_device(key.reader) == plugged.where]
         return facts.beside(same[0].facts) if len(same) == 1 else facts
+
+    def all_facts(self, key_name: str | None, evidence: Evidence | None, oath_keys: OathKeys) -> Sequence[KeyFacts]:
+        """Return all facts under which a key is recorded, from the evidence, or else as the key reports them.
+
+        `key_name` is as in `open`, whose errors this raises.
+        """
+        found: Evidence | KeyInfo
+        if evidence:
+            found = evidence
+        else:
+            with self.open(key_name) as opened:
+                found = opened.info()
+        return self.facts_of(found, oath_keys).recorded_with(found.facts)
 
     def attest_card(self, reader: str) -> tuple[Passed | Failed, Evidence] | None:
         """Examine the FIDO key that is the same device as the card in a reader. The user touches the key twice.
@@ -303,16 +316,13 @@ class SecurityKeys:
         """Return an object that resets a key after the user has unplugged it and plugged it in again."""
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=sleep)
 
-    def preparation(
-        self, profile: KeyProfile, prepared: PreparedKey, *, erased: Callable[[PluggedKey], None]
-    ) -> KeyPreparation:
-        """Return an object that prepares keys for a profile. `erased` is called as soon as a key was reset."""
+    def preparation(self, profile: KeyProfile, prepared: PreparedKey) -> KeyPreparation:
+        """Return an object that prepares keys for a profile."""
         return KeyPreparation(
             profile=profile,
             keys=self,
             pins=prepared,
             random_pin=_random_digits,
-            erased=erased,
             progress=self._settings.progress,
         )
 

@@ -12,9 +12,16 @@ from mfa_kit.core.models import Caller, Device, DeviceSpec, Enrolled, JournalEnt
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.enroll import enroll
-from mfa_kit.enrollment.fido_console import PACE, SLOWEST, ConsoleWatch, RootEnrolled, registration_steps
+from mfa_kit.enrollment.fido_console import (
+    PACE,
+    SLOWEST,
+    ConsoleWatch,
+    Recorded,
+    RootEnrolled,
+    registration_steps,
+)
 from mfa_kit.enrollment.planning import EnrollRequest
-from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure, Make
 from mfa_kit.enrollment.revoke import look_to_replace, replace_device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.methods.fido2 import FIDO2
@@ -56,14 +63,23 @@ def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> 
     return ConsoleWatch(page=page, lacking=nothing_lacks, seconds=seconds, clock=lambda: sum(desk.person.slept))
 
 
-def registering(desk: At, user: str, procedure: ConsoleWatch, **request: object) -> object:
+def making(procedure: ConsoleWatch, recorded: Recorded = lambda _: None) -> Make:
+    def make(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:  # noqa: ARG001
+        return procedure.make(spec, recorded, ports=ports, run=run)
+
+    return make
+
+
+def registering(
+    desk: At, user: str, procedure: ConsoleWatch, recorded: Recorded = lambda _: None, **request: object
+) -> object:
     return enroll(
         EnrollRequest(user=user, method=FIDO2, **request),  # type: ignore[arg-type]
         Key(),
         caller=desk.caller,
         ports=desk.desk,
         run=desk.run(),
-        procedure=EnrollmentProcedure(procedure.make, registration_steps),
+        procedure=EnrollmentProcedure(making(procedure, recorded), registration_steps),
     )
 
 
@@ -195,14 +211,16 @@ def test_after_ctrl_c_the_list_is_read_once_more(at: AtDesk, lab: Lab, user: str
             lab.register_fido(user, user)
         raise KeyboardInterrupt
 
+    recorded: list[JournalEntry] = []
     with at() as desk:
         desk.person.while_waiting = once(stop)
         with pytest.raises(KeyboardInterrupt) as stopped:
-            registering(desk, user, watch(desk))
+            registering(desk, user, watch(desk), recorded.append)
         found = [desk.ledger.find(device.serial) for device in desk.desk.iam_reader.devices(user)]
     [note] = stopped.value.__notes__
     assert ("is nevertheless registered" in note) is finished
     assert [entry.reached for entry in found if entry] == ([JournalState.CONFIRMED] if finished else [])
+    assert [entry.spec.serial for entry in recorded] == [entry.spec.serial for entry in found if entry]
 
 
 def test_after_ctrl_c_a_failed_check_is_reported(at: AtDesk, lab: Lab, user: str) -> None:
@@ -307,7 +325,7 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
             lost=False,
             ports=desk.desk,
             run=desk.run(),
-            procedure=EnrollmentProcedure(watch(desk).make, registration_steps),
+            procedure=EnrollmentProcedure(making(watch(desk)), registration_steps),
         )
         left = desk.desk.iam_reader.devices(user)
     assert done.revoked

@@ -65,6 +65,29 @@ def test_a_key_that_was_not_examined_is_known_by_its_label(
     assert (row["user"], row["key"], row["verdict"]) == (user, "BOX-7", "unknown")
 
 
+def test_an_inserted_key_is_recorded_although_it_was_not_examined(
+    bus: Bus,
+    key: SimulatedKey,
+    desk: Desk,
+    published: Published,
+    users: Callable[[], str],
+    registers: Callable[[str], list[str]],
+) -> None:
+    """Nothing of it is attested. If it is not certain which key is meant, none is recorded, and the user is told."""
+    users_of = {"one": users(), "two": users(), "none": users()}
+    for case, user in users_of.items():
+        bus.unplug()
+        for serial in {"one": ["KEY-7"], "two": ["KEY-8", "KEY-9"], "none": []}[case]:
+            bus.plug(key, serial=serial)
+        registers(user)
+        code, row, err = enroll(desk, user, published, "--skip-key-check")
+        assert code == 0, err
+        assert (f"the ledger does not know on which key {row['device']} is" in err) is (case != "one"), err
+    [found] = recorded(desk)
+    assert (found.facts.serial, found.facts.aaguid, found.facts.attested) == ("KEY-7", LAB_AAGUID, frozenset())
+    assert [device.user for device in found.devices] == [users_of["one"]]
+
+
 def test_two_keys_without_a_serial_are_two(bus: Bus, maker: AttestationCa, desk: Desk, published: Published) -> None:
     """As Security Keys are. They have the same certificate, which does not identify a key."""
     for key in (lab_key(maker), lab_key(maker)):

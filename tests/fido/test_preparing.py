@@ -96,9 +96,16 @@ class Table:
             keys=self,
             pins=PreparedKey(self),
             random_pin=random_pin,
-            erased=self.erased.append,
             progress=self,
         )
+
+    def begin(self, preparation: KeyPreparation, place: str, *, keep: bool = False) -> None:
+        """Erase the key if the profile does so and it is not to be kept, and prepare it."""
+        if preparation.profile.reset and not keep:
+            with self.open(place) as opened:
+                before = opened.info()
+            preparation.reset(before, self.file, oath=None, erased=lambda: self.erased.append(before.plugged))
+        preparation.prepare(place, self.file, oath=None)
 
     def prepare(
         self,
@@ -111,7 +118,7 @@ class Table:
     ) -> None:
         """Prepare the key and do the last step, as the station does before and after the enrollment."""
         preparation = self.preparation(settings, random_pin)
-        preparation.prepare(place, self.file, oath=None, keep=keep)
+        self.begin(preparation, place, keep=keep)
         if finish:
             preparation.finish(place)
 
@@ -162,7 +169,7 @@ def test_the_change_is_forced_last(table: Table, maker: AttestationCa, plug: Cal
     key = lab_key(maker)
     place = plug(key)
     preparation = table.preparation(WHOLE, _random_digits)
-    preparation.prepare(place, table.file, oath=None, keep=False)
+    table.begin(preparation, place)
     assert (key.client_pin.force_change, key.always_uv, preparation.pins.known is None) == (False, True, False)
     with table.open(place) as opened:
         assert opened.register(verify=True, pin=preparation.pins.pin(None))

@@ -1,5 +1,6 @@
 """Tests of a station with profiles: each key is erased, gets its PIN and its rules, is registered, and is finished."""
 
+import json
 import os
 import signal
 import socket
@@ -204,7 +205,8 @@ def test_a_key_of_the_ledger_alone_is_not_erased(
     people, key = sorted([users(), users()]), lab_key(maker)
     rig.plan(*[f"{user},fido2" for user in people])
     assert rig.station(rig.insert(key), "q").code == 1
-    monkeypatch.setattr("mfa_kit.rollout.key_slot.KeyHolders.find_holder", lambda *_: None)
+    for name in ("find_holder", "find_owner"):
+        monkeypatch.setattr(f"mfa_kit.rollout.key_slot.KeyHolders.{name}", lambda *_: None)
     before = key.client_pin.hash
     done = rig.station(rig.insert(key), "q")
     assert (done.code, key.client_pin.hash) == (1, before)
@@ -599,3 +601,211 @@ def test_a_key_without_fido_is_refused_if_the_profile_needs_it(
     done = rig.station(in_reader(card), "q", more=("-r", str(rig.identity.to_public())))
     assert (done.code, len(card.credentials)) == (1, 0)
     assert "has no FIDO, which the profile needs" in done.err
+
+
+BARE = f"{WHOLE}attestation = false\n"
+
+
+def bare_pair(key: SimulatedKey, *, serial: int | None) -> TwoApplets:
+    """Return a key in a reader, whose FIDO half reports no serial."""
+    card = TwoApplets(FidoCard(key))
+    card.serial = serial
+    return card
+
+
+def asked_at_station(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> list[str]:
+    """Call `act` whenever a question is asked, and return the questions."""
+    asked = list[str]()
+
+    def confirm(_: AtStation, action: str, **__: Any) -> None:
+        asked.append(action)
+        act()
+
+    monkeypatch.setattr(AtStation, "confirm", confirm)
+    return asked
+
+
+def decline() -> None:
+    raise Declined("the answer was not ERASE, so nothing was done", "type ERASE")
+
+
+@pytest.mark.parametrize("later", ["same session", "next session"])
+def test_a_key_that_was_not_examined_is_recorded_too(
+    rig: Rig, maker: AttestationCa, users: Callable[[], str], registered: list[str], later: str
+) -> None:
+    """A profile without attestation: the key of one user is not erased for the next one, also with --yes."""
+    people, key = sorted([users(), users()]), lab_key(maker)
+    rig.configure(BARE)
+    rig.plan(*[f"{user},fido2" for user in people])
+    if later == "next session":
+        assert rig.station(rig.insert(key), "q", more=("--yes",)).code == 1
+    acts = [rig.insert(key)] * (1 if later == "next session" else 2)
+    done = rig.station(*acts, "q", more=("--yes",))
+    assert (done.code, registered) == (1, people[:1]), done.err
+    assert f"belongs to {people[0]}" in done.err
+    assert has(key, rig.sealed() or "-")
+    assert "KEY-7" in rig.desk.run("status", people[0]).out
+
+
+def test_both_halves_of_a_pair_are_recorded_without_an_examination(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[YkoathCard], Act],
+) -> None:
+    """`key info` lists both devices. After the OATH half was revoked, the FIDO half still belongs to its user."""
+    people, key = sorted([users(), users()]), lab_key(maker)
+    card = bare_pair(key, serial=7)
+    rig.configure(BARE)
+    rig.plan(f"{people[0]},pair,add", columns="user,kind,action")
+    more = ("-r", str(rig.identity.to_public()), "--yes")
+    done = rig.station(in_reader(card), more=more)
+    assert (done.code, registered) == (0, people[:1]), done.err
+    recorded = json.loads(rig.desk.run("key", "info", "--key", "7", "--output", "json").out)["devices"]
+    assert sorted(device["device"].split(":")[5].split("/")[0] for device in recorded) == ["mfa", "u2f"]
+    rows = json.loads(rig.desk.run("status", people[0], "--output", "json").out)["rows"]
+    assert [row["key_serial"] for row in rows] == ["7", "7"]
+    revoked = rig.desk.run("revoke", people[0], "--mfa-device", f"{people[0]}-key", "--yes")
+    assert revoked.code == 0, revoked.err
+    assert not card.credentials
+    before = key.client_pin.hash
+    (rig.folder / "plan.json").unlink()
+    rig.plan(f"{people[1]},fido2")
+    done = rig.station(in_reader(card), "q", more=("--yes",))
+    assert (done.code, registered, key.client_pin.hash) == (1, people[:1], before), done.err
+    assert f"belongs to {people[0]}" in done.err
+
+
+@pytest.mark.parametrize("serial", [7, None])
+@pytest.mark.parametrize("reset_by", ["fido", "ykman"])
+def test_a_key_is_recognized_after_its_oath_identity_changed(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[YkoathCard], Act],
+    monkeypatch: pytest.MonkeyPatch,
+    serial: int | None,
+    reset_by: str,
+) -> None:
+    """The FIDO reset of some keys changes it, and so does `ykman oath reset`. A person is asked for other keys."""
+    people, key = sorted([users(), users()]), lab_key(maker)
+    card = bare_pair(key, serial=serial)
+
+    def reset_oath() -> None:
+        card.identity = os.urandom(8)
+        card.credentials.clear()
+
+    if reset_by == "fido":
+        key.behavior = KeyBehavior(erases=reset_oath)
+    rig.configure(BARE)
+    rig.plan(*[f"{user},fido2" for user in people])
+    done = rig.station(in_reader(card), "q", more=("--yes",))
+    assert (done.code, registered, key.client_pin.force_change) == (1, people[:1], True), done.err
+    assert not [path for path in rig.secrets if path.suffix == ".unfinished"]
+    if reset_by == "ykman":
+        reset_oath()
+    before, asked = key.client_pin.hash, asked_at_station(monkeypatch, decline)
+    done = rig.station(in_reader(card), "q", more=("--yes",))
+    assert (done.code, registered, key.client_pin.hash) == (1, people[:1], before), done.err
+    is_known = serial is not None or reset_by == "fido"
+    assert (f"belongs to {people[0]}" in done.err, len(asked)) == (is_known, 0 if is_known else 1), done.err
+
+
+def test_an_oath_identity_says_nothing_about_the_fido_half(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[YkoathCard], Act],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ledger does not have the key, so a person is asked, also with --yes. Nothing is erased without the answer."""
+    key, user = lab_key(maker, pin=OLD), users()
+    rig.plan(f"{user},fido2")
+    asked = asked_at_station(monkeypatch, decline)
+    done = rig.station(in_reader(bare_pair(key, serial=7)), "q", more=("--yes",))
+    assert (done.code, has(key, OLD), registered) == (1, True, []), done.err
+    assert "the FIDO half of this key reports no serial" in asked[0]
+
+
+def test_an_answer_that_came_too_late_counts_for_the_next_insertion(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[YkoathCard], Act],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A key is erased only within seconds after it is plugged in. Another key is asked for by itself."""
+    late = KeyBehavior(reset_within=-1)
+    key, other, user = lab_key(maker, pin=OLD), lab_key(maker, pin=OLD, behavior=late), users()
+    card, another = bare_pair(key, serial=None), bare_pair(other, serial=None)
+    in_time, (remove, enter) = key.behavior, in_reader(card)
+
+    def insert_again() -> None:
+        key.behavior = in_time
+        enter()
+
+    def be_late() -> None:
+        key.behavior = late
+
+    rig.plan(f"{user},fido2")
+    asked = asked_at_station(monkeypatch, be_late)
+    done = rig.station((remove, enter), (remove, insert_again), more=("--yes",))
+    assert (done.code, registered, len(asked)) == (0, [user], 1), done.err
+    assert "remove it, and insert it again; it is not asked again" in done.err
+    assert rig.is_done(key)
+    asked.clear()
+    (rig.folder / "plan.json").unlink()
+    rig.plan(f"{users()},fido2")
+    done = rig.station(in_reader(another), in_reader(bare_pair(other, serial=None)), "q", more=("--yes",))
+    assert (done.code, len(asked), has(other, OLD)) == (1, 2, True), done.err
+
+
+def test_a_key_that_is_exchanged_during_the_question_is_not_erased(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[YkoathCard], Act],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer was about the first key."""
+    key, other = lab_key(maker, pin=OLD), lab_key(maker, pin=OLD)
+    rig.plan(f"{users()},fido2")
+    remove, enter = in_reader(bare_pair(other, serial=None))
+
+    def exchange() -> None:
+        remove()
+        enter()
+
+    asked = asked_at_station(monkeypatch, exchange)
+    done = rig.station(in_reader(bare_pair(key, serial=None)), "q", more=("--yes",))
+    assert (done.code, has(key, OLD), has(other, OLD), registered) == (1, True, True, []), done.err
+    assert (len(asked), "another key was inserted meanwhile" in done.err) == (1, True), done.err
+
+
+def test_a_key_that_this_station_has_reset_is_not_asked_for_again(
+    rig: Rig,
+    maker: AttestationCa,
+    users: Callable[[], str],
+    registered: list[str],
+    in_reader: Callable[[YkoathCard], Act],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ledger says so, until anything else is recorded about the key."""
+    key, user = lab_key(maker, pin=OLD), users()
+    card, real, lost = bare_pair(key, serial=None), FidoKey.set_pin, iter([True])
+    rig.plan(f"{user},fido2")
+
+    def set_pin(opened: FidoKey, new: Pin) -> None:
+        real(opened, new)
+        if next(lost, False):
+            raise LostError("the key was removed", "plug it in and repeat the command")
+
+    monkeypatch.setattr(FidoKey, "set_pin", set_pin)
+    asked = asked_at_station(monkeypatch, lambda: None)
+    done = rig.station(in_reader(card), in_reader(card), more=("--yes",))
+    assert (done.code, registered, len(asked)) == (0, [user], 1), done.err

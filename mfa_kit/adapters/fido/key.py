@@ -47,7 +47,7 @@ from mfa_kit.adapters.fido.links import (
     short_reason,
     shortened,
 )
-from mfa_kit.core.errors import DeviceFault, RefusedPin
+from mfa_kit.core.errors import DeviceFault, RefusedPin, ResetTooLate
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.message import Message, UserAction
 from mfa_kit.core.text import count_of
@@ -296,7 +296,7 @@ class FidoKey:
             except CtapError as error:
                 if error.code != CtapError.ERR.NOT_ALLOWED:
                     raise
-                raise DeviceFault(
+                raise ResetTooLate(
                     "the key accepts a reset only in the first ten seconds after it is plugged in; nothing was erased",
                     "plug the key in again, and repeat the reset at once",
                 ) from None

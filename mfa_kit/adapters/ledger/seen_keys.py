@@ -5,6 +5,7 @@ import secrets
 from functools import lru_cache
 
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
+from mfa_kit.adapters.ledger.usage_records import OWN
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.recorded_keys import (
@@ -19,7 +20,8 @@ from mfa_kit.core.recorded_keys import (
 
 COLUMNS = f'at, key_id, event, {", ".join(FACTS)}, attested, account, "user", device, run, since'
 SEEN = f"insert into seen_keys ({COLUMNS}) values ({', '.join([f'${place}' for place in range(1, 18)])})"  # noqa: S608
-# The last two columns are the computer, and whether mfa-kit has revoked the device. Names of devices are used again.
+# The last three columns are the computer, whether this role and computer wrote the row, and whether mfa-kit has revoked
+# the device. Names of devices are used again.
 ALL = f"""
     select {COLUMNS}, {{}}, case when (device, run) in (select serial, run from journal where reached = 'revoked')
         or (device, since) in (select serial, since from journal where reached = 'revoked') then 1 else 0 end
@@ -27,7 +29,7 @@ ALL = f"""
 """  # noqa: S608 - our own names
 TYPES = (
     "time text event text? text? text? text? strings text? text? text? strings text? text? text? text? time? text?"
-    " integer"
+    " integer integer"
 )
 
 
@@ -51,8 +53,8 @@ class SeenKeyRecords:
 
     def all(self) -> list[RecordedKey]:
         """Return all recorded keys with their devices, the key that was seen first, first. This takes one query."""
-        computer = "computer" if self._tables.shared else "null"
-        return merge_sightings(map(_sighting, self._tables.select(ALL.format(computer), types=TYPES)))
+        written_by = f"computer, {OWN}" if self._tables.shared else "null, 1"
+        return merge_sightings(map(_sighting, self._tables.select(ALL.format(written_by), types=TYPES)))
 
 
 @lru_cache
@@ -62,7 +64,7 @@ def _strings(text: str) -> tuple[str, ...]:
 
 
 def _sighting(row: SqlRow) -> KeySighting:
-    seen_at, identity, event, *facts, attested, account, user, device, run, since, computer, revoked = row
+    seen_at, identity, event, *facts, attested, account, user, device, run, since, computer, own, revoked = row
     known = dict(zip(FACTS, facts, strict=True))
     known["certifications"] = _strings(known["certifications"])
     return KeySighting(
@@ -83,4 +85,5 @@ def _sighting(row: SqlRow) -> KeySighting:
         if device and account and user
         else None,
         computer=computer,
+        own=bool(own),
     )

@@ -19,7 +19,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.value_types import LocalPath, add_options
 from mfa_kit.core.errors import Declined, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import suggest
-from mfa_kit.core.recorded_keys import KeyEvent, KeyFacts, vendor_of
+from mfa_kit.core.recorded_keys import KeyEvent
 from mfa_kit.oath_keys import choosing
 from mfa_kit.oath_keys.choosing import give_password
 from mfa_kit.security_keys import pin
@@ -209,14 +209,7 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
             settings.progress.alert(halves[0].loss(find_oath_half(plugged, fido, settings)))
 
     info = fido.resetter().reset(wanted, confirm=confirm, erased=report)
-    facts = halves[0].joined(
-        KeyFacts(
-            serial=info.plugged.serial,
-            model=info.plugged.product,
-            aaguid=info.aaguid,
-            vendor=vendor_of(info.plugged.product),
-        )
-    )
+    facts = halves[0].joined(info.facts)
     if facts.identity:
         wiring.ledger.record_key(settings, KeyEvent.RESET, facts)
     output.one("key-pin", pin_row("reset", info))

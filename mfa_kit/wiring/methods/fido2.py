@@ -1,14 +1,13 @@
 """The enrollment method `fido2`: a FIDO security key that a person registers in the AWS console."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import DeviceType, Method, RosterMethod
-from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.enrollment.fido_console import REGISTERING
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
@@ -98,10 +97,8 @@ class Fido2Options(Options):
             watch.make,
             asset=self.asset,
             given_away=context.given_away,
-            record=lambda evidence, device: context.record_key(
-                replace(keys.facts_of(evidence, context.oath_keys) if evidence else KeyFacts(), label=self.asset),
-                device,
-            ),
+            read=lambda evidence: () if settings.dry_run else keys.all_facts(self.key, evidence, context.oath_keys),
+            record=context.record_key,
             progress=settings.progress,
         )
 
