@@ -53,15 +53,8 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--erase-oath", "--leave-without-mfa", "--lost", "--skip-bad", "--skip-key-check"),
         *("--trust-report", "--max", "--max-age", "--max-failures", "--older-than", "--days", "--window", "--mds-root"),
         *("--fail-on", "--rule", "--self-enroll", "--no-write", "--touch", "--force-change", "--prove", "--grace"),
-        *(
-            "--local-backups",
-            "--retired-recipient",
-            "--accept-unknown-clock",
-            "--proofs",
-            "--prompt",
-            "--baseline",
-            "--unproven",
-        ),
+        *("--local-backups", "--retired-recipient", "--accept-unknown-clock", "--proofs", "--prompt", "--baseline"),
+        "--unproven",
     ),
     "they change what a command does, so they must be visible on the command line": (
         *("--record", "--adopt", "--adopt-unrecorded", "--cloudtrail", "--roster", "--shipping", "--arrived", "--how"),

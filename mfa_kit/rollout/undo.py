@@ -45,8 +45,7 @@ def undo_devices(
 
     A user's devices are removed one after another, and the last one only if `leave_without_mfa` is true. A device that
     has replaced another one stays, because the other one cannot come back. With `unassigned_only`, a device that got
-    its user in the meantime stays too. Raise UsageFault if a run that made one of
-    the devices is still in progress.
+    its user in the meantime stays too. Raise UsageFault if a run that made one of the devices is still in progress.
     """
     take_over_runs(entries, ports=ports)
     locks = {entry.spec.user: Lock() for entry in entries}

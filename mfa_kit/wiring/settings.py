@@ -203,10 +203,10 @@ class Settings:
     of seconds and shows a countdown. `end` reports a fault and ends the process; it is called if the session that holds
     the locks of runs in PostgreSQL is lost. `account` is the ID that the caller's account must have. `ledger` is the
     URL of the ledger in PostgreSQL, or None if it is a file on this computer. `retired_recipients` may be used although
-    the ledger says that they are retired. With `typed`, codes of the caller are
-    typed even if a key has them. With `whole_names`, messages contain the caller's ARN instead of the caller's name.
-    When `stop` is set, pauses and requests of the command end in all its threads. `opener`, if given, returns the
-    function that opens the clients of a command, as `KeptSession.opener` does.
+    the ledger says that they are retired. With `typed`, codes of the caller are typed even if a key has them. With
+    `whole_names`, messages contain the caller's ARN instead of the caller's name. When `stop` is set, pauses and
+    requests of the command end in all its threads. `opener`, if given, returns the function that opens the clients of a
+    command, as `KeptSession.opener` does.
     """
 
     interaction: Interaction

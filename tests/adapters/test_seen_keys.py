@@ -64,6 +64,27 @@ def test_a_confirmed_device_is_on_the_key_with_its_applet(place: Place) -> None:
         assert ledger.find(SPEC.serial) == ENTRY.at(JournalState.CONFIRMED)
 
 
+def test_a_reset_counts_until_the_key_is_seen_again(place: Place) -> None:
+    """The reset of a station shows that no device was made since, so that it need not ask."""
+    reset = (FIDO, KeyEvent.RESET, None)
+    key = replace(OATH, serial=None)
+    assert [seen.reset_here for seen in record(place, (key, KeyEvent.RESET, None))] == [True]
+    assert [seen.reset_here for seen in record(place, (key, KeyEvent.ENROLLED, PASSKEY), first=SINCE + 9)] == [False]
+    assert [seen.reset_here for seen in record(place, reset, reset, first=SINCE + 19)] == [False, True, True]
+
+
+def test_a_reset_by_another_computer_does_not_count_here(postgresql: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both share a ledger. What the other one enrolled is known, and its reset says nothing about what it did then."""
+    place, key = Place("postgresql", postgresql.address(postgresql.new_database())), replace(OATH, serial=None)
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.gethostname", lambda: "the-other-desk")
+        [there] = record(place, (key, KeyEvent.ENROLLED, PASSKEY), (key, KeyEvent.RESET, None))
+    with place.open() as ledger:
+        [here] = SeenKeyRecords(ledger).all()
+    assert (there.reset_here, here.reset_here) == (True, False)
+    assert [device.user for device in here.devices] == ["alice"]
+
+
 @pytest.mark.parametrize("purpose", [RunKind.REVOKE, RunKind.LOST, RunKind.ADD])
 def test_only_an_enrollment_puts_a_device_on_a_key(place: Place, purpose: RunKind) -> None:
     record(place, (OATH, KeyEvent.VERIFIED, None))

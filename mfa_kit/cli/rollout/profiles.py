@@ -1,9 +1,9 @@
 """Keys at the station: opens them for the rows, and prepares them as their profiles say, before and after enrollment.
 
-A key belongs to a user if the ledger has a device on one of its halves. Such a key is never reset. What a FIDO half
-reports about its OATH half says nothing about its own devices, so a FIDO half without a serial is reset only if a
-person says so, or if this computer reset it and it was not used since. A file with the suffix `.unfinished` beside the
-encrypted PIN says that the last step of a key is missing, because IAM cannot say that.
+A key belongs to a user if the ledger has a device on one of its halves. Such a key is never reset. An identity
+of the OATH half that the ledger lacks says nothing about the FIDO half. So a FIDO half without a serial is reset only
+if a person says so, or if this computer reset it and recorded nothing about it since. A file with the suffix
+`.unfinished` beside the encrypted PIN says that the last step of a key is missing, because IAM cannot say that.
 """
 
 from __future__ import annotations

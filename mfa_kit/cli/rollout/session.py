@@ -273,7 +273,9 @@ class StationSession:
             with only_our_errors():
                 if not self._claim(key, watch, step, spec):
                     return
-                kept, key = self._prepare(step, None if prepared else key, watch) or (None, key)
+                kept = self._find_kept(step)
+                if key and watch and not (kept or prepared):
+                    key = self._prepare(step, key, watch)
                 outcome = kept or self._enroll(step, spec, key)
         except MfaKitError as error:
             if ends_rollout(error):
@@ -345,21 +347,18 @@ class StationSession:
         cards = [card.identity for card in slot.look()[0] if self.methods.find_same_key(step.row, card) == key]
         return first_on not in cards if cards else not self.methods.has_card(step.row, key)
 
-    def _prepare(
-        self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None
-    ) -> tuple[Outcome | None, InsertedKey] | None:
-        """Prepare a key for its profile, and return it, because a reset can change its identity.
-
-        With it, return Skipped if its device is there and only its last step is missing. Return None without a key.
-        """
-        if key is None or watch is None:
-            return None
-        self.profiles.forget_pin()
+    def _find_kept(self, step: PlanStep) -> Outcome | None:
+        """Return Skipped if the device of a step is there, and only the last step of its key is missing."""
         if self.profiles.is_unfinished(step):
             has = look_up_serials(step.user, iam_reader=self.ports.iam_reader)
             if devices := self.plan.devices_of(step.row, has):
-                return Skipped(user=step.user, reason="already enrolled", serials=devices), key
-        return None, watch.follow(key) if self.profiles.prepare(step, key) else key
+                return Skipped(user=step.user, reason="already enrolled", serials=devices)
+        return None
+
+    def _prepare(self, step: PlanStep, key: InsertedKey, watch: SlotWatch) -> InsertedKey:
+        """Prepare a key for its profile, and return it, because a reset can change its identity."""
+        self.profiles.forget_pin()
+        return watch.follow(key) if self.profiles.prepare(step, key) else key
 
     def _finish_key(self, step: PlanStep, key: InsertedKey | None) -> None:
         """Do the last step of a profile once all devices of the key are made. If it fails, the step is asked again."""
