@@ -161,11 +161,13 @@ def find_unknown(
         if holders.get(serial, "") in {None, step.user} and serial not in known and serial not in (step.devices or ())
     ]
 
-    def look(serial: str) -> tuple[str, str | RunTag]:
-        return users[serial].user, ports.iam_reader.run_of(serial)
+    def look(serial: str) -> str | None:
+        run = ports.iam_reader.run_of(serial)
+        # The ledger has an entry of a removal that was interrupted, and this command continues it.
+        is_unknown = not isinstance(run, RunTag) and ports.journal.find(serial, run=run) is None
+        return users[serial].user if is_unknown else None
 
-    tags = Workers(act=look, number=workers, stop=Event()).work_through(serials)
-    return [user for user, run in tags if not isinstance(run, RunTag)]
+    return [user for user in Workers(act=look, number=workers, stop=Event()).work_through(serials) if user]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
