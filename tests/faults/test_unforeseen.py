@@ -86,7 +86,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "functions implement it, and call the ports at which this test raises": (
         *("Ask.__call__", "ConsecutiveCodes.__call__", "Make.__call__", "MapEach.__call__", "Retry.__call__"),
         *("CallPolicy.__call__", "AskOrganizations.__call__", "Attempts.__call__", "RunEach.__call__"),
-        *("AskService.__call__", "EnterAccount.__call__", "RecordSealed.__call__"),
+        *("AskService.__call__", "AwaitKey.__call__", "EnterAccount.__call__", "RecordSealed.__call__"),
     ),
     "only commands for many accounts use it, in the threads of Organization.each; what fails there is a result": (
         *("AccountFolders.began of FoldersOnDisk", "AccountFolders.begin of FoldersOnDisk"),

@@ -11,6 +11,7 @@ TABLE = {
     errors.Unreachable: 3,
     errors.LostError: 3,
     errors.RefusedPin: 3,
+    errors.ResetTooLate: 3,
     errors.InUse: 3,
     errors.NoApplet: 3,
     errors.AwsFault: 4,
