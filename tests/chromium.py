@@ -134,13 +134,13 @@ class Browser:
         self.see(f"document.querySelector({selector!r})")
         self.tab("Runtime.evaluate", expression=f"document.querySelector({selector!r}).click()", userGesture=True)
 
-    def size(self, *, width: int, dark: bool = False, height: int = 800) -> None:
-        """Give the window a width, and choose light or dark mode."""
+    def size(self, *, width: int, dark: bool = False, height: int = 800, scale: int = 1) -> None:
+        """Give the window a size in CSS pixels, and choose light or dark mode. `scale` is 2 at 200 % zoom."""
         self.tab(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=1,
+            deviceScaleFactor=scale,
             mobile=width == PHONE,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -158,10 +158,10 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def picture(self) -> bytes:
-        """Return the whole page as PNG."""
+    def picture(self, *, visible: bool = False) -> bytes:
+        """Return the whole page as PNG, or only what the window shows of it."""
         self.tab("Page.bringToFront")  # a tab in the background is not drawn
-        shot = self.tab("Page.captureScreenshot", captureBeyondViewport=True)
+        shot = self.tab("Page.captureScreenshot", captureBeyondViewport=not visible)
         return base64.b64decode(shot["data"])
 
 

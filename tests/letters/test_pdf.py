@@ -18,10 +18,11 @@ from mfa_kit.break_glass.creating import NewCustodian, custodian_letter
 from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
 from mfa_kit.break_glass.drilling import DrillResult, drill_protocol
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.letter import Letter, LetterSection, LetterStep, fill_template
 from mfa_kit.core.otp import Secret
 from mfa_kit.letters.sheet import Paper, PrintedSecret, Sheet, grouped_lines, pin_letter
-from mfa_kit.wiring.files import packaged_text
+from mfa_kit.rollout.handover_letter import NAMES
+from mfa_kit.wiring.files import letter_printer, packaged_text
 from tests.conftest import judge
 from tests.letters.judges import codes_in, pictures_of, size_of, text_of, words_of
 
@@ -162,6 +163,37 @@ def test_long_names_stay_between_the_margins(paper: Paper, tmp_path: Path) -> No
             assert ink is not None
             assert ink[0] >= MARGIN * picture.width * 0.98
             assert ink[2] <= (1 - MARGIN) * picture.width * 1.02
+
+
+@pytest.mark.parametrize("paper", Paper)
+def test_no_name_in_a_command_is_broken(paper: Paper, tmp_path: Path) -> None:
+    """A shell would take the parts for two arguments. A long command is printed smaller, and broken at spaces only."""
+    file, template = f"./{'alexandra.' * 20}png.age", packaged_text("rollout/handover_letter.md")
+    values = {**dict.fromkeys(NAMES, "yes"), "file": file, "key": "", "passphrase": "abandon-ability"}
+    letter = fill_template(template, values)
+    path = tmp_path / "letter.pdf"
+    path.write_bytes(letter_printer(paper)(letter))
+    printed = [word for _, _, word in words_of(path)]
+    assert printed.count(file) == sum(file in command for step in letter.sections[0].steps for command in step.commands)
+    text = " ".join(text_of(path).replace("\\\n", " ").split())
+    assert f"age -d -o $folder/qr.png {file} xdg-open" in text
+    assert max(right for _, right, _ in words_of(path)) <= 1 - MARGIN * pdf.SMALLEST
+
+
+@pytest.mark.parametrize("given", ["staged", "enrolled"])
+def test_a_letter_is_destroyed_after_all_else(given: str) -> None:
+    """The section about the codes needs the letter, and so does the one about the command line."""
+    values = {**dict.fromkeys(NAMES, "yes"), "key": "", "staged": "", "enrolled": "", given: "yes"}
+    letter = fill_template(packaged_text("rollout/handover_letter.md"), values)
+    texts = [text for part in letter.sections for text in (part.title, *(step.text for step in part.steps))]
+    assert [number for number, text in enumerate(texts, 1) if "destroy" in text.lower()] == [len(texts)]
+
+
+def test_the_check_words_of_a_custodians_letter_are_not_typed() -> None:
+    """They are in the frame too, at the right of the groups."""
+    letter = custodian_letter(new_custodian(), RECOVERY_KEY, text=CUSTODIAN, date="").letter
+    [enter] = [step.text for step in letter.sections[0].steps if "type the" in step.text]
+    assert "leave out the check words at the right" in enter
 
 
 ARABIC, HEBREW = "محمد عبد الله العربي", "דוד בן גוריון"

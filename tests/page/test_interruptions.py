@@ -239,7 +239,7 @@ def close(desk: Desk) -> None:
         assert desk.command.end()[0] == 0, desk.command.err
         return None
     desk.command.address(1)
-    assert "the page is closed" in desk.command.err
+    assert "the admin's window is closed" in desk.command.err
     desk.open(1)
     return desk.finish()
 

@@ -4,18 +4,23 @@ The page is served by this process, and each test puts it into a state. `CONTRAS
 pages (WCAG 2).
 """
 
+import base64
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, QueueRow, Role
-from mfa_kit.core.otp import Symbol
+from mfa_kit.cli.browser.page_state import LOG, Asks, Ending, PageState, Question, QueueRow, Role
+from mfa_kit.core.otp import Seed, Symbol
 from mfa_kit.enrollment.backends import FIRST_CODE, SECOND_CODE
+from mfa_kit.qr_codes.symbol import device_symbol
 from mfa_kit.wiring.files import packaged_text
 from tests.chromium import DESKTOP, PHONE, Browser
 from tests.cli.test_pages import CONTRASTS, SPLIT
+from tests.conftest import ACCOUNT
+from tests.letters.judges import codes_in
 from tests.page.conftest import LIMIT
 from tests.page.served import USER, Page, served_page
 
@@ -150,6 +155,95 @@ def test_the_qr_code_is_left_of_the_fields_on_a_wide_window(page: Page, browser:
     browser.size(width=PHONE)
     symbol, form = browser.ask(BOXES)
     assert symbol[3] < form[2]
+
+
+# The width, height and scale of the windows of a laptop, of the laptop at 200 % zoom, of an old screen and of a phone.
+WINDOWS = [(DESKTOP, 720, 1), (ZOOMED, 360, 2), (1024, 768, 1), (PHONE, 844, 3)]
+
+
+@pytest.mark.parametrize(("width", "height", "scale"), WINDOWS)
+def test_a_phone_scans_the_qr_code_from_the_visible_window(
+    page: Page, browser: Browser, tmp_path: Path, width: int, height: int, scale: int
+) -> None:
+    """Nobody has to scroll: the whole QR code is in the window, also after the window got another size."""
+    put(page, "scan")
+    with page.state.change():
+        page.state.symbol = device_symbol(Seed(b"0123456789" * 2), USER, ACCOUNT)
+        page.state.scan = f"scan it with your authenticator app, then type what the app shows for {USER}"
+    opened(page, browser, Role.COLLEAGUE)
+    browser.see("document.querySelector('#qr svg') && document.querySelector('#form form')")
+    browser.size(width=width, height=height, scale=scale)
+    browser.see(f"document.querySelector('#qr svg').getBoundingClientRect().bottom <= {height}")
+    symbol, _ = browser.ask(BOXES)
+    assert symbol[2] >= 0
+    assert symbol[1] - symbol[0] >= 200
+    file = tmp_path / "window.png"
+    file.write_bytes(browser.picture(visible=True))
+    [code] = codes_in(file)
+    assert base64.b32encode(b"0123456789" * 2).decode() in code
+
+
+def test_on_a_tiny_window_the_qr_code_keeps_200_pixels(page: Page, browser: Browser) -> None:
+    """Below that, a phone may not read it. The window can be scrolled."""
+    put(page, "scan")
+    opened(page, browser, Role.COLLEAGUE)
+    browser.size(width=320, height=180)
+    browser.see("document.querySelector('#qr svg').getBoundingClientRect().width === 200")
+
+
+def test_texts_have_the_size_that_the_browser_is_set_to(page: Page, browser: Browser) -> None:
+    """All sizes grow together, and all stays inside the window."""
+    put(page, "next")
+    opened(page, browser, Role.ADMIN)
+    browser.see("document.querySelector('#log li') && document.querySelector('#form button')")
+    texts: list[tuple[str, float, float]] = browser.ask(CONTRASTS)
+    browser.tab("Page.setFontSizes", fontSizes={"standard": 32, "fixed": 26})
+    try:
+        larger: list[tuple[str, float, float]] = browser.ask(CONTRASTS)
+        assert [(text, 2 * size) for text, size, _ in texts] == [(text, size) for text, size, _ in larger]
+        assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        browser.tab("Page.setFontSizes", fontSizes={"standard": 16, "fixed": 13})
+
+
+def test_new_lines_of_the_log_are_added(page: Page, browser: Browser) -> None:
+    """A screen reader reads each new element, so the lines before it stay the same elements. Old lines are removed."""
+    put(page, "next")
+    opened(page, browser, Role.ADMIN)
+    browser.see("document.querySelector('#log li')")
+    browser.ask(
+        """void (window.added = [], window.kept = document.querySelector('#log li'),
+        new MutationObserver((changes) => changes.forEach(({addedNodes}) => addedNodes.forEach((node) =>
+        window.added.push(node.textContent)))).observe(document.querySelector('#log'),
+        {childList: true, subtree: true}))"""
+    )
+    for number in range(3):
+        page.state.report(f"the same message {number // 2}")
+    browser.see("document.querySelectorAll('#log li').length === 4")
+    assert browser.ask("window.added") == ["the same message 0", "the same message 0", "the same message 1"]
+    assert browser.ask("window.kept.isConnected")
+    for number in range(LOG):
+        page.state.report(f"message {number}")
+    browser.see(f"document.querySelector('#log li:last-child').textContent === 'message {LOG - 1}'")
+    assert browser.ask("[...document.querySelectorAll('#log li')].map((line) => line.textContent)") == [
+        f"message {number}" for number in range(LOG)
+    ]
+    assert browser.ask("window.added.length") == 3 + LOG
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_second_window_says_that_another_has_the_page(page: Page, browser: Browser, role: Role) -> None:
+    """It has the cookie, but not the key, which is in the storage of the other window. That window goes on."""
+    put(page, "scan")
+    opened(page, browser, role)
+    second = browser.new_tab()
+    second.go(f"http://{page.host}/{role}")
+    second.see("document.querySelector('#connection').textContent.startsWith('Another window has this page.')")
+    assert "lost" not in second.ask("document.body.innerText")
+    assert not second.ask("document.querySelector('#title').textContent")
+    page.state.say("still here")
+    browser.see("document.querySelector('#said').textContent.includes('Still here.')")
+    second.close()
 
 
 @pytest.mark.parametrize("role", Role)

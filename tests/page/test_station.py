@@ -161,6 +161,32 @@ def test_five_people_enroll_at_a_station(
     nothing_is_half_made(mfa_kit)
 
 
+def test_an_admin_who_closed_their_window_gets_a_new_address(
+    start: Start,
+    mfa_kit: MfaKit,
+    browser: Browser,
+    lab: Lab,
+    people: Callable[[int], list[str]],
+    recipient: str,
+    tmp_path: Path,
+) -> None:
+    """The colleague's window is still open, but only the admin can start, skip and quit."""
+    (user,) = people(1)
+    plan = planned(mfa_kit, tmp_path, recipient, f"{user},virtual")
+    command = start("rollout", "station", plan, "--with", "virtual", "--page", "--no-browser", "-r", recipient)
+    admin = open_admin(browser.new_tab(), command)
+    colleague = open_colleague(admin)
+    call(admin, user)
+    admin.close()
+    admin = open_admin(browser.new_tab(), command, 1)
+    assert "the admin's window is closed" in command.err
+    press(admin, "Start")
+    type_codes(colleague, lab, user)
+    colleague.see(f"{END}.includes('Thank you')")
+    assert command.end()[0] == 0, command.err
+    assert outcomes(plan) == {user: "enrolled"}
+
+
 def test_a_token_is_enrolled_at_the_page(
     start: Start,
     mfa_kit: MfaKit,

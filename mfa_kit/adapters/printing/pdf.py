@@ -289,7 +289,11 @@ def _section(section: LetterSection, pages: _Pages) -> None:
         pages.mark(_line(Line(f"{number}."), position=MARGIN, down=pages.down - TEXT * LEADING, font=PLAIN, size=TEXT))
         pages.text(step.text, left=INDENT)
         for command in step.commands:
-            pages.text(command, font=FIXED, size=SMALL, left=INDENT, end=_continuation(command))
+            end = _continuation(command)
+            longest = max(pdfmetrics.stringWidth(one_line(word) + end, FIXED, SMALL) for word in command.split(" "))
+            # A file's name must not be broken: it would become two arguments.
+            size = SMALL * min(1.0, 0.999 * (pages.width - 2 * MARGIN - INDENT) / longest)
+            pages.text(command, font=FIXED, size=size, left=INDENT, end=end)
 
 
 def _continuation(command: str) -> str:

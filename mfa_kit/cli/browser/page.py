@@ -286,11 +286,14 @@ class PageViews:
                 self._state.reply(number, answer)
 
     def windows(self, counts: Mapping[str, int]) -> None:
-        """Store how many windows each view has. After the last window was closed, print an address of the page."""
+        """Store how many windows each view has. After the admin's window was closed, print a new address for it.
+
+        The colleague's window is no substitute. If that window is closed, the admin's view says so.
+        """
         self._state.note_windows(counts)
-        is_open = any(counts.values())
+        is_open = counts[Role.ADMIN] > 0
         if self._was_open and not is_open and not self.ended:
-            self._progress.alert("the page is closed; Ctrl-C ends the command")
+            self._progress.alert("the admin's window is closed; Ctrl-C ends the command")
             self.print_address()
         self._was_open = is_open
 

@@ -87,10 +87,11 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A message for the admin. `wrong` means that something failed."""
+    """A message for the admin, with its number. `wrong` means that something failed."""
 
     text: str
     wrong: bool = False
+    number: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,7 +144,8 @@ class PageState:
     def report(self, text: str, *, wrong: bool = False) -> None:
         """Add a message for the admin."""
         with self.change():
-            self.log = [*self.log, LogEntry(text, wrong)][-LOG:]
+            number = self.log[-1].number + 1 if self.log else 1
+            self.log = [*self.log, LogEntry(text, wrong, number)][-LOG:]
 
     def show(self, symbol: Symbol | None, texts: Sequence[Secret[str]]) -> None:
         """Show a QR code and secrets as text, until `hide` is called or SHOWN seconds are over."""

@@ -6,6 +6,11 @@ const [key, proof] = JSON.parse(sessionStorage.getItem(role) || "[null, null]");
 const shown = ["calls", "qr", "form"];
 const LOST =
   "The connection to mfa-kit is lost. " + (role === "admin" ? "Look at the terminal." : "Please ask the admin.");
+const OTHER =
+  "Another window has this page. " +
+  (role === "admin"
+    ? "If you have closed that window, the terminal shows a new address."
+    : "If you cannot find it, ask the admin.");
 let over = false,
   live = false,
   failures = 0,
@@ -22,13 +27,30 @@ const tell = (text) => {
   at("connection").hidden = !text;
 };
 
+// Adds the new lines of the log and keeps the others, because a screen reader reads each new element.
+function addLines(list, html) {
+  const news = document.createElement("template");
+  news.innerHTML = html;
+  const lines = [...news.content.querySelectorAll("li")];
+  for (const line of [...list.children]) if (!lines.some(({ id }) => id === line.id)) line.remove();
+  list.append(...lines.filter(({ id }) => !at(id)));
+}
+
+// The QR code gets the height that is left in the window, so that a phone sees all of it.
+function fit() {
+  const code = document.querySelector(".qr");
+  if (code) code.style.setProperty("--room", `${innerHeight - code.getBoundingClientRect().top - scrollY - 8}px`);
+}
+
 function show(id, html) {
   const place = at(id),
     active = document.activeElement,
     was = place.contains(active) ? active.id : "";
   if (was) focusIn = id;
   else if (active !== document.body) focusIn = "";
-  place.innerHTML = html;
+  const list = id === "log" && place.querySelector("ul");
+  if (list) addLines(list, html);
+  else place.innerHTML = html;
   const next = (id === "form" && place.querySelector("[data-focus]")) || (was && at(was));
   if (next && !next.disabled && (focusIn === id || role === "colleague")) next.focus();
   const gone = place.querySelector("[data-gone]");
@@ -37,6 +59,7 @@ function show(id, html) {
 }
 
 function tick() {
+  fit();
   const left = document.querySelector("[data-next]");
   if (left) {
     const past = (Date.now() - 1000 * left.dataset.next) % 30000;
@@ -76,6 +99,7 @@ document.addEventListener("click", async ({ target }) => {
   const got = await act(said).catch(() => tell(LOST));
   if (got && /^\/open\/[\w-]+$/.test(got.address)) window.open(got.address, "_blank", "noopener");
 });
+window.addEventListener("resize", fit);
 window.addEventListener("pagehide", forget);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
@@ -124,6 +148,7 @@ async function listen() {
 }
 
 async function run() {
+  if (key === null) return tell(OTHER);
   while (!over && failures < 30) {
     await listen().catch(() => {});
     if (over && !at("connection").textContent && at("end").textContent) return;
