@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.recovery_keys import RecoveryKeyAction
 from mfa_kit.core.text import iso_time
 
@@ -23,12 +23,11 @@ def retirement_of(recipient: str, records: Iterable[Record]) -> Record | None:
 
 def fault_of_retired(recipient: str, record: Record) -> IntegrityFault:
     """Return the error for a recipient that a record says was replaced. Only an own record names the new one."""
-    day = iso_time(record.at)[:10]
-    allow = f"to encrypt to it all the same: --retired-recipient {recipient}"
+    day, allow = iso_time(record.at)[:10], f"to encrypt to it all the same: --retired-recipient {recipient}"
     if record.own:
         return IntegrityFault(
             f"the recipient {recipient} is retired: {record.recipient} replaced it on {day}",
-            suggest(f"{allow}; to see the current recipient", "break-glass status"),
+            Message("use the current recipient", mfa_kit("break-glass status"), allow),
         )
     return IntegrityFault(
         f"the recipient {recipient} is retired: {record.role} on {record.computer} recorded on {day} that another "

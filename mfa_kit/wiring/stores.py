@@ -119,9 +119,9 @@ def check_not_retired(settings: Settings, recipients: Sequence[str]) -> None:
     from mfa_kit.adapters.ledger.audit_records import BreakGlassRecords
     from mfa_kit.break_glass.retired import check_recipients
 
-    allowed = [recipient.text for recipient in read_recipients(settings.retired_recipients)]
+    by_name = read_recipients(settings.retired_recipients, source="--retired-recipient")
     with open_ledger(settings) as ledger:
-        check_recipients(recipients, BreakGlassRecords(ledger).all(), allowed=allowed)
+        check_recipients(recipients, BreakGlassRecords(ledger).all(), allowed=[recipient.text for recipient in by_name])
 
 
 def stored_backups(settings: Settings, folder: BackupLocation | None, *, own: bool = False) -> list[Backup]:

@@ -63,6 +63,8 @@ def test_enroll_and_replace_refuse_it(rollout: Rollout, users: Callable[[], str]
     for to in (("-r", OLD), ("-r", rollout.recipient, "-r", OLD), ("-R", listed), ("-r", OLD, "--dry-run")):
         refuses("enroll", user, *GENERATED, *to)
     refuses("enroll", user, *GENERATED, "-r", OLD, "--retired-recipient", NEW)
+    mistyped = rollout.desk.run("enroll", user, *GENERATED, "-r", OLD, "--retired-recipient", OLD[:-1])
+    assert (mistyped.code, f"--retired-recipient {OLD[:-1]} is not a recipient" in mistyped.err) == (2, True)
     allowed = ("-r", OLD, "--retired-recipient", OLD)
     assert rollout.desk.run("enroll", user, *GENERATED, *allowed).code == 0
     refuses("replace", user, *GENERATED, "-r", OLD, "--yes")
