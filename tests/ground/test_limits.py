@@ -23,6 +23,7 @@ LIMITS: dict[str, object] = {
     "mfa_kit.break_glass.custodians.MOST_SETS": 252,
     "mfa_kit.break_glass.uses.DAY": DAY,
     "mfa_kit.break_glass.uses.DRILL_EVERY": 180 * DAY,
+    "mfa_kit.cli.browser.page_state.LOG": 40,
     "mfa_kit.cli.browser.page_state.SHOWN": 10 * MINUTE,
     "mfa_kit.cli.letters.WIDTH": 76,
     "mfa_kit.cli.main.GARBAGE_AT": 200_000,

@@ -32,7 +32,7 @@ function addLines(list, html) {
   const news = document.createElement("template");
   news.innerHTML = html;
   const lines = [...news.content.querySelectorAll("li")];
-  for (const line of [...list.children]) if (!lines.some(({ id }) => id === line.id)) line.remove();
+  for (const line of list.querySelectorAll("li")) if (!lines.some(({ id }) => id === line.id)) line.remove();
   list.append(...lines.filter(({ id }) => !at(id)));
 }
 
